@@ -1,0 +1,139 @@
+//! Nothing stays behind: names that say who made them, and a sweep of what dead tests left.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+
+use super::sys::{self, Signal};
+use crate::shell;
+
+/// First part of the name of every namespace of these tests.
+const PREFIX: &str = "lhchaos-";
+
+/// Where tests keep their files.
+const WORK: &str = "/tmp/leasehold-chaos";
+
+/// A name for a namespace that nobody has: prefix, our process, a number, `role`.
+pub fn unique_name(role: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{PREFIX}{}-{}-{role}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Deletes every namespace with our prefix whose maker is gone, after ending what runs in it.
+pub fn sweep() {
+    let Ok(listed) = shell::run(Command::new("ip").args(["netns", "list"])) else { return };
+    for name in listed.lines().filter_map(|line| line.split_whitespace().next()) {
+        if maker(name).is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            println!("sweeping the namespace {name} of a test that was killed");
+            delete_namespace(name);
+        }
+    }
+}
+
+/// The process that made the namespace `name`; none when it is not one of ours.
+fn maker(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
+}
+
+/// Ends every process in the namespace `name`, which is one of ours, and deletes it.
+pub fn delete_namespace(name: &str) {
+    end_processes(name);
+    let _ = shell::run(Command::new("ip").args(["netns", "del", name]));
+}
+
+/// Ends every process in the namespace `name`, which is one of ours.
+pub fn end_processes(name: &str) {
+    // A process may fork while we look: look again until there is none.
+    for _ in 0..20 {
+        let pids = shell::run(Command::new("ip").args(["netns", "pids", name])).unwrap_or_default();
+        let pids: Vec<u32> = pids.lines().filter_map(|line| line.trim().parse().ok()).collect();
+        if pids.is_empty() {
+            break;
+        }
+        for pid in pids.into_iter().filter(|pid| *pid != std::process::id()) {
+            let _ = sys::send_signal(pid, Signal::Kill);
+        }
+        crate::clock::sleep_ms(10);
+    }
+}
+
+/// Makes and deletes a namespace, to see whether that works here.
+///
+/// # Errors
+/// What `ip netns add` said.
+pub fn namespaces_work() -> Result<()> {
+    let name = unique_name("try");
+    shell::run(Command::new("ip").args(["netns", "add", &name]))?;
+    shell::run(Command::new("ip").args(["netns", "del", &name]))?;
+    Ok(())
+}
+
+/// A name for `test` that leaves room for the path of a unix socket, which has at most 107 bytes.
+fn short_name(test: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    test.hash(&mut hasher);
+    let start: String = test.chars().take(24).collect();
+    format!("{start}-{:08x}", hasher.finish() as u32)
+}
+
+/// A directory for the files of one test. It is removed when the test ends well and kept, with its path printed, when it panics.
+#[derive(Debug)]
+pub struct WorkDir {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl WorkDir {
+    /// A new directory for `test`; directories that earlier failures of the same test left are removed.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(test: &str) -> Result<WorkDir> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let test_dir = Path::new(WORK).join(short_name(test));
+        if let Ok(entries) = std::fs::read_dir(&test_dir) {
+            for entry in entries.flatten() {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let path = test_dir.join(format!(
+            "{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
+        std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(WorkDir { path, keep: true })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it will be kept: until the test said that it ended well.
+    pub fn is_kept(&self) -> bool {
+        self.keep
+    }
+
+    /// Says that the test ended well, so that the files are not needed.
+    pub fn passed(&mut self) {
+        self.keep = std::env::var_os("LEASEHOLD_CHAOS_KEEP").is_some();
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        if self.keep {
+            println!("the files of this test are kept in {}", self.path.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.path);
+            if let Some(parent) = self.path.parent() {
+                // Goes only when nothing is kept in it.
+                let _ = std::fs::remove_dir(parent);
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The floor of real binaries: three nodes and their clients in network namespaces.
+//!
+//! ```text
+//!   rack LAN (bridge)    10.77.0.0/16    n1 n2 n3  relay  c1 c2 …
+//!   peer network (bridge) 10.99.0.0/24   n1 n2 n3
+//! ```
+//!
+//! Each node, the relay and each real client has a namespace of its own; the two bridges have one each. So links to clients and links
+//! between nodes are cut independently, by nftables rules on the bridges ([`traffic`]). The tests speak to the control API from inside
+//! the node's namespace, which no cut touches.
+//!
+//! Everything is cleaned up when it is dropped, also by a panic; what a killed test left is swept by the next one ([`cleanup`]).
+
+pub mod api;
+pub mod cleanup;
+pub mod cluster;
+pub mod dhcp_client;
+pub mod node;
+pub mod process;
+pub mod sys;
+pub mod tap;
+pub mod topology;
+pub mod traffic;
+
+pub use cluster::{Cluster, Plan};

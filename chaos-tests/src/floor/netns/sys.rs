@@ -1,0 +1,76 @@
+//! Every unsafe line of the tests: system calls that the standard library does not have.
+#![expect(
+    unsafe_code,
+    reason = "setns, kill, geteuid and sysconf have no safe form in std; all of them are here"
+)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Moves the calling thread into the network namespace that `namespace` is open on.
+///
+/// # Errors
+/// As setns(2).
+pub fn enter_network_namespace(namespace: &File) -> io::Result<()> {
+    // SAFETY: setns takes a descriptor, which `namespace` keeps open, and touches no memory of ours.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+}
+
+/// A signal that tests send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Kill,
+    Term,
+    Stop,
+    Continue,
+    /// A server: read the configuration file again.
+    Hangup,
+    /// dhcpcd: release and exit.
+    Alarm,
+    /// udhcpc: renew now.
+    User1,
+    /// udhcpc: release.
+    User2,
+}
+
+/// Sends `signal` to the process `pid`, which the caller started.
+///
+/// # Errors
+/// As kill(2).
+pub fn send_signal(pid: u32, signal: Signal) -> io::Result<()> {
+    let number = match signal {
+        Signal::Kill => libc::SIGKILL,
+        Signal::Term => libc::SIGTERM,
+        Signal::Stop => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
+        Signal::Hangup => libc::SIGHUP,
+        Signal::Alarm => libc::SIGALRM,
+        Signal::User1 => libc::SIGUSR1,
+        Signal::User2 => libc::SIGUSR2,
+    };
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    if pid <= 1 {
+        // 0, -1 and 1 mean groups, everybody and init.
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: kill takes two numbers.
+    check(unsafe { libc::kill(pid, number) })
+}
+
+/// Whether this process may make namespaces.
+pub fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Clock ticks in a second, the unit of the times in `/proc/PID/stat`.
+pub fn ticks_per_second() -> u64 {
+    // SAFETY: sysconf takes a number.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).unwrap_or(100).max(1)
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,29 @@
+//! Leasehold under faults: what clients were promised, checked against what happened.
+//!
+//! * [`client`]: simulated DHCP clients. The state machine is pure; one thread drives hundreds of them over UDP.
+//! * [`oracle`]: the ledger of everything clients asked and were told, and one file per promise that is checked over it. Pure;
+//!   time is an argument in milliseconds, so a simulation uses the same files.
+//! * [`floor`]: where faults happen. `floor::netns` runs the real binaries in network namespaces with real clients.
+//! * [`abuse`]: malformed packets as a data file. [`perfdhcp`]: the load generator of Kea and what it printed.
+//!
+//! | Tests | Take about |
+//! |---|---|
+//! | `partition` | 4 min: two cuts of a minute, a stop of 10 s, a kill, loss |
+//! | `real_clients` | 3–4 min: the clients' own timers |
+//! | `formation`, `cluster` | 1 min each |
+//! | `perf` | 30 s |
+//! | `abuse`, `floor`, `mutants` | seconds |
+//!
+//! `SUBJECT=kea` runs the same tests against one Kea server, where that has a meaning: what fails there, too, is not our fault.
+//! `LEASEHOLD_CHAOS_KEEP=1` keeps the files of tests that passed; those of tests that failed are kept in `/tmp/leasehold-chaos`.
+//!
+//! What needs root, namespaces or a tool goes through [`gate`], which says why it was skipped.
+
+pub mod abuse;
+pub mod client;
+pub mod clock;
+pub mod floor;
+pub mod gate;
+pub mod oracle;
+pub mod perfdhcp;
+pub mod shell;

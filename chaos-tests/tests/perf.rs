@@ -1,0 +1,102 @@
+//! Load: 2 000 exchanges a second for 10 s, against the leader and against a follower. Takes about 30 s.
+
+use anyhow::{Result, ensure};
+use chaos_tests::floor::netns::cluster::{Cluster, Plan};
+use chaos_tests::{clock, gate, perfdhcp};
+use serde_json::json;
+
+#[test]
+fn two_thousand_exchanges_a_second_drop_less_than_one_in_a_thousand() -> Result<()> {
+    let test = "two_thousand_exchanges_a_second_drop_less_than_one_in_a_thousand";
+    let Some(gate) = gate::enter(test, &["perfdhcp"])? else { return Ok(()) };
+    let plan = Plan {
+        pools: vec!["10.77.16.0 - 10.77.255.254".to_owned()],
+        local_to_relay: None,
+        ..Plan::default()
+    };
+    let mut cluster = Cluster::start(gate, &plan)?;
+    let (leader, follower) = (cluster.leader()?, cluster.follower()?);
+    let mut worst: f64 = 0.0;
+    for (crowd, role, index) in [(1, "leader", leader), (2, "follower", follower)] {
+        // Other work on the machine shows here.
+        println!(
+            "load average before: {}",
+            std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim()
+        );
+        let before = cpu(&mut cluster)?;
+        let load = perfdhcp::run(cluster.relay(), cluster.nodes[index].address, 2_000, 10, crowd)?;
+        let used = cpu(&mut cluster)? - before;
+        println!(
+            "perfdhcp against the {role}: {load:#?}\n{:.3} in a thousand dropped; {} µs of CPU per exchange over {} nodes",
+            load.drops_per_mille(),
+            used / load.request_ack.received.max(1),
+            cluster.nodes.len()
+        );
+        ensure!(
+            load.request_ack.received > 15_000,
+            "only {} exchanges were made",
+            load.request_ack.received
+        );
+        worst = worst.max(load.drops_per_mille());
+    }
+    ensure!(worst < 1.0, "{worst:.3} in a thousand were dropped");
+    cluster.passed();
+    Ok(())
+}
+
+/// CPU time of all nodes so far, in microseconds.
+fn cpu(cluster: &mut Cluster) -> Result<u64> {
+    cluster.nodes.iter_mut().map(|node| node.cpu_micros()).sum()
+}
+
+#[test]
+#[ignore = "figures for a release note: takes two minutes and asserts little"]
+fn figures_of_a_cluster_with_100_000_leases() -> Result<()> {
+    let Some(gate) = gate::enter("figures_of_a_cluster_with_100_000_leases", &["perfdhcp"])? else {
+        return Ok(());
+    };
+    // One subnet that is large enough; the relay and the nodes are in it.
+    let subnet = json!([{ "id": 1, "subnet": "10.0.0.0/8", "pools": [{ "pool": "10.128.0.0 - 10.135.255.255" }] }]);
+    let plan = Plan { more: json!({ "subnet4": subnet }), local_to_relay: None, ..Plan::default() };
+    let mut cluster = Cluster::start(gate, &plan)?;
+    let index = cluster.leader()?;
+    let (mut leases, mut crowd) = (0, 0);
+    while leases < 100_000 {
+        crowd += 1;
+        perfdhcp::run(cluster.relay(), cluster.nodes[index].address, 1_800, 20, crowd)?;
+        let now = cluster.leases(index)?.len();
+        println!("{now} leases");
+        ensure!(now > leases, "no progress at {now} leases");
+        leases = now;
+    }
+    for node in &mut cluster.nodes {
+        println!(
+            "node {}: {} KiB resident with {leases} leases",
+            node.index + 1,
+            node.process()?.resident_kib()?
+        );
+    }
+    for index in 0..cluster.nodes.len() {
+        cluster.nodes[index].kill()?;
+        let began = clock::now_ms();
+        cluster.nodes[index].start()?;
+        cluster.nodes[index].wait_ready(60_000)?;
+        println!("node {}: ready {} ms after its start", index + 1, clock::now_ms() - began);
+        ensure!(cluster.leases(index)?.len() >= leases, "node {} lost leases", index + 1);
+    }
+    cluster.passed();
+    Ok(())
+}
+
+#[test]
+fn the_report_of_perfdhcp_is_read() {
+    let report = include_str!("data/perfdhcp.txt");
+    let load = perfdhcp::parse(report).expect("a report");
+    assert_eq!(
+        (load.discover_offer.sent, load.discover_offer.received, load.discover_offer.drops),
+        (400, 399, 1)
+    );
+    assert_eq!((load.request_ack.sent, load.request_ack.drops), (399, 0));
+    assert!((load.drops_per_mille() - 1.2515).abs() < 0.001);
+    assert!(perfdhcp::parse("nothing").is_none());
+}

@@ -1,0 +1,166 @@
+//! Asking nodes over the control API.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use ureq::Agent;
+
+/// A command waits at most about 11 s for the cluster (a barrier and a commit); then it is the node
+/// that hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A node in the same data centre answers a connection at once, or not at all.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// Why a command did not succeed. An empty text means that the reason is printed already.
+#[derive(Debug)]
+pub enum Failure {
+    /// The cluster answered, and the answer is no.
+    Refused(String),
+    /// Something about the command line or a local file.
+    Usage(String),
+    /// No node answered, or none in a way that makes sense.
+    Unreachable(String),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Refused(text) | Failure::Usage(text) | Failure::Unreachable(text) => {
+                f.write_str(text)
+            }
+        }
+    }
+}
+
+/// A reply of the control API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// Kea's result code.
+    pub result: i64,
+    /// The text; may be empty.
+    pub text: String,
+    /// The arguments, `null` when there are none.
+    pub arguments: Value,
+    /// The node that answered.
+    pub node: String,
+}
+
+impl Reply {
+    /// The reply if its result is 0, or 3 where nothing found is an answer too.
+    pub fn success_or_empty(self) -> Result<Reply, Failure> {
+        match self.result {
+            0 | 3 => Ok(self),
+            _ => Err(Failure::Refused(self.text)),
+        }
+    }
+
+    /// The reply if its result is 0.
+    pub fn success(self) -> Result<Reply, Failure> {
+        if self.result == 0 { Ok(self) } else { Err(Failure::Refused(self.text)) }
+    }
+}
+
+/// The nodes to ask.
+#[derive(Debug)]
+pub struct Client {
+    nodes: Vec<String>,
+    agent: Agent,
+}
+
+impl Client {
+    /// A client of these nodes, or of the one on this machine.
+    pub fn new(nodes: Vec<String>) -> Result<Client, Failure> {
+        let nodes = if nodes.is_empty() { vec!["http://127.0.0.1:8000".to_owned()] } else { nodes };
+        let nodes = nodes.into_iter().map(url).collect::<Result<_, _>>()?;
+        Ok(Client { nodes, agent: agent(PATIENCE, CONNECT) })
+    }
+
+    /// Asks the nodes in order until one can be connected to. A request that may have arrived is not
+    /// repeated at another node: for a write that could mean twice.
+    pub fn ask(&self, command: &str, arguments: Value) -> Result<Reply, Failure> {
+        let mut tried = Vec::new();
+        for node in &self.nodes {
+            match post(&self.agent, node, command, &arguments) {
+                Ok(reply) => return Ok(reply),
+                Err(error) if never_arrived(&error) => tried.push(format!("{node}: {error}")),
+                Err(error) => {
+                    return Err(Failure::Unreachable(format!(
+                        "{node} was asked and gave no usable answer: {error}. If this was a change, it may have been \
+                         made: look before you repeat it."
+                    )));
+                }
+            }
+        }
+        Err(Failure::Unreachable(format!(
+            "no node answers. Is the address that of [control].listen, and is the node running? Name others with \
+             --node.\n  {}",
+            tried.join("\n  ")
+        )))
+    }
+
+    /// Asks one node for what it knows itself, with little patience. `None` when it does not answer.
+    pub fn ask_other(node: &str, command: &str) -> Option<Reply> {
+        let second = Duration::from_secs(1);
+        post(&agent(second, second), &url(node.to_owned()).ok()?, command, &Value::Null).ok()
+    }
+}
+
+fn agent(patience: Duration, connect: Duration) -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(patience))
+        .timeout_connect(Some(connect))
+        .build()
+        .new_agent()
+}
+
+/// Puts `http://` before a bare address.
+fn url(node: String) -> Result<String, Failure> {
+    let node = node.trim_end_matches('/').to_owned();
+    match node.split_once("://") {
+        None => Ok(format!("http://{node}")),
+        Some(("http", _)) => Ok(node),
+        Some((scheme, _)) => Err(Failure::Usage(format!(
+            "--node {node}: {scheme}:// is not supported, only http://"
+        ))),
+    }
+}
+
+/// Whether the failure came before anything was sent.
+fn never_arrived(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::BadUri(_) => true,
+        _ => false,
+    }
+}
+
+fn post(agent: &Agent, node: &str, command: &str, arguments: &Value) -> Result<Reply, ureq::Error> {
+    let mut request = json!({ "command": command });
+    if !arguments.is_null() {
+        request["arguments"] = arguments.clone();
+    }
+    let mut answer = agent.post(node).content_type("application/json").send(request.to_string())?;
+    let body: Value = answer.body_mut().with_config().limit(1 << 30).read_json()?;
+    // A list for commands, a map for HTTP errors.
+    let reply = body.get(0).unwrap_or(&body);
+    Ok(Reply {
+        result: reply["result"].as_i64().unwrap_or(1),
+        text: reply["text"].as_str().unwrap_or_default().to_owned(),
+        arguments: reply.get("arguments").cloned().unwrap_or(Value::Null),
+        node: node.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_need_no_scheme() {
+        assert_eq!(url("192.0.2.1:8000".into()).unwrap(), "http://192.0.2.1:8000");
+        assert_eq!(url("http://192.0.2.1:8000/".into()).unwrap(), "http://192.0.2.1:8000");
+        assert!(matches!(url("ftp://x".into()), Err(Failure::Usage(_))));
+    }
+}

@@ -1,0 +1,194 @@
+//! `cluster-ctl status`: one node's view of the cluster, completed by what each node says of itself.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::Output;
+use crate::client::{Client, Failure, Reply};
+use crate::output::table;
+
+/// Runs it.
+pub fn run(client: &Client, output: Output) -> Result<(), Failure> {
+    let reply = client.ask("cluster-status", Value::Null)?.success()?;
+    let status = complete(&reply.arguments, &ask_all(&reply.arguments));
+    match output {
+        Output::Json => println!("{}", with(&status, "answered-by", reply.node.as_str().into())),
+        Output::Table => print!("{}", report(&status, &reply)),
+    }
+    match status["leader"] {
+        // Said already.
+        Value::Null => Err(Failure::Refused(String::new())),
+        _ => Ok(()),
+    }
+}
+
+/// What each other node says of itself, by id. All are asked at once.
+fn ask_all(status: &Value) -> BTreeMap<u64, Value> {
+    let own = status["node"].as_u64();
+    let others = nodes(status).filter(|node| node["id"].as_u64() != own);
+    thread::scope(|scope| {
+        let asked: Vec<_> = others
+            .filter_map(|node| {
+                let id = node["id"].as_u64()?;
+                let urls: Vec<String> = node["control"]
+                    .as_array()?
+                    .iter()
+                    .filter_map(|url| url.as_str().map(str::to_owned))
+                    .collect();
+                Some(scope.spawn(move || {
+                    let answers =
+                        urls.iter().filter_map(|url| Client::ask_other(url, "cluster-status"));
+                    // An address such as 127.0.0.1 may lead to another node.
+                    let mut own =
+                        answers.filter(|reply| reply.arguments["node"].as_u64() == Some(id));
+                    own.next().map(|reply| (id, reply.arguments))
+                }))
+            })
+            .collect();
+        asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+    })
+}
+
+fn nodes(status: &Value) -> impl Iterator<Item = &Value> {
+    status["nodes"].as_array().into_iter().flatten()
+}
+
+/// The status with each node's own word on its readiness, term, leader and applied index.
+fn complete(status: &Value, said: &BTreeMap<u64, Value>) -> Value {
+    let own = status["node"].as_u64();
+    let complete = nodes(status).map(|node| {
+        let id = node["id"].as_u64();
+        let word = if id == own { Some(status) } else { id.and_then(|id| said.get(&id)) };
+        let mut node = with(node, "answers", word.is_some().into());
+        let Some(word) = word else { return node };
+        for name in ["ready", "reason", "term", "leader", "applied-index", "config-version"] {
+            if let Some(value) = word.get(name) {
+                node = with(&node, name, value.clone());
+            }
+        }
+        let highest =
+            [status, word].iter().filter_map(|view| view["committed-index"].as_u64()).max();
+        let lag = highest
+            .zip(node["applied-index"].as_u64())
+            .map(|(top, applied)| top.saturating_sub(applied));
+        with(&node, "lag", json!(lag))
+    });
+    let nodes: Vec<Value> = complete.collect();
+    with(status, "nodes", nodes.into())
+}
+
+fn with(map: &Value, name: &str, value: Value) -> Value {
+    let mut map = map.clone();
+    map[name] = value;
+    map
+}
+
+fn report(status: &Value, reply: &Reply) -> String {
+    let mut out = String::new();
+    let number = |value: &Value| value.as_u64().map_or("?".to_owned(), |number| number.to_string());
+    out.push_str(&format!("{}\n", reply.text));
+    if status["leader"].is_null() {
+        for other in nodes(status).filter(|node| !node["leader"].is_null()) {
+            out.push_str(&format!(
+                "But node {} says that node {} leads, term {}: node {} is cut off from it.\n",
+                other["id"], other["leader"], other["term"], status["node"]
+            ));
+        }
+    }
+    out.push_str(&format!(
+        "Seen from node {} ({}): configuration version {}, {} lease(s), committed index {}.\n\n",
+        number(&status["node"]),
+        reply.node,
+        number(&status["config-version"]),
+        number(&status["leases"]),
+        number(&status["committed-index"]),
+    ));
+    let rows: Vec<_> = nodes(status).map(row).collect();
+    out.push_str(&table(
+        [
+            "NODE", "NAME", "RACK", "ROLE", "LIVENESS", "READY", "TERM", "APPLIED", "LAG",
+            "ADDRESS", "CONTROL",
+        ],
+        &rows,
+    ));
+    let reasons: Vec<_> = nodes(status)
+        .filter_map(|node| Some(format!("node {}: {}\n", node["id"], node["reason"].as_str()?)))
+        .collect();
+    if !reasons.is_empty() {
+        out.push_str(&format!("\nNot ready:\n  {}", reasons.join("  ")));
+    }
+    out
+}
+
+fn row(node: &Value) -> [String; 11] {
+    let text = |name: &str| node[name].as_str().unwrap_or_default().to_owned();
+    let number =
+        |name: &str| node[name].as_u64().map_or("?".to_owned(), |number| number.to_string());
+    let ready = match (node["answers"].as_bool(), node["ready"].as_bool()) {
+        (_, Some(true)) => "yes",
+        (_, Some(false)) => "no",
+        (Some(false), _) if node["reachable"] == json!(false) => "no answer",
+        _ => "?",
+    };
+    let control: Vec<&str> =
+        node["control"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    [
+        number("id"),
+        text("name"),
+        text("rack"),
+        text("role"),
+        text("liveness"),
+        ready.to_owned(),
+        number("term"),
+        number("applied-index"),
+        number("lag"),
+        text("address"),
+        control.join(" "),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(leader: Value) -> Value {
+        json!({"node": 2, "term": 4, "leader": leader, "ready": false, "reason": "no leader has been heard for 3 s",
+            "applied-index": 57, "committed-index": 57, "config-version": 2, "leases": 3,
+            "nodes": [
+                {"id": 1, "name": "rack-a", "role": "unknown", "liveness": "up", "reachable": false,
+                 "applied-index": 50, "lag": 7, "address": "192.0.2.11:7701", "control": ["http://192.0.2.11:8000"]},
+                {"id": 2, "name": "rack-b", "role": "follower", "liveness": "up", "reachable": true,
+                 "applied-index": 57, "lag": 0, "address": "192.0.2.12:7701", "control": []}]})
+    }
+
+    fn reply() -> Reply {
+        let text = "2 nodes, no leader".to_owned();
+        Reply { result: 0, text, arguments: Value::Null, node: "http://192.0.2.12:8000".into() }
+    }
+
+    #[test]
+    fn a_node_without_a_leader_is_shown_with_its_reason() {
+        let status = complete(&view(Value::Null), &BTreeMap::new());
+        let text = report(&status, &reply());
+        assert!(text.starts_with("2 nodes, no leader\n"), "{text}");
+        assert!(text.contains("no answer"), "{text}");
+        assert!(
+            text.ends_with("Not ready:\n  node 2: no leader has been heard for 3 s\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn another_view_with_a_leader_is_told() {
+        let other = json!({"node": 1, "term": 5, "leader": 1, "ready": true, "applied-index": 60, "committed-index": 60});
+        let status = complete(&view(Value::Null), &BTreeMap::from([(1, other)]));
+        let text = report(&status, &reply());
+        assert!(
+            text.contains("node 1 says that node 1 leads, term 5: node 2 is cut off"),
+            "{text}"
+        );
+        assert_eq!(status["nodes"][0]["lag"], 0);
+    }
+}

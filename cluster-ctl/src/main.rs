@@ -1,0 +1,112 @@
+//! `cluster-ctl`: the operator's command line for a Leasehold cluster.
+//!
+//! It speaks the control API of any node, over HTTP; writes reach the leader through whichever node
+//! is asked. Exit status: 0 done; 1 the cluster said no, or has no leader; 2 wrong usage, or no node
+//! answered.
+
+mod client;
+mod commands;
+mod dialect;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use client::{Client, Failure};
+
+/// Look after a Leasehold cluster through any of its nodes.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Args {
+    /// Control address of a node, http://ADDR:8000. May be repeated: the first that answers is
+    /// asked. Default: $LEASEHOLD_NODE (comma-separated), else http://127.0.0.1:8000
+    #[arg(long = "node", value_name = "URL", global = true)]
+    nodes: Vec<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// For scripts
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Nodes, leader, term, applied index, lag, readiness. Works on any node, with or without a
+    /// leader; exit status 1 when there is none
+    Status,
+    /// Who leads
+    #[command(subcommand)]
+    Leader(commands::leader::Command),
+    /// Leases
+    #[command(subcommand)]
+    Lease(commands::lease::Command),
+    /// The cluster's configuration
+    #[command(subcommand)]
+    Config(commands::config::Command),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let nodes = match args.nodes.is_empty() {
+        false => args.nodes,
+        true => std::env::var("LEASEHOLD_NODE").map(split).unwrap_or_default(),
+    };
+    let done = Client::new(nodes).and_then(|client| match args.command {
+        Command::Status => commands::status::run(&client, args.output),
+        Command::Leader(command) => commands::leader::run(&client, command, args.output),
+        Command::Lease(command) => commands::lease::run(&client, command, args.output),
+        Command::Config(command) => commands::config::run(&client, command, args.output),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                eprintln!("cluster-ctl: {text}");
+            }
+            match failure {
+                Failure::Refused(_) => ExitCode::from(1),
+                Failure::Usage(_) | Failure::Unreachable(_) => ExitCode::from(2),
+            }
+        }
+    }
+}
+
+fn split(list: String) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|node| !node.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_may_follow_the_command() {
+        let args = Args::parse_from([
+            "cluster-ctl",
+            "status",
+            "-o",
+            "json",
+            "--node",
+            "http://192.0.2.1:8000",
+        ]);
+        assert_eq!((args.output, args.nodes.len()), (Output::Json, 1));
+    }
+}

@@ -1,0 +1,156 @@
+//! What the API needs of the node, and nothing more: handlers and transports are tested against a
+//! fake of this trait, without Raft.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use crate::observe::metrics::Readings;
+use crate::state::{Command, ConfigVersion, Outcome, State};
+use crate::types::NodeId;
+
+/// A future that a [`Backend`] returns.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The node as the API sees it.
+pub trait Backend: Send + Sync + 'static {
+    /// The applied state. The API takes the read lock for one quick handler at a time and never
+    /// across an await.
+    fn state(&self) -> &RwLock<State>;
+
+    /// What this node knows of itself and its peers, now. Must not wait.
+    fn report(&self) -> NodeReport;
+
+    /// Everything `/metrics` shows. Must not wait for the cluster.
+    fn readings(&self) -> Readings;
+
+    /// Has a command committed, whoever leads, and returns the outcome *after this node has applied
+    /// it*: the next read here sees it. Gives up after `within`.
+    fn submit(
+        &self,
+        command: Command,
+        within: Duration,
+    ) -> Answer<'_, Result<Outcome, SubmitError>>;
+
+    /// Returns once everything acknowledged before the call is applied here; a reason when that
+    /// could not be established in time.
+    fn read_barrier(&self, within: Duration) -> Answer<'_, Result<(), String>>;
+
+    /// Returns once this configuration version, or a later one, is active on this node; the reason
+    /// when it is not in time, or when a part of it could not be activated.
+    fn activated(&self, version: ConfigVersion, within: Duration)
+    -> Answer<'_, Result<(), String>>;
+
+    /// Moves leadership to `to`, or to whom the leader finds best; returns the new leader.
+    fn transfer_leader(
+        &self,
+        to: Option<NodeId>,
+        within: Duration,
+    ) -> Answer<'_, Result<NodeId, String>>;
+}
+
+/// Why there is no outcome. Texts name the cause, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The command did not enter the log and never will.
+    #[error("{0}")]
+    NotSubmitted(String),
+    /// It may have, or may still (R3).
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// A named act of this node that a handler may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// `cluster-leader-transfer`.
+    TransferLeader(Option<NodeId>),
+}
+
+/// What a node knows of itself and its peers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeReport {
+    /// This node.
+    pub node: NodeId,
+    /// Its label.
+    pub name: String,
+    /// Its rack.
+    pub rack: String,
+    /// The cluster's id.
+    pub cluster: String,
+    /// Process id.
+    pub pid: u32,
+    /// Since the start of the process.
+    pub uptime: Duration,
+    /// Since the last configuration became active.
+    pub since_reload: Duration,
+    /// Whether DHCP sockets are open.
+    pub sockets: Sockets,
+    /// Current term.
+    pub term: u64,
+    /// The leader this node hears or is; `None` when there is none as far as it knows.
+    pub leader: Option<NodeId>,
+    /// The highest index in this node's log.
+    pub last_log: u64,
+    /// The highest index known to be committed.
+    pub committed: u64,
+    /// The highest index applied here.
+    pub applied: u64,
+    /// What `/health/ready` answers; `Err` names the reason.
+    pub ready: Result<(), String>,
+    /// Every member, this node among them, ascending by id.
+    pub members: Vec<Member>,
+}
+
+/// State of the DHCP service sockets, in Kea's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sockets {
+    /// All open.
+    Ready,
+    /// Some not yet; the node goes on trying.
+    Retrying(Vec<String>),
+    /// None, and it gave up.
+    Failed(Vec<String>),
+}
+
+/// A member of the cluster as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The node.
+    pub id: NodeId,
+    /// Where its peers reach it.
+    pub address: String,
+    /// What it is in Raft, as far as this node knows.
+    pub role: Role,
+    /// Its applied index by its last note (R17), or by replication on the leader.
+    pub applied: Option<u64>,
+    /// Whether it answers this node now; `None` when nothing was tried.
+    pub reachable: Option<bool>,
+}
+
+/// Role in Raft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Leads.
+    Leader,
+    /// Votes.
+    Follower,
+    /// Votes, and asks for votes.
+    Candidate,
+    /// Follows without a vote.
+    Learner,
+}
+
+impl Role {
+    /// Its name in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Leader => "leader",
+            Role::Follower => "follower",
+            Role::Candidate => "candidate",
+            Role::Learner => "learner",
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Commands of our own about the cluster: `cluster-status` and `cluster-leader-transfer`. They are
+//! what `cluster-ctl` speaks.
+
+use serde::Serialize;
+
+use crate::api::backend::{Effect, Member, NodeReport, Role};
+use crate::api::spec::{Access, ApiContext, Args, Freshness, Plan, Refusal, Reply, Spec};
+use crate::state::{Liveness, View};
+use crate::types::NodeId;
+
+/// `cluster-status`.
+pub const STATUS: Spec = Spec {
+    name: "cluster-status",
+    access: Access::Read,
+    since: "0.1",
+    view: Freshness::Local,
+    run: status,
+};
+
+/// `cluster-leader-transfer`.
+pub const LEADER_TRANSFER: Spec = Spec {
+    name: "cluster-leader-transfer",
+    access: Access::Write,
+    since: "0.1",
+    view: Freshness::Local,
+    run: leader_transfer,
+};
+
+/// The cluster as one node sees it. Indexes are positions in the Raft log.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ClusterStatus<'a> {
+    /// The node that answers; everything is its view.
+    node: u64,
+    name: &'a str,
+    cluster: &'a str,
+    version: &'static str,
+    term: u64,
+    /// `null` when this node hears none.
+    leader: Option<u64>,
+    applied_index: u64,
+    committed_index: u64,
+    last_log_index: u64,
+    config_version: u64,
+    leases: usize,
+    uptime: u64,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    nodes: Vec<Node<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Node<'a> {
+    id: u64,
+    name: &'a str,
+    rack: &'a str,
+    /// Where its peers reach it.
+    address: &'a str,
+    /// Where its control API listens.
+    control: &'a [String],
+    version: &'a str,
+    role: &'static str,
+    /// The leader's replicated judgement (R16).
+    liveness: &'static str,
+    /// Whether it answers the node that answers this.
+    reachable: Option<bool>,
+    applied_index: Option<u64>,
+    /// Entries it has not applied of those known to be committed.
+    lag: Option<u64>,
+}
+
+fn status(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    let report = cx.node;
+    let nodes: Vec<Node<'_>> = report.members.iter().map(|member| node(member, cx)).collect();
+    let status = ClusterStatus {
+        node: report.node.0,
+        name: &report.name,
+        cluster: &report.cluster,
+        version: crate::VERSION,
+        term: report.term,
+        leader: report.leader.map(|id| id.0),
+        applied_index: report.applied,
+        committed_index: report.committed,
+        last_log_index: report.last_log,
+        config_version: cx.view.config_version().0,
+        leases: cx.view.lease_count(),
+        uptime: report.uptime.as_secs(),
+        ready: report.ready.is_ok(),
+        reason: report.ready.as_ref().err().map(String::as_str),
+        nodes,
+    };
+    Ok(Plan::Answer(Reply::success(summary(report, cx.view)).with(&status)))
+}
+
+fn node<'a>(member: &'a Member, cx: &ApiContext<'a>) -> Node<'a> {
+    let entry = cx.view.meta().node(member.id);
+    let info = entry.and_then(|entry| entry.info.as_ref());
+    let own = member.id == cx.node.node;
+    let applied = if own { Some(cx.node.applied) } else { member.applied };
+    Node {
+        id: member.id.0,
+        name: info.map_or(if own { cx.node.name.as_str() } else { "" }, |info| &info.name),
+        rack: info.map_or(if own { cx.node.rack.as_str() } else { "" }, |info| &info.rack),
+        address: &member.address,
+        control: info.map_or(&[], |info| &info.control),
+        version: info.map_or("", |info| &info.version),
+        role: role(member, cx.node),
+        liveness: entry.map_or("unknown", |entry| liveness(entry.liveness)),
+        reachable: if own { Some(true) } else { member.reachable },
+        applied_index: applied,
+        lag: applied.map(|applied| cx.node.committed.saturating_sub(applied)),
+    }
+}
+
+/// What a node that hears no leader says of others would be a guess, unless they do not vote.
+fn role(member: &Member, report: &NodeReport) -> &'static str {
+    match member.role {
+        Role::Learner => "learner",
+        _ if report.leader.is_none() && member.id != report.node => "unknown",
+        role => role.name(),
+    }
+}
+
+fn liveness(liveness: Liveness) -> &'static str {
+    match liveness {
+        Liveness::Up => "up",
+        Liveness::Down => "down",
+        Liveness::Draining => "draining",
+        Liveness::Left => "left",
+    }
+}
+
+fn summary(report: &NodeReport, view: View<'_>) -> String {
+    let count = report.members.len();
+    let nodes = if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
+    match report.leader {
+        Some(leader) => {
+            let entry = view.meta().node(leader).and_then(|entry| entry.info.as_ref());
+            let name = entry.map(|info| format!(" ({})", info.name)).unwrap_or_default();
+            format!("{nodes}, leader {leader}{name}, term {}", report.term)
+        }
+        None => format!(
+            "{nodes}, no leader: node {} hears none. This is what it knew at index {}.",
+            report.node, report.applied
+        ),
+    }
+}
+
+fn leader_transfer(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    let to = match args.get("node") {
+        None => None,
+        Some(value) => Some(find_node(value, cx)?),
+    };
+    if to.is_some() && to == cx.node.leader {
+        return Ok(Plan::Answer(Reply::success(format!(
+            "Node {} leads already.",
+            to.map_or(0, |id| id.0)
+        ))));
+    }
+    Ok(Plan::Effect(Effect::TransferLeader(to)))
+}
+
+/// A voter, by id or by name.
+fn find_node(value: &serde_json::Value, cx: &ApiContext<'_>) -> Result<NodeId, Refusal> {
+    let name_of = |id: NodeId| {
+        let entry = cx.view.meta().node(id).and_then(|entry| entry.info.as_ref());
+        entry.map_or("", |info| info.name.as_str())
+    };
+    let fits = |member: &&Member| match value {
+        serde_json::Value::String(text) => {
+            name_of(member.id) == text || text.parse() == Ok(member.id.0)
+        }
+        _ => value.as_u64() == Some(member.id.0),
+    };
+    let mut found = cx.node.members.iter().filter(fits);
+    match (found.next(), found.next()) {
+        (Some(member), None) if member.role == Role::Learner => {
+            Err(Refusal::conflict(format!("node {} has no vote and cannot lead", member.id)))
+        }
+        (Some(member), None) => Ok(member.id),
+        (Some(_), Some(_)) => {
+            Err(Refusal::error(format!("several nodes are called {value}: name one by its id")))
+        }
+        (None, _) => {
+            let all: Vec<String> = cx
+                .node
+                .members
+                .iter()
+                .map(|member| match name_of(member.id) {
+                    "" => member.id.to_string(),
+                    name => format!("{} ({name})", member.id),
+                })
+                .collect();
+            Err(Refusal::empty(format!(
+                "no node {value} in this cluster; there are {}",
+                all.join(", ")
+            )))
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! `lease4-*`: reading, adding and removing leases (kea-api §3.1–3.4; Kea's `lease_cmds`).
+//!
+//! Texts are Kea's to the letter, because scripts compare them. Two answers differ on purpose: a
+//! page is served from one applied index, and an address whose subnet is gone from the
+//! configuration still has its lease (R8).
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::api::json::type_name;
+use crate::api::spec::{Access, ApiContext, Args, Code, Freshness, Plan, Refusal, Reply, Spec};
+use crate::config::{Config, Subnet};
+use crate::state::{
+    Command, DeleteLease, Lease, LeaseState, Meta, Outcome, PutLease, PutMode, WipeLeases,
+};
+use crate::types::{ClientId, HwAddr, Lifetime, SubnetId};
+
+/// `lease4-get`.
+pub const GET: Spec = read("lease4-get", get);
+/// `lease4-get-all`.
+pub const GET_ALL: Spec = read("lease4-get-all", get_all);
+/// `lease4-get-page`.
+pub const GET_PAGE: Spec = read("lease4-get-page", get_page);
+/// `lease4-add`.
+pub const ADD: Spec = Spec { access: Access::Write, ..read("lease4-add", add) };
+/// `lease4-del`.
+pub const DEL: Spec = Spec { access: Access::Write, ..read("lease4-del", del) };
+/// `lease4-wipe`.
+pub const WIPE: Spec = Spec { access: Access::Write, ..read("lease4-wipe", wipe) };
+
+const fn read(
+    name: &'static str,
+    run: fn(&Args<'_>, &ApiContext<'_>) -> Result<Plan, Refusal>,
+) -> Spec {
+    Spec { name, access: Access::Read, since: "0.1", view: Freshness::Linearizable, run }
+}
+
+/// A lease as Kea prints it; members in alphabetical order.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Lease4 {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    cltt: i64,
+    fqdn_fwd: bool,
+    fqdn_rev: bool,
+    hostname: Box<str>,
+    hw_address: String,
+    ip_address: Ipv4Addr,
+    state: u8,
+    subnet_id: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_context: Option<Value>,
+    valid_lft: u32,
+}
+
+impl Lease4 {
+    fn of(lease: &Lease, meta: &Meta) -> Lease4 {
+        // A released lease ended before its time: expiry is always cltt + valid-lft.
+        let valid = match lease.state {
+            LeaseState::Released => Lifetime::between(lease.cltt, lease.expires),
+            _ => lease.valid,
+        };
+        Lease4 {
+            client_id: lease.client_id.as_ref().map(ClientId::to_string),
+            cltt: meta.wall_seconds(lease.cltt),
+            fqdn_fwd: lease.fqdn_fwd,
+            fqdn_rev: lease.fqdn_rev,
+            hostname: lease.hostname.clone(),
+            hw_address: lease.hw.to_string(),
+            ip_address: lease.address,
+            state: lease.state.number(),
+            subnet_id: lease.subnet.0,
+            user_context: lease
+                .user_context
+                .as_deref()
+                .and_then(|text| serde_json::from_str(text).ok()),
+            valid_lft: valid.as_secs(),
+        }
+    }
+}
+
+/// `"leases": […]` as text, one lease at a time so that a large table is never held twice, and how
+/// many there are.
+fn print_leases<'a>(leases: impl Iterator<Item = &'a Arc<Lease>>, meta: &Meta) -> (usize, String) {
+    let mut out = String::from("\"leases\": [");
+    let mut count = 0;
+    for lease in leases {
+        out.push_str(if count == 0 { " " } else { ", " });
+        // Strings and numbers only: it cannot fail.
+        out.push_str(&serde_json::to_string(&Lease4::of(lease, meta)).unwrap_or_default());
+        count += 1;
+    }
+    out.push_str(" ]");
+    (count, out)
+}
+
+fn found(count: usize) -> Reply {
+    let code = if count == 0 { Code::Empty } else { Code::Success };
+    Reply { code, text: Some(format!("{count} IPv4 lease(s) found.")), arguments: None }
+}
+
+fn get(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    let reply = match find(args, cx, "Query")? {
+        Some(lease) => {
+            Reply::success("IPv4 lease found.").with(&Lease4::of(&lease, cx.view.meta()))
+        }
+        None => Reply::failure(Code::Empty, "Lease not found."),
+    };
+    Ok(Plan::Answer(reply))
+}
+
+/// The lease that `lease4-get` and `lease4-del` mean: by address, or by subnet and identifier.
+fn find(args: &Args<'_>, cx: &ApiContext<'_>, verb: &str) -> Result<Option<Arc<Lease>>, Refusal> {
+    let of = |leases: Vec<&Arc<Lease>>, subnet: SubnetId| {
+        leases.into_iter().find(|lease| lease.subnet == subnet && names_somebody(lease)).cloned()
+    };
+    Ok(match Wanted::parse(args, verb)? {
+        Wanted::Address(address) => cx.view.lease(address).cloned(),
+        Wanted::Hw(subnet, hw) => of(cx.view.leases_with_hw(&hw), subnet),
+        Wanted::Id(subnet, id) => of(cx.view.leases_with_id(&id), subnet),
+    })
+}
+
+/// A declined address has no client any more.
+fn names_somebody(lease: &Lease) -> bool {
+    lease.state != LeaseState::Declined
+}
+
+enum Wanted {
+    Address(Ipv4Addr),
+    Hw(SubnetId, HwAddr),
+    Id(SubnetId, ClientId),
+}
+
+impl Wanted {
+    fn parse(args: &Args<'_>, verb: &str) -> Result<Wanted, Refusal> {
+        let refuse = |text: String| Refusal::error(text);
+        if args.map().is_none() {
+            return Err(refuse("Parameters missing or are not a map.".into()));
+        }
+        if let Some(value) = args.get("update-ddns")
+            && !value.is_boolean()
+        {
+            return Err(refuse("'update-ddns' is not a boolean".into()));
+        }
+        if let Some(value) = args.get("ip-address") {
+            let text =
+                value.as_str().ok_or_else(|| refuse("'ip-address' is not a string.".into()))?;
+            return address(text).map(Wanted::Address);
+        }
+        let subnet = args
+            .get("subnet-id")
+            .ok_or_else(|| refuse("Mandatory 'subnet-id' parameter missing.".into()))?;
+        let subnet = subnet
+            .as_u64()
+            .ok_or_else(|| refuse("'subnet-id' parameter is not integer.".into()))?;
+        let subnet = u32::try_from(subnet).map(SubnetId);
+        let subnet = subnet.map_err(|_| refuse("'subnet-id' parameter is out of range.".into()))?;
+        let text = |name: &str| {
+            args.get(name).and_then(Value::as_str).ok_or_else(|| {
+                refuse(format!(
+                    "No 'ip-address' provided and '{name}' is either missing or not a string."
+                ))
+            })
+        };
+        let (kind, identifier) = (text("identifier-type")?, text("identifier")?);
+        match kind {
+            "hw-address" => hw_address(identifier).map(|hw| Wanted::Hw(subnet, hw)),
+            "client-id" => client_id(identifier).map(|id| Wanted::Id(subnet, id)),
+            "duid" => Err(refuse(format!("{verb} by duid is not allowed in v4."))),
+            // Kea's list, as it is, although `client-id` is missing from it.
+            _ => Err(refuse(format!(
+                "Incorrect identifier type: {kind}, the only supported values are: address, hw-address, duid"
+            ))),
+        }
+    }
+}
+
+fn get_all(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    let subnets = subnet_list(args)?;
+    let frozen = cx.view.freeze();
+    Ok(Plan::later(move || {
+        let wanted = |lease: &&Arc<Lease>| match &subnets {
+            Some(subnets) => subnets.contains(&lease.subnet),
+            None => true,
+        };
+        let (count, leases) = print_leases(frozen.leases().filter(wanted), frozen.meta());
+        Ok(Plan::Answer(Reply { arguments: Some(format!("{{ {leases} }}")), ..found(count) }))
+    }))
+}
+
+/// `subnets`; `None` for all leases, which is no arguments at all, or our own `consistency` alone.
+fn subnet_list(args: &Args<'_>) -> Result<Option<BTreeSet<SubnetId>>, Refusal> {
+    let ours_alone = |map: &Map<String, Value>| map.len() == 1 && map.contains_key("consistency");
+    if args.is_absent() || args.map().is_some_and(ours_alone) {
+        return Ok(None);
+    }
+    let list =
+        args.get("subnets").ok_or_else(|| Refusal::error("'subnets' parameter not specified"))?;
+    let list =
+        list.as_array().ok_or_else(|| Refusal::error("'subnets' parameter must be a list"))?;
+    let number = |value: &Value| {
+        let number = value
+            .as_i64()
+            .ok_or_else(|| Refusal::error("listed subnet identifiers must be numbers"));
+        // A number that no subnet can have contributes nothing.
+        number.map(|number| u32::try_from(number).ok().map(SubnetId))
+    };
+    let subnets: Result<_, Refusal> =
+        list.iter().map(number).filter_map(Result::transpose).collect();
+    subnets.map(Some)
+}
+
+fn get_page(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    let refuse = |text: String| Refusal::error(text);
+    if args.map().is_none() {
+        return Err(refuse("no parameters specified for the lease4-get-page command".into()));
+    }
+    let from = args.get("from").ok_or_else(|| refuse("'from' parameter not specified".into()))?;
+    let from = from.as_str().ok_or_else(|| refuse("'from' parameter must be a string".into()))?;
+    let from: Option<Ipv4Addr> = match from {
+        "start" => None,
+        address => Some(address.parse().map_err(|_| {
+            if address.parse::<std::net::Ipv6Addr>().is_ok() {
+                refuse(format!("'from' parameter value {address} is not an IPv4 address"))
+            } else {
+                refuse(
+                    "'from' parameter value is neither 'start' keyword nor a valid IPv4 address"
+                        .into(),
+                )
+            }
+        })?),
+    };
+    let limit =
+        args.get("limit").ok_or_else(|| refuse("'limit' parameter not specified".into()))?;
+    let limit =
+        limit.as_i64().ok_or_else(|| refuse("'limit' parameter must be a number".into()))?;
+    let limit = match usize::try_from(limit) {
+        Ok(0) | Err(_) => return Err(refuse("'limit' parameter must not be 0.".into())),
+        Ok(limit) => limit,
+    };
+    let frozen = cx.view.freeze();
+    Ok(Plan::later(move || {
+        let (count, leases) = print_leases(frozen.leases_after(from).take(limit), frozen.meta());
+        let arguments = Some(format!("{{ \"count\": {count}, {leases} }}"));
+        Ok(Plan::Answer(Reply { arguments, ..found(count) }))
+    }))
+}
+
+fn add(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    let put = lease_of(args, cx.view.config().map(|config| &**config), PutMode::Add)?;
+    let (address, subnet) = (put.address, put.subnet);
+    let text = format!("Lease for address {address}, subnet-id {subnet} added.");
+    Ok(Plan::commit(Command::PutLease(put), move |outcome| match outcome {
+        Outcome::LeaseWritten { .. } => Reply::success(text),
+        Outcome::LeaseExists => Reply::failure(Code::Conflict, "IPv4 lease already exists."),
+        Outcome::NoSubnet(subnet) => no_subnet(*subnet).into(),
+        Outcome::OutsideSubnet(subnet) => Reply::failure(
+            Code::Conflict,
+            format!("The address {address} does not belong to the subnet with subnet-id={subnet}"),
+        ),
+        other => unexpected(other),
+    }))
+}
+
+/// The lease that `lease4-add` and `lease4-update` describe, with Kea's defaults and refusals
+/// (kea-api §3.1, rules 1 to 8).
+fn lease_of(args: &Args<'_>, config: Option<&Config>, mode: PutMode) -> Result<PutLease, Refusal> {
+    match args.shared() {
+        None => return Err(Refusal::error("no parameters specified for the command")),
+        Some(value) if !value.is_object() => {
+            let got = type_name(&value);
+            return Err(Refusal::error(format!("arguments must be a map, got {got} instead")));
+        }
+        Some(_) => {}
+    }
+    let text = args.string("ip-address")?;
+    let address: Ipv4Addr = text.parse().map_err(|_| match text.parse::<std::net::Ipv6Addr>() {
+        Ok(v6) => Refusal::error(format!("Non-IPv4 address specified: {v6}")),
+        Err(_) => Refusal::error(format!(
+            "Failed to convert '{text}' to address: Failed to convert string to address '{text}': Invalid argument"
+        )),
+    })?;
+    let hw = hw_address(args.string("hw-address")?)?;
+    let subnet_id = args.uint32_or("subnet-id")?.unwrap_or(0);
+    let client_id = args.string_or("client-id")?.map(client_id).transpose()?;
+    let hostname = args.string_or("hostname")?.unwrap_or_default().to_lowercase();
+    let lifetime = args.uint32_or("valid-lft")?.map(Lifetime::from_secs);
+    let expire = args.integer_or("expire")?;
+    let subnet = subnet_for(config, subnet_id, address)?;
+    let lifetime = lifetime.unwrap_or(subnet.values.valid_lifetime);
+    if let Some(expire) = expire {
+        if expire <= 0 {
+            return Err(Refusal::error(format!(
+                "expiration time must be positive for address {address}"
+            )));
+        }
+        if expire < i64::from(lifetime.as_secs()) {
+            return Err(Refusal::error(format!(
+                "expiration time must be greater than valid lifetime for address {address}"
+            )));
+        }
+    }
+    let fqdn_fwd = args.boolean_or("fqdn-fwd")?.unwrap_or(false);
+    let fqdn_rev = args.boolean_or("fqdn-rev")?.unwrap_or(false);
+    if (fqdn_fwd || fqdn_rev) && hostname.is_empty() {
+        return Err(Refusal::error(
+            "No hostname specified and either forward or reverse fqdn was set to true.",
+        ));
+    }
+    if hostname.len() > MOST_HOSTNAME {
+        return Err(Refusal::error(format!("the hostname is longer than {MOST_HOSTNAME} bytes")));
+    }
+    let number = args.uint32_or("state")?.unwrap_or(0);
+    let state = LeaseState::from_number(u64::from(number)).ok_or_else(|| {
+        Refusal::error(format!(
+            "Invalid state value: {number}, supported values are: 0 (default), 1 (declined), \
+             2 (expired-reclaimed) and 3 (released)"
+        ))
+    })?;
+    Ok(PutLease {
+        mode,
+        address,
+        subnet: subnet.id,
+        hw,
+        client_id,
+        lifetime,
+        expire,
+        hostname,
+        fqdn_fwd,
+        fqdn_rev,
+        state,
+        user_context: user_context(args)?,
+    })
+}
+
+/// A domain name has at most 255 bytes (RFC 1035 §2.3.4).
+const MOST_HOSTNAME: usize = 255;
+
+/// `user-context`, with `comment` folded in, as JSON text; empty for none.
+fn user_context(args: &Args<'_>) -> Result<String, Refusal> {
+    let mut context: Option<Map<String, Value>> = match args.get("user-context") {
+        None => None,
+        Some(Value::Object(map)) => Some(map.clone()),
+        Some(other) => {
+            return Err(Refusal::error(format!(
+                "Invalid user context '{other}' is not a JSON map."
+            )));
+        }
+    };
+    if let Some(comment) = args.string_or("comment")? {
+        context.get_or_insert_default().insert("comment".into(), comment.into());
+    }
+    Ok(context.map(|map| Value::Object(map).to_string()).unwrap_or_default())
+}
+
+fn subnet_for(config: Option<&Config>, id: u32, address: Ipv4Addr) -> Result<&Subnet, Refusal> {
+    if id == 0 {
+        let holds = |config: &'_ Config| {
+            config.subnets.iter().position(|subnet| subnet.prefix.contains(address))
+        };
+        return config.and_then(|config| holds(config).map(|at| &config.subnets[at])).ok_or_else(
+            || {
+                Refusal::conflict(format!(
+                    "subnet-id not specified and failed to find a subnet for address {address}"
+                ))
+            },
+        );
+    }
+    let subnet = config.and_then(|config| config.subnet(SubnetId(id)));
+    let subnet = subnet.ok_or_else(|| no_subnet(SubnetId(id)))?;
+    if !subnet.prefix.contains(address) {
+        return Err(Refusal::conflict(format!(
+            "The address {address} does not belong to subnet {}, subnet-id={id}",
+            subnet.prefix
+        )));
+    }
+    Ok(subnet)
+}
+
+fn no_subnet(id: SubnetId) -> Refusal {
+    Refusal::conflict(format!(
+        "Invalid subnet-id: No IPv4 subnet with subnet-id={id} currently configured."
+    ))
+}
+
+fn del(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    let none = || Reply::failure(Code::Empty, "IPv4 lease not found.");
+    let Some(lease) = find(args, cx, "Delete")? else { return Ok(Plan::Answer(none())) };
+    let command = Command::DeleteLease(DeleteLease { address: lease.address });
+    Ok(Plan::commit(command, move |outcome| match outcome {
+        Outcome::Deleted { count: 1.. } => Reply::success("IPv4 lease deleted."),
+        Outcome::Deleted { .. } | Outcome::NoLease => none(),
+        other => unexpected(other),
+    }))
+}
+
+fn wipe(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    if let Some(value) = args.shared()
+        && !value.is_object()
+    {
+        return Err(Refusal::error("Parameters missing or are not a map."));
+    }
+    let subnet = args.uint32_or("subnet-id")?.filter(|id| *id != 0).map(SubnetId);
+    let named = match subnet {
+        Some(id) => format!(" {id}"),
+        None => {
+            let config = cx.view.config();
+            let mut ids: Vec<SubnetId> = config
+                .into_iter()
+                .flat_map(|config| config.subnets.iter().map(|subnet| subnet.id))
+                .collect();
+            ids.sort_unstable();
+            ids.iter().map(|id| format!(" {id}")).collect()
+        }
+    };
+    Ok(Plan::commit(Command::WipeLeases(WipeLeases { subnet }), move |outcome| match outcome {
+        Outcome::Deleted { count } => {
+            let code = if *count == 0 { Code::Empty } else { Code::Success };
+            Reply {
+                code,
+                text: Some(format!("Deleted {count} IPv4 lease(s) from subnet(s){named}")),
+                arguments: None,
+            }
+        }
+        Outcome::NoLease => {
+            Reply::failure(Code::Empty, format!("Deleted 0 IPv4 lease(s) from subnet(s){named}"))
+        }
+        other => unexpected(other),
+    }))
+}
+
+/// An outcome that `apply` does not give to this command.
+fn unexpected(outcome: &Outcome) -> Reply {
+    Reply::failure(Code::Error, format!("unexpected outcome: {outcome:?}"))
+}
+
+fn address(text: &str) -> Result<Ipv4Addr, Refusal> {
+    text.parse().map_err(|_| match text.parse::<std::net::Ipv6Addr>() {
+        Ok(_) => Refusal::error(format!("Invalid IPv4 address specified: {text}")),
+        Err(_) => Refusal::error(format!(
+            "Failed to convert string to address '{text}': Invalid argument"
+        )),
+    })
+}
+
+/// Reads bytes as Kea does: `02:00:0a`, with one digit where it does, `02 00 0a`, or `02000a`.
+fn with_colons(text: &str) -> String {
+    let plain = text.len() > 2
+        && text.len().is_multiple_of(2)
+        && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if !plain {
+        return text.replace(' ', ":");
+    }
+    let pairs: Vec<&str> = (0..text.len()).step_by(2).map(|at| &text[at..at + 2]).collect();
+    pairs.join(":")
+}
+
+fn hw_address(text: &str) -> Result<HwAddr, Refusal> {
+    with_colons(text)
+        .parse()
+        .map_err(|error| Refusal::error(format!("invalid hw-address '{text}': {error}")))
+}
+
+fn client_id(text: &str) -> Result<ClientId, Refusal> {
+    with_colons(text)
+        .parse()
+        .map_err(|error| Refusal::error(format!("invalid client-id '{text}': {error}")))
+}

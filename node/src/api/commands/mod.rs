@@ -1,0 +1,6 @@
+//! The handlers, by subject. Pure: arguments and views in, plans out.
+
+pub mod cluster;
+pub mod config;
+pub mod lease4;
+pub mod process;

@@ -1,0 +1,196 @@
+//! From a request to its reply: find the command, make the view fresh, run the handler, do what it
+//! plans, print what came of it.
+//!
+//! Every wait has an end: within [`PATIENCE`] there is an answer, and an outcome that is unknown is
+//! called unknown (Stork and scripts give up soon after).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::backend::{Backend, Effect, SubmitError};
+use super::envelope::{Request, Target};
+use super::registry;
+use super::spec::{Access, ApiContext, Args, Code, Freshness, Plan, Refusal, Reply, Spec};
+use crate::state::Outcome;
+
+/// How long a command may wait for the cluster: for a leader, for a majority, for activation.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much longer we wait for a [`Backend`] that does not keep its own time limit.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Handlers that take their time, at once. More wait in line: each may hold the text of every
+/// lease, or a parsed configuration.
+const LONG_AT_ONCE: usize = 4;
+
+/// Runs commands against a node.
+pub struct Dispatcher {
+    backend: Arc<dyn Backend>,
+    long: Arc<Semaphore>,
+}
+
+impl Dispatcher {
+    /// A dispatcher for `backend`.
+    pub fn new(backend: Arc<dyn Backend>) -> Dispatcher {
+        Dispatcher { backend, long: Arc::new(Semaphore::new(LONG_AT_ONCE)) }
+    }
+
+    /// The node behind it.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// One reply for each target, in order.
+    pub async fn answer(&self, request: &Request) -> Vec<Reply> {
+        let mut replies = Vec::with_capacity(request.targets.len());
+        for target in &request.targets {
+            replies.push(match target {
+                Target::Dhcp4 => self.run(&request.command, request.arguments.as_ref()).await,
+                Target::Nobody(reply) => reply.clone(),
+            });
+        }
+        replies
+    }
+
+    async fn run(&self, name: &str, arguments: Option<&Arc<Value>>) -> Reply {
+        let Some(spec) = registry::find(name) else {
+            return Reply::failure(Code::Unsupported, format!("'{name}' command not supported."));
+        };
+        match self.plan(spec, Args::new(arguments)).await {
+            Ok(plan) => self.carry_out(plan).await,
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    async fn plan(&self, spec: &Spec, args: Args<'_>) -> Result<Plan, Refusal> {
+        if wants_barrier(spec, &args)? {
+            let barrier = timeout(PATIENCE + GRACE, self.backend.read_barrier(PATIENCE)).await;
+            barrier.unwrap_or_else(|_| Err("this node does not answer itself".to_owned())).map_err(
+                |cause| {
+                    Refusal::error(match spec.access {
+                        Access::Read => format!(
+                            "The cluster does not answer: {cause}. With \"consistency\": \"local\" among the \
+                             arguments this node answers from what it has."
+                        ),
+                        Access::Write => format!("Nothing was changed, the cluster does not answer: {cause}."),
+                    })
+                },
+            )?;
+        }
+        let report = self.backend.report();
+        let planned = {
+            let state = self.backend.state().read();
+            (spec.run)(&args, &ApiContext { view: state.view(), node: &report })
+        };
+        match planned {
+            Ok(Plan::Later(rest)) => self
+                .beside(rest)
+                .await
+                .unwrap_or_else(|| Err(Refusal::error("internal error, see the log of the node"))),
+            other => other,
+        }
+    }
+
+    /// Runs something long beside the serving threads, when it is its turn. `None` after a panic in
+    /// there, which is a defect; its message went to the log of the process.
+    pub async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let turn = Arc::clone(&self.long).acquire_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.ok()
+    }
+
+    async fn carry_out(&self, plan: Plan) -> Reply {
+        match plan {
+            Plan::Answer(reply) => reply,
+            Plan::Later(_) => Reply::failure(Code::Error, "internal error: a plan within a plan"),
+            Plan::Effect(effect) => self.effect(effect).await,
+            Plan::Commit(command, print) => {
+                let outcome =
+                    timeout(PATIENCE + GRACE, self.backend.submit(*command, PATIENCE)).await;
+                match outcome {
+                    Ok(Ok(outcome)) => {
+                        self.active(&outcome).await.unwrap_or_else(|| print(&outcome))
+                    }
+                    Ok(Err(SubmitError::NotSubmitted(cause))) => Reply::failure(
+                        Code::Error,
+                        format!("Nothing was changed, the cluster does not answer: {cause}."),
+                    ),
+                    Ok(Err(SubmitError::Unknown(cause))) => unknown(&cause),
+                    Err(_) => unknown("this node does not answer itself"),
+                }
+            }
+        }
+    }
+
+    /// A configuration is answered once it is active here; `Some` when it is not.
+    async fn active(&self, outcome: &Outcome) -> Option<Reply> {
+        let Outcome::ConfigSet(version) = outcome else { return None };
+        let active = timeout(PATIENCE + GRACE, self.backend.activated(*version, PATIENCE)).await;
+        let cause =
+            active.unwrap_or_else(|_| Err("this node does not answer itself".to_owned())).err()?;
+        Some(Reply::failure(
+            Code::Error,
+            format!(
+                "The configuration is committed as version {} and in force in the cluster, but this node has not \
+                 activated all of it: {cause}.",
+                version.0
+            ),
+        ))
+    }
+
+    async fn effect(&self, effect: Effect) -> Reply {
+        match effect {
+            Effect::TransferLeader(to) => {
+                let moved =
+                    timeout(PATIENCE + GRACE, self.backend.transfer_leader(to, PATIENCE)).await;
+                match moved.unwrap_or_else(|_| Err("this node does not answer itself".to_owned())) {
+                    Ok(leader) => Reply::success(format!("Node {leader} leads."))
+                        .with(&json!({ "leader": leader.0 })),
+                    Err(cause) => {
+                        Reply::failure(Code::Error, format!("Leadership was not moved: {cause}."))
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher").finish_non_exhaustive()
+    }
+}
+
+/// Whether everything acknowledged so far has to be applied here first. A write looks at the
+/// configuration before it proposes, so it waits too.
+fn wants_barrier(spec: &Spec, args: &Args<'_>) -> Result<bool, Refusal> {
+    if spec.view == Freshness::Local {
+        return Ok(false);
+    }
+    match (spec.access, args.get("consistency")) {
+        (Access::Write, _) | (_, None) => Ok(true),
+        (_, Some(Value::String(wish))) if wish == "linearizable" => Ok(true),
+        (_, Some(Value::String(wish))) if wish == "local" => Ok(false),
+        _ => Err(Refusal::error("'consistency' must be \"linearizable\" or \"local\"")),
+    }
+}
+
+fn unknown(cause: &str) -> Reply {
+    Reply::failure(
+        Code::Error,
+        format!(
+            "The outcome is unknown: {cause}. The change may have been made, or may still be made; look before you \
+             repeat it."
+        ),
+    )
+}

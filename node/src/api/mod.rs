@@ -1,0 +1,72 @@
+//! The control API: Kea's commands over HTTP and a unix socket, health, and metrics.
+//!
+//! A command is a [`spec::Spec`] and a pure handler in `commands/`, and one line in [`registry`]; the
+//! rest is the same for all of them. The way of a request:
+//!
+//! 1. [`http`] or [`unix`] reads it, within limits of size, depth and time ([`limits::Limits`]);
+//! 2. [`envelope`] takes the envelope off;
+//! 3. [`dispatch`] finds the command, waits until this node has applied what was acknowledged
+//!    anywhere, and runs the handler under the read lock of the state;
+//! 4. it carries out the [`spec::Plan`]: answers, commits through the cluster, or acts on this node;
+//! 5. the [`spec::Reply`] goes back in the manner of the transport.
+//!
+//! Whatever the API needs of the node is the trait [`backend::Backend`].
+//!
+//! Tasks: one accept loop per listener, one task per connection. Stopping an accept loop refuses new
+//! connections; a connection finishes the request it is on. A request that is dropped half-way may
+//! have been proposed: its client gets no answer and knows no outcome, as with any broken connection.
+//!
+//! Not here yet: authentication, TLS, Kea's `control-sockets`.
+
+pub mod backend;
+pub mod commands;
+pub mod connections;
+pub mod dispatch;
+pub mod envelope;
+pub mod http;
+pub mod json;
+pub mod limits;
+pub mod registry;
+#[cfg(test)]
+mod scripts;
+pub mod spec;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod unix;
+
+use std::sync::Arc;
+
+pub use backend::{Answer, Backend, Effect, Member, NodeReport, Role, Sockets, SubmitError};
+pub use connections::Connections;
+pub use dispatch::Dispatcher;
+pub use limits::Limits;
+use tokio::sync::{Semaphore, watch};
+
+/// The API of one node, shared by its listeners.
+#[derive(Debug)]
+pub struct Api {
+    dispatcher: Dispatcher,
+    limits: Limits,
+    connections: Connections,
+    /// KiB of large request bodies in memory.
+    bodies: Arc<Semaphore>,
+}
+
+impl Api {
+    /// An API for `backend`.
+    pub fn new(backend: Arc<dyn Backend>, limits: Limits) -> Arc<Api> {
+        Arc::new(Api {
+            dispatcher: Dispatcher::new(backend),
+            connections: Connections::new(limits.connections),
+            bodies: Arc::new(Semaphore::new(limits.body_budget().div_ceil(1024))),
+            limits,
+        })
+    }
+}
+
+/// Returns once `stop` is true or its sender is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

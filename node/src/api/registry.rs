@@ -1,0 +1,65 @@
+//! Every command of the API, one line each. `list-commands` and the reference page come from here.
+
+use super::commands::{cluster, config, lease4, process};
+use super::spec::Spec;
+
+/// All commands, ascending by name.
+pub const COMMANDS: &[Spec] = &[
+    process::BUILD_REPORT,
+    cluster::LEADER_TRANSFER,
+    cluster::STATUS,
+    config::GET,
+    config::HASH_GET,
+    config::SET,
+    config::TEST,
+    lease4::ADD,
+    lease4::DEL,
+    lease4::GET,
+    lease4::GET_ALL,
+    lease4::GET_PAGE,
+    lease4::WIPE,
+    process::LIST_COMMANDS,
+    process::STATUS_GET,
+    process::VERSION_GET,
+];
+
+/// The command of this name.
+pub fn find(name: &str) -> Option<&'static Spec> {
+    COMMANDS.binary_search_by(|spec| spec.name.cmp(name)).ok().map(|at| &COMMANDS[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::spec::Access;
+
+    #[test]
+    fn names_ascend_and_every_command_is_found() {
+        assert!(COMMANDS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        for spec in COMMANDS {
+            assert_eq!(find(spec.name).map(|found| found.name), Some(spec.name));
+        }
+        assert!(find("nope").is_none());
+    }
+
+    /// kea-api §1.9: read is what is named there, everything else is write.
+    #[test]
+    fn access_is_that_of_kea() {
+        let kea_reads = [
+            "build-report",
+            "config-get",
+            "config-hash-get",
+            "list-commands",
+            "status-get",
+            "version-get",
+            "lease4-get",
+            "lease4-get-all",
+            "lease4-get-page",
+        ];
+        let own_reads = ["cluster-status"];
+        for spec in COMMANDS {
+            let read = kea_reads.contains(&spec.name) || own_reads.contains(&spec.name);
+            assert_eq!(spec.access == Access::Read, read, "{}", spec.name);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Runs the golden scripts in `testscripts/`: what a handler plans, and how each outcome reads.
+//!
+//! A script is a row of blocks. Above `---` stand directives, below it what came of them:
+//!
+//! * `at SECONDS` lets cluster time pass;
+//! * `ask COMMAND [ARGUMENTS]` prints the plan, applies its command, and prints the reply;
+//! * `outcomes COMMAND [ARGUMENTS]` prints the plan and the reply to every outcome that a command of
+//!   the API can have, applying nothing;
+//! * `no-leader` and `leader` take the leader away and bring it back.
+//!
+//! With `UPDATE_SCRIPTS=1` in the environment the expectations are written anew; read the diff.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+
+use super::backend::Backend;
+use super::registry;
+use super::spec::{ApiContext, Args, Plan, Refusal, Reply};
+use super::testing::Fake;
+use crate::state::{ConfigVersion, Outcome};
+use crate::types::SubnetId;
+
+#[test]
+fn golden_scripts() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/testscripts");
+    let update = std::env::var_os("UPDATE_SCRIPTS").is_some();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no scripts in {folder}");
+    for path in paths {
+        let script = std::fs::read_to_string(&path).unwrap();
+        let played = play(&script);
+        if update {
+            std::fs::write(&path, played).unwrap();
+        } else {
+            for (line, (expected, got)) in script.lines().zip(played.lines()).enumerate() {
+                assert_eq!(got, expected, "{}:{}", path.display(), line + 1);
+            }
+            assert_eq!(script, played, "{}", path.display());
+        }
+    }
+}
+
+/// The script with what really happened below each `---`.
+fn play(script: &str) -> String {
+    let fake = Fake::new();
+    let (mut out, mut block, mut expected) = (String::new(), String::new(), false);
+    for line in script.lines() {
+        match line {
+            "" if expected => {
+                expected = false;
+                out.push('\n');
+            }
+            "---" => {
+                out.push_str("---\n");
+                for line in block.lines() {
+                    directive(&fake, line, &mut out);
+                }
+                block.clear();
+                expected = true;
+            }
+            _ if expected => {}
+            _ => {
+                writeln!(out, "{line}").unwrap();
+                if !line.starts_with('#') {
+                    writeln!(block, "{line}").unwrap();
+                }
+            }
+        }
+    }
+    out
+}
+
+fn directive(fake: &Arc<Fake>, line: &str, out: &mut String) {
+    let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+    match verb {
+        "" => {}
+        "at" => fake.at(rest.parse().unwrap()),
+        "no-leader" => fake.led.store(false, Ordering::Relaxed),
+        "leader" => fake.led.store(true, Ordering::Relaxed),
+        "ask" | "outcomes" => {
+            let plan = match plan(fake, rest) {
+                Ok(plan) => plan,
+                Err(refusal) => {
+                    return writeln!(out, "refuse {}", Reply::from(refusal).to_json()).unwrap();
+                }
+            };
+            writeln!(out, "{plan:?}").unwrap();
+            let Plan::Commit(command, print) = plan else { return };
+            if verb == "ask" {
+                writeln!(out, "reply {}", print(&fake.apply(*command)).to_json()).unwrap();
+                return;
+            }
+            for outcome in outcomes() {
+                let Ok(Plan::Commit(_, print)) = self::plan(fake, rest) else { return };
+                writeln!(out, "  {outcome:?}: {}", print(&outcome).to_json()).unwrap();
+            }
+        }
+        other => panic!("no directive {other:?}"),
+    }
+}
+
+fn plan(fake: &Arc<Fake>, request: &str) -> Result<Plan, Refusal> {
+    let (name, arguments) = request.split_once(' ').unwrap_or((request, "null"));
+    let spec = registry::find(name).unwrap_or_else(|| panic!("no command {name:?}"));
+    let arguments: Arc<Value> = Arc::new(serde_json::from_str(arguments).unwrap());
+    let report = fake.report();
+    let state = fake.state().read();
+    match (spec.run)(
+        &Args::new(Some(&arguments)),
+        &ApiContext { view: state.view(), node: &report },
+    )? {
+        Plan::Later(rest) => rest(),
+        plan => Ok(plan),
+    }
+}
+
+fn outcomes() -> Vec<Outcome> {
+    vec![
+        Outcome::LeaseWritten { created: true },
+        Outcome::LeaseExists,
+        Outcome::NoLease,
+        Outcome::NoSubnet(SubnetId(10)),
+        Outcome::OutsideSubnet(SubnetId(10)),
+        Outcome::Deleted { count: 0 },
+        Outcome::Deleted { count: 2 },
+        Outcome::ConfigSet(ConfigVersion(3)),
+        Outcome::ConfigRefused("too new for this node".into()),
+        Outcome::Late,
+    ]
+}

@@ -1,0 +1,289 @@
+//! What an API command is: a [`Spec`] and a pure handler that returns a [`Plan`].
+//!
+//! A handler sees the arguments, a view of the applied state and a report of this node; it reaches
+//! neither Raft nor a socket nor a clock. What it wants done is data, so that a script
+//! can compare it: request in, plan out, reply for each outcome.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::backend::{Effect, NodeReport};
+use crate::state::{Command, Outcome, View};
+
+/// One command of the API.
+#[derive(Clone, Copy)]
+pub struct Spec {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// The release of Leasehold that brought it.
+    pub since: &'static str,
+    /// What the view must have seen before the handler runs.
+    pub view: Freshness,
+    /// The handler. It runs under the read lock of the state, so it is quick: what grows with the
+    /// number of leases or the size of a configuration goes into [`Plan::Later`] (R22).
+    pub run: fn(&Args<'_>, &ApiContext<'_>) -> Result<Plan, Refusal>,
+}
+
+impl fmt::Debug for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?}, {:?})", self.name, self.access, self.view)
+    }
+}
+
+/// Kea's access class of a command, for role-based access control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Changes nothing.
+    Read,
+    /// May change something.
+    Write,
+}
+
+/// What must have been applied on this node before a handler may look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Everything that was acknowledged anywhere before the request came: a read barrier. The
+    /// caller of a [`Access::Read`] command may ask for less with `"consistency": "local"`.
+    Linearizable,
+    /// Whatever this node has: the command is about the node, or must work without a leader.
+    Local,
+}
+
+/// What a handler looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiContext<'a> {
+    /// The applied state, under its read lock.
+    pub view: View<'a>,
+    /// This node.
+    pub node: &'a NodeReport,
+}
+
+/// What is to be done.
+pub enum Plan {
+    /// Nothing: here is the answer.
+    Answer(Reply),
+    /// The rest of the handler, which takes its time and needs no lock: it runs on a thread for
+    /// blocking work, a few at a time.
+    Later(Box<dyn FnOnce() -> Result<Plan, Refusal> + Send>),
+    /// A replicated command; its outcome is printed by the function.
+    Commit(Box<Command>, Print),
+    /// A named act of this node.
+    Effect(Effect),
+}
+
+/// How the outcome of a [`Plan::Commit`] reads.
+pub type Print = Box<dyn FnOnce(&Outcome) -> Reply + Send>;
+
+impl Plan {
+    /// The rest of a handler, to be run without the lock.
+    pub fn later(rest: impl FnOnce() -> Result<Plan, Refusal> + Send + 'static) -> Plan {
+        Plan::Later(Box::new(rest))
+    }
+
+    /// A commit.
+    pub fn commit(
+        command: Command,
+        print: impl FnOnce(&Outcome) -> Reply + Send + 'static,
+    ) -> Plan {
+        Plan::Commit(Box::new(command), Box::new(print))
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Plan::Answer(reply) => write!(f, "answer {}", reply.to_json()),
+            Plan::Later(_) => f.write_str("later"),
+            Plan::Commit(command, _) => write!(f, "commit {command:?}"),
+            Plan::Effect(effect) => write!(f, "effect {effect:?}"),
+        }
+    }
+}
+
+/// Kea's result codes (kea-api §1.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// Done.
+    Success = 0,
+    /// Bad arguments, or a failed action.
+    Error = 1,
+    /// No such command here.
+    Unsupported = 2,
+    /// Nothing found, nothing to do.
+    Empty = 3,
+    /// Against configuration or state.
+    Conflict = 4,
+}
+
+/// A refusal of the handler: a code and a text, never arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The result.
+    pub code: Code,
+    /// The text.
+    pub text: String,
+}
+
+impl Refusal {
+    /// Result 1.
+    pub fn error(text: impl Into<String>) -> Refusal {
+        Refusal { code: Code::Error, text: text.into() }
+    }
+
+    /// Result 3.
+    pub fn empty(text: impl Into<String>) -> Refusal {
+        Refusal { code: Code::Empty, text: text.into() }
+    }
+
+    /// Result 4.
+    pub fn conflict(text: impl Into<String>) -> Refusal {
+        Refusal { code: Code::Conflict, text: text.into() }
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Reply {
+        Reply { code: refusal.code, text: Some(refusal.text), arguments: None }
+    }
+}
+
+/// A reply object. Members are printed in alphabetical order, as Kea does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// `result`.
+    pub code: Code,
+    /// `text`; always there unless the result is 0.
+    pub text: Option<String>,
+    /// `arguments`, already JSON text: a table of a million leases is not built twice.
+    pub arguments: Option<String>,
+}
+
+impl Reply {
+    /// Result 0 and a text.
+    pub fn success(text: impl Into<String>) -> Reply {
+        Reply { code: Code::Success, text: Some(text.into()), arguments: None }
+    }
+
+    /// Result 0 and arguments, without a text.
+    pub fn data(arguments: &impl Serialize) -> Reply {
+        Reply { code: Code::Success, text: None, arguments: None }.with(arguments)
+    }
+
+    /// A result other than 0.
+    pub fn failure(code: Code, text: impl Into<String>) -> Reply {
+        Reply { code, text: Some(text.into()), arguments: None }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn with(mut self, arguments: &impl Serialize) -> Reply {
+        match serde_json::to_string(arguments) {
+            Ok(json) => self.arguments = Some(json),
+            // Only a map with keys that are not strings comes here; no answer of ours has one.
+            Err(error) => {
+                return Reply::failure(
+                    Code::Error,
+                    format!("the answer cannot be printed: {error}"),
+                );
+            }
+        }
+        self
+    }
+
+    /// The object as JSON text.
+    pub fn to_json(&self) -> String {
+        let mut out = String::with_capacity(64 + self.arguments.as_ref().map_or(0, String::len));
+        out.push_str("{ ");
+        if let Some(arguments) = &self.arguments {
+            out.push_str("\"arguments\": ");
+            out.push_str(arguments);
+            out.push_str(", ");
+        }
+        out.push_str("\"result\": ");
+        out.push_str(&(self.code as u32).to_string());
+        if let Some(text) = &self.text {
+            out.push_str(", \"text\": ");
+            out.push_str(&Value::from(text.as_str()).to_string());
+        }
+        out.push_str(" }");
+        out
+    }
+}
+
+/// The arguments of a request, with readers that refuse in Kea's words.
+#[derive(Debug, Clone, Copy)]
+pub struct Args<'a> {
+    value: Option<&'a Arc<Value>>,
+}
+
+impl<'a> Args<'a> {
+    /// Wraps the member `arguments`; absent and `null` are the same.
+    pub fn new(value: Option<&'a Arc<Value>>) -> Args<'a> {
+        Args { value: value.filter(|value| !value.is_null()) }
+    }
+
+    /// Whether there are none.
+    pub fn is_absent(&self) -> bool {
+        self.value.is_none()
+    }
+
+    /// The arguments if they are a map.
+    pub fn map(&self) -> Option<&'a serde_json::Map<String, Value>> {
+        self.value.and_then(|value| value.as_object())
+    }
+
+    /// The arguments as they came, to be kept beyond the lock.
+    pub fn shared(&self) -> Option<Arc<Value>> {
+        self.value.cloned()
+    }
+
+    /// A member; `None` when it or the map is missing.
+    pub fn get(&self, name: &str) -> Option<&'a Value> {
+        self.map()?.get(name)
+    }
+
+    /// A mandatory string, as Kea's `SimpleParser::getString`.
+    pub fn string(&self, name: &str) -> Result<&'a str, Refusal> {
+        self.string_or(name)?.ok_or_else(|| missing(name))
+    }
+
+    /// A string that may be missing.
+    pub fn string_or(&self, name: &str) -> Result<Option<&'a str>, Refusal> {
+        self.get(name).map(|value| value.as_str().ok_or_else(|| wrong_type(name))).transpose()
+    }
+
+    /// A boolean that may be missing.
+    pub fn boolean_or(&self, name: &str) -> Result<Option<bool>, Refusal> {
+        self.get(name).map(|value| value.as_bool().ok_or_else(|| wrong_type(name))).transpose()
+    }
+
+    /// An integer that may be missing.
+    pub fn integer_or(&self, name: &str) -> Result<Option<i64>, Refusal> {
+        self.get(name).map(|value| value.as_i64().ok_or_else(|| wrong_type(name))).transpose()
+    }
+
+    /// An unsigned 32-bit integer that may be missing.
+    pub fn uint32_or(&self, name: &str) -> Result<Option<u32>, Refusal> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        if !(value.is_i64() || value.is_u64()) {
+            return Err(wrong_type(name));
+        }
+        let small = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        small.map(Some).ok_or_else(|| {
+            Refusal::error(format!("out of range value ({value}) specified for parameter '{name}'"))
+        })
+    }
+}
+
+fn missing(name: &str) -> Refusal {
+    Refusal::error(format!("missing parameter '{name}'"))
+}
+
+fn wrong_type(name: &str) -> Refusal {
+    Refusal::error(format!("invalid type specified for parameter '{name}'"))
+}

@@ -1,0 +1,119 @@
+//! A packet that waits for the outcome of its command.
+
+use std::net::Ipv4Addr;
+
+use super::context::Context;
+use super::packet::{Packet, Reading};
+use super::{Exchange, PATIENCE, request, respond};
+use crate::dhcp::decision::{Decision, Reason};
+use crate::state::{Granted, Outcome, View, Why};
+use crate::types::{ClientKey, ClusterTime, SubnetId};
+
+/// Everything needed to answer once the outcome is known. Plain data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    pub(super) packet: Packet,
+    pub(super) reading: Reading,
+    pub(super) client: ClientKey,
+    pub(super) subnet: SubnetId,
+    pub(super) want: Ipv4Addr,
+    pub(super) why: Why,
+    pub(super) again: bool,
+}
+
+impl Pending {
+    /// Whose packet it is.
+    pub fn client(&self) -> &ClientKey {
+        &self.client
+    }
+
+    /// The address asked for, or chosen.
+    pub fn want(&self) -> Ipv4Addr {
+        self.want
+    }
+
+    /// The state of the client.
+    pub fn why(&self) -> Why {
+        self.why
+    }
+
+    /// Whether both packets ask for the same (M7): client, state, address and identity are equal.
+    /// The xid does not count: dhclient keeps one for life.
+    ///
+    /// The caller commits one command for both. While it waits, the later `Pending` takes the
+    /// place of the earlier, so that the one ACK has the newest xid; for 3 s after, the later is
+    /// finished with the `Granted` of the earlier, unless the client's lease has changed since.
+    pub fn repeats(&self, other: &Pending) -> bool {
+        self.client == other.client
+            && self.why == other.why
+            && self.reading.server_id == other.reading.server_id
+            && (self.want == other.want || self.why == Why::Unnamed)
+    }
+
+    /// The decision once the outcome is known: a reply, [`Decision::Again`] (at most once for a
+    /// packet), or silence. `cx` and `view` may be older than the outcome; they lend the
+    /// configuration and nothing that is decided by.
+    pub fn finish(
+        self,
+        outcome: &Outcome,
+        cx: &Context<'_>,
+        view: View<'_>,
+        now: ClusterTime,
+    ) -> Decision {
+        if now.since(self.packet.arrival.at) > PATIENCE {
+            return Decision::Drop(Reason::Late);
+        }
+        let Some(config) = view.config() else { return Decision::Drop(Reason::NotReady) };
+        let ex = Exchange { packet: &self.packet, reading: &self.reading, cx, view, config, now };
+        match outcome {
+            Outcome::Granted(granted) => self.granted(&ex, granted),
+            Outcome::Taken(_) => self.taken(&ex),
+            Outcome::Changed if self.again => Decision::Drop(Reason::ChangedTwice),
+            Outcome::Changed => Decision::Again,
+            Outcome::Late => Decision::Drop(Reason::Late),
+            _ => Decision::Drop(Reason::StrangeOutcome),
+        }
+    }
+
+    fn granted(&self, ex: &Exchange<'_>, granted: &Granted) -> Decision {
+        if *granted.client() != self.client {
+            return Decision::Drop(Reason::StrangeOutcome);
+        }
+        let Some(subnet) = ex.config.subnet(granted.subnet()) else {
+            return Decision::Drop(Reason::NoSubnet);
+        };
+        respond::ack(ex, &ex.scope(subnet, Some(granted.address())), granted)
+    }
+
+    /// The outcome is fresh knowledge of its own: no barrier is needed (C11).
+    fn taken(&self, ex: &Exchange<'_>) -> Decision {
+        let Some(subnet) = ex.config.subnet(self.subnet) else {
+            return Decision::Drop(Reason::NoSubnet);
+        };
+        let client = ex.client(subnet);
+        let held = ex.view.lease_of(&client, subnet.network);
+        let last = ex.view.last_lease_of(&client, subnet.network);
+        let known = held.or(last);
+        match request::policy(
+            self.why,
+            request::Standing::Another,
+            known.is_some(),
+            subnet.values.authoritative,
+        ) {
+            // The node's own choice went to somebody else: choose again.
+            _ if self.why == Why::Unnamed && !self.again => Decision::Again,
+            request::Act::Nak if self.why != Why::Unnamed => {
+                let scope = ex.scope(subnet, None);
+                match respond::nak(ex, Some(&scope), known.map(|lease| lease.identity)) {
+                    Ok(nak) => Decision::Reply(nak),
+                    Err(reason) => Decision::Drop(reason),
+                }
+            }
+            _ => Decision::Drop(Reason::TakenSilent),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pending_tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+use super::*;
+use crate::dhcp::decision::Decision;
+use crate::dhcp::v4::script::{Node, basic};
+use crate::types::HwAddr;
+
+#[test]
+fn c1_the_mixing_table_is_a_permutation() {
+    let mut sorted = MIX;
+    sorted.sort_unstable();
+    assert!(sorted.iter().enumerate().all(|(at, value)| at == usize::from(*value)));
+}
+
+#[test]
+fn c1_the_bucket_depends_on_every_byte_and_on_the_length() {
+    let key = [2, 0, 0, 0, 0, 1];
+    for at in 0..key.len() {
+        let mut other = key;
+        other[at] ^= 0x10;
+        assert_ne!(bucket(&key), bucket(&other), "byte {at}");
+    }
+    assert_ne!(bucket(&[0]), bucket(&[0, 0]));
+    // By hand from the table: length 1, byte 0: MIX[1 ^ 0]; no bytes: the length alone.
+    assert_eq!(bucket(&[0]), 175);
+    assert_eq!(bucket(&[]), 0);
+}
+
+#[test]
+fn c1_buckets_are_spread_over_nodes_and_only_those_of_a_lost_node_move() {
+    let owner = |bucket: u8, nodes: &[u64]| {
+        let by_score = |node: &&u64| (score(bucket, NodeId(**node)), **node);
+        *nodes.iter().max_by_key(by_score).unwrap()
+    };
+    let mut counts = [0u32; 4];
+    for bucket in 0..=255 {
+        let before = owner(bucket, &[1, 2, 3]);
+        counts[usize::try_from(before).unwrap()] += 1;
+        let after = owner(bucket, &[1, 3]);
+        assert!(before == 2 || before == after, "bucket {bucket}");
+    }
+    assert!(counts[1..].iter().all(|count| (60..=110).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn the_bucket_of_a_client_is_that_of_its_id_or_hardware_address() {
+    let hw = HwAddr::ethernet([2, 0, 0, 0, 0, 1]);
+    assert_eq!(bucket(ClientKey::Hw(hw).bytes()), bucket(&[2, 0, 0, 0, 0, 1]));
+}
+
+/// What nodes 1 to 3 decide about the same broadcast.
+fn decisions(line: &str, prepare: &[&str]) -> Vec<Decision> {
+    let decide = |me: u8| {
+        let mut node = Node::new(basic());
+        for line in ["nodes 3", "heard 1 1 2 3", "heard 198.51.100.1 1 2 3"].iter().chain(prepare) {
+            node.line(line).unwrap();
+        }
+        node.line(&format!("me {me}")).unwrap();
+        node.decide(line)
+    };
+    (1..=3).map(decide).collect()
+}
+
+#[test]
+fn c1_exactly_one_of_three_nodes_answers_a_broadcast_in_the_calm_state() {
+    let mut answers = [0; 3];
+    for n in 0..150 {
+        let line = format!("discover hw=02:00:00:00:01:{n:02x} giaddr=198.51.100.1");
+        let decided = decisions(&line, &[]);
+        let answering: Vec<usize> =
+            (0..3).filter(|at| matches!(decided[*at], Decision::Reply(_))).collect();
+        let [owner] = answering[..] else { panic!("{line}: {decided:?}") };
+        answers[owner] += 1;
+        for shadow in decided.iter().filter(|decision| !matches!(decision, Decision::Reply(_))) {
+            let Decision::Shadow(shadow) = shadow else { panic!("{line}: {shadow:?}") };
+            assert_eq!(shadow.owner, Some(NodeId(owner as u64 + 1)));
+        }
+    }
+    assert!(answers.iter().all(|count| *count > 20), "{answers:?}");
+}
+
+#[test]
+fn c3_the_node_a_client_chose_answers_and_nobody_else() {
+    for n in 0..50 {
+        let line = format!("request hw=02:00:00:00:01:{n:02x} 50=192.0.2.10 54=192.0.2.3");
+        let decided = decisions(&line, &[]);
+        assert!(matches!(decided[2], Decision::Commit(..)), "{line}");
+        assert!(
+            decided[..2].iter().all(|decision| matches!(decision, Decision::Shadow(_))),
+            "{line}"
+        );
+        // Known dead, one of the others does, at once.
+        let decided = decisions(&line, &["node 3 down"]);
+        let commits = |decision: &&Decision| matches!(decision, Decision::Commit(..));
+        assert_eq!(decided[..2].iter().filter(commits).count(), 1, "{line}");
+    }
+}
+
+#[test]
+fn c8_each_node_offers_from_a_share_of_its_own() {
+    let mut offered = std::collections::BTreeSet::new();
+    for me in 1..=3 {
+        for n in 0..50 {
+            // Alone on its link each client is this node's; the share is of the whole cluster.
+            let mut node = Node::new(basic());
+            for line in ["nodes 3", &format!("heard 203.0.113.5 {me}"), &format!("me {me}")] {
+                node.line(line).unwrap();
+            }
+            let line = format!("discover hw=02:00:00:00:01:{n:02x} giaddr=203.0.113.5");
+            let Decision::Reply(offer) = node.decide(&line) else {
+                panic!("{line} is offered nothing")
+            };
+            offered.insert((offer.answered().address, me));
+        }
+    }
+    // A fresh node begins at the lowest address of its share: three nodes, three addresses.
+    let addresses: std::collections::BTreeSet<_> =
+        offered.iter().map(|(address, _)| address).collect();
+    assert_eq!((offered.len(), addresses.len()), (3, 3), "{offered:?}");
+}
+
+#[test]
+fn c10_ranks_of_a_message_that_is_sent_once_are_0_200_and_400_ms() {
+    for n in 0..50 {
+        let line = format!("decline hw=02:00:00:00:01:{n:02x} 50=192.0.2.10");
+        let mut delays: Vec<u128> = decisions(&line, &[])
+            .iter()
+            .map(|decision| match decision {
+                Decision::Propose { after, .. } => after.as_millis(),
+                other => panic!("{line}: {other:?}"),
+            })
+            .collect();
+        delays.sort_unstable();
+        assert_eq!(delays, [0, 200, 400], "{line}");
+    }
+}

@@ -1,0 +1,176 @@
+//! The `leasehold` program: flags in, exit status out. What it does is in the library.
+//!
+//! Exit status: 0 after a clean stop, 1 for bad settings or configuration, 2 for bad flags, 3 for
+//! faults.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Parser, Subcommand};
+use leasehold::node::{self, RunError};
+use leasehold::settings::{NodeLocal, Settings, read_kea_file};
+use leasehold::{demo, observe};
+
+/// A DHCP server that is a cluster.
+#[derive(Parser, Debug)]
+#[command(name = "leasehold", version, disable_version_flag = true, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Run alone, as Kea does, with this configuration file
+    #[arg(short = 'c', value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check this configuration file, as `kea-dhcp4 -t`
+    #[arg(short = 't', value_name = "FILE", conflicts_with = "config")]
+    test: Option<PathBuf>,
+    /// Where the state lies when run with -c; by default the directory of the file's
+    /// lease-database, else /var/lib/leasehold
+    #[arg(long, value_name = "DIR", requires = "config")]
+    data_dir: Option<PathBuf>,
+    /// Server port, with -c
+    #[arg(short = 'p', value_name = "PORT", default_value_t = 67, requires = "config")]
+    port: u16,
+    /// Client port, with -c
+    #[arg(short = 'P', value_name = "PORT", default_value_t = 68, requires = "config")]
+    client_port: u16,
+    /// Log at debug level
+    #[arg(short = 'd')]
+    debug: bool,
+    /// Print the version
+    #[arg(short = 'v', long = "version")]
+    version: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a node
+    Run {
+        /// Node settings
+        #[arg(long, value_name = "FILE")]
+        settings: PathBuf,
+        /// Stop when standard input is closed; for programs that start nodes
+        #[arg(long, hide = true)]
+        until_stdin_closes: bool,
+    },
+    /// Check a Kea configuration file and print every mistake in it
+    CheckConfig {
+        /// The file
+        file: PathBuf,
+    },
+    /// Show a cluster of three nodes on this machine, without root
+    Demo(demo::Options),
+}
+
+const BAD_SETTINGS: u8 = 1;
+const FAULT: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.version {
+        println!("{}", leasehold::VERSION);
+        return ExitCode::SUCCESS;
+    }
+    match (cli.command, cli.config, cli.test) {
+        (Some(Command::Run { settings, until_stdin_closes }), _, _) => {
+            observe::start_logging(cli.debug);
+            let settings = match read_settings(&settings) {
+                Ok(settings) => settings,
+                Err(text) => return fail(BAD_SETTINGS, &text),
+            };
+            run(settings, node::ConfigFile::Seeds, until_stdin_closes)
+        }
+        (Some(Command::CheckConfig { file }), _, _) | (None, _, Some(file)) => check_config(&file),
+        (Some(Command::Demo(options)), _, _) => run_demo(options),
+        (None, Some(file), _) => {
+            observe::start_logging(cli.debug);
+            let mut settings = match kea_settings(&file, cli.data_dir) {
+                Ok(settings) => settings,
+                Err(text) => return fail(BAD_SETTINGS, &format!("Failed to apply configuration: {text}")),
+            };
+            settings.dhcp4.port = cli.port;
+            settings.dhcp4.relay_port = cli.port;
+            settings.dhcp4.client_port = cli.client_port;
+            run(settings, node::ConfigFile::Wins, false)
+        }
+        (None, None, None) => {
+            let usage = "nothing to do: give a command (run, demo, check-config) or -c FILE; see leasehold --help";
+            fail(2, usage)
+        }
+    }
+}
+
+fn fail(status: u8, text: &str) -> ExitCode {
+    eprintln!("leasehold: {text}");
+    ExitCode::from(status)
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "leasehold".into() } else { name.into() }
+}
+
+fn read_settings(file: &Path) -> Result<Settings, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Settings::parse(&text, &file.display().to_string(), &host_name()).map_err(|error| error.to_string())
+}
+
+/// The Kea personality (R26): state beside the lease database that the file names, control sockets
+/// where the file wants them.
+fn kea_settings(file: &Path, data_dir: Option<PathBuf>) -> Result<Settings, String> {
+    let parsed = read_kea_file(file).map_err(|mistakes| mistakes.to_string())?;
+    let local = NodeLocal::of(parsed.config.document());
+    let data_dir = data_dir
+        .or_else(|| local.lease_directory.map(|directory| directory.join("leasehold")))
+        .unwrap_or_else(|| PathBuf::from("/var/lib/leasehold"));
+    let mut settings = Settings::kea_personality(data_dir, file.to_owned(), &host_name());
+    if let Some(listen) = local.control_listen {
+        settings.control.listen = listen;
+    }
+    settings.control.socket = local.control_socket;
+    Ok(settings)
+}
+
+fn check_config(file: &Path) -> ExitCode {
+    match read_kea_file(file) {
+        Ok(parsed) => {
+            for warning in &parsed.warnings {
+                eprintln!("warning: {warning}");
+            }
+            println!("{}: the configuration is valid", file.display());
+            ExitCode::SUCCESS
+        }
+        Err(mistakes) => {
+            eprint!("{mistakes}");
+            ExitCode::from(BAD_SETTINGS)
+        }
+    }
+}
+
+fn run_demo(options: demo::Options) -> ExitCode {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if let Err(error) = node::on_interrupt({
+        let interrupted = interrupted.clone();
+        move || interrupted.store(true, Ordering::Relaxed)
+    }) {
+        return fail(FAULT, &format!("Ctrl-C cannot be caught: {error}"));
+    }
+    match demo::run(options, interrupted) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAULT),
+        Err(error) => fail(FAULT, &format!("{error:#}")),
+    }
+}
+
+fn run(settings: Settings, file: node::ConfigFile, until_stdin_closes: bool) -> ExitCode {
+    match node::run_until_told_to_stop(settings, file, until_stdin_closes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let status = if matches!(error, RunError::Settings(_)) { BAD_SETTINGS } else { FAULT };
+            tracing::error!("{error}");
+            fail(status, &error.to_string())
+        }
+    }
+}

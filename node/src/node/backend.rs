@@ -1,0 +1,289 @@
+//! What the control API needs, answered by the parts of this node.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::api::{Answer, Backend, Member, NodeReport, Role, Sockets, SubmitError};
+use crate::alloc::Holds;
+use crate::clock::Stopwatch;
+use crate::net;
+use crate::observe::metrics::{self, Direction, Readings, SubnetReading, Table, TableReading};
+use crate::propose::{self, Unsent};
+use crate::raft;
+use crate::serve::activate::Activation;
+use crate::serve::duties::Duties;
+use crate::serve::{self, Serve};
+use crate::settings::Settings;
+use crate::state::{Command, ConfigVersion, Outcome, State};
+use crate::storage::DiskLog;
+use crate::types::NodeId;
+
+/// The parts of the node that the API reads.
+pub(super) struct NodeBackend {
+    pub settings: Settings,
+    /// Raft, state, clock, proposer, peers.
+    pub parts: Duties,
+    pub serve: Arc<Mutex<Serve>>,
+    pub ports: Arc<net::Ports>,
+    pub log: Arc<DiskLog>,
+    /// The configuration that the sockets follow.
+    pub active: watch::Receiver<Activation>,
+    /// When that configuration became active, since the start.
+    pub activated_at: watch::Receiver<Duration>,
+    /// The committed index this node saw when it started (C15); `None` until it heard a leader.
+    pub serve_from: watch::Receiver<Option<u64>>,
+    pub started: Stopwatch,
+}
+
+impl NodeBackend {
+    /// What `/health/ready` says (architecture §2).
+    fn ready(&self, status: &raft::Status) -> Result<(), String> {
+        if let Some(reason) = &status.stopped {
+            return Err(format!("Raft has stopped: {reason}"));
+        }
+        let Some(from) = *self.serve_from.borrow() else {
+            return Err("no leader heard since the start".into());
+        };
+        let applied = status.applied.unwrap_or(0);
+        if applied < from {
+            return Err(format!("applied {applied} of the {from} entries that were committed at the start"));
+        }
+        if !self.parts.has_majority(status) {
+            return Err("no leader is heard: a majority of the nodes may be down or cut off".into());
+        }
+        let version = self.parts.state.read().view().config_version();
+        if version == ConfigVersion(0) {
+            return Err("the cluster has no configuration yet".into());
+        }
+        let active = self.active.borrow();
+        if active.version == ConfigVersion(0) {
+            return Err("the DHCP sockets are not open yet".into());
+        }
+        if active.sockets == 0 && !active.problems.is_empty() {
+            return Err(format!("no DHCP socket is open: {}", active.problems.join("; ")));
+        }
+        Ok(())
+    }
+
+    fn members(&self, status: &raft::Status) -> Vec<Member> {
+        let views = self.parts.peers.as_ref().map(|peers| peers.views()).unwrap_or_default();
+        status
+            .members
+            .iter()
+            .map(|member| {
+                let own = member.node == status.id;
+                let view = views.get(&member.node);
+                let role = match status.role {
+                    raft::Role::Candidate if own => Role::Candidate,
+                    _ if status.leader == Some(member.node) => Role::Leader,
+                    _ if !member.voter => Role::Learner,
+                    _ => Role::Follower,
+                };
+                Member {
+                    id: member.node,
+                    address: member.address.clone(),
+                    role,
+                    applied: if own { status.applied } else { view.map(|view| view.applied) },
+                    reachable: if own { Some(true) } else { view.map(|view| view.heard_at.is_some() && !view.suspected) },
+                }
+            })
+            .collect()
+    }
+}
+
+impl Backend for NodeBackend {
+    fn state(&self) -> &RwLock<State> {
+        &self.parts.state
+    }
+
+    fn report(&self) -> NodeReport {
+        let status = self.parts.raft.status();
+        let active = self.active.borrow().clone();
+        let uptime = self.started.elapsed();
+        NodeReport {
+            node: status.id,
+            name: self.settings.name.clone(),
+            rack: self.settings.rack.clone(),
+            cluster: format!("{:016x}", status.cluster),
+            pid: std::process::id(),
+            uptime,
+            since_reload: uptime.saturating_sub(*self.activated_at.borrow()),
+            sockets: match (active.problems.is_empty(), active.sockets) {
+                (true, _) => Sockets::Ready,
+                (false, 0) => Sockets::Failed(active.problems),
+                (false, _) => Sockets::Retrying(active.problems),
+            },
+            term: status.term,
+            leader: status.leader,
+            last_log: status.last_log.unwrap_or(0),
+            committed: status.committed.unwrap_or(0),
+            applied: status.applied.unwrap_or(0),
+            ready: self.ready(&status),
+            members: self.members(&status),
+        }
+    }
+
+    fn readings(&self) -> Readings {
+        let status = self.parts.raft.status();
+        let members = self.members(&status);
+        let (counters, sizes) = {
+            let serve = self.serve.lock();
+            (serve.counters().clone(), serve.sizes())
+        };
+        let proposed = self.parts.proposer.counters();
+        let (syncs, sync_micros) = self.log.syncs();
+        let (cache, _) = self.log.cache();
+        let table = |entries: usize, room: usize| TableReading { entries: entries as u64, room: room as u64, dropped: 0 };
+        Readings {
+            name: self.settings.name.clone(),
+            uptime: self.started.elapsed().as_secs_f64(),
+            ready: self.ready(&status).is_ok(),
+            raft: metrics::Raft {
+                is_leader: status.role == raft::Role::Leader,
+                has_leader: self.parts.has_majority(&status),
+                term: status.term,
+                last_log: status.last_log.unwrap_or(0),
+                committed: status.committed.unwrap_or(0),
+                applied: status.applied.unwrap_or(0),
+                snapshot: status.snapshot.unwrap_or(0),
+                refused_rpcs: status.refused,
+                wall_clock_skew: self.wall_clock_skew(),
+                peers: members
+                    .iter()
+                    .filter(|member| member.id != status.id)
+                    .map(|member| metrics::Peer {
+                        node: member.id,
+                        lag: member.applied.map(|applied| status.committed.unwrap_or(0).saturating_sub(applied)),
+                        reachable: member.reachable == Some(true),
+                    })
+                    .collect(),
+                ..metrics::Raft::default()
+            },
+            packets: counters.replies().map(|(kind, count)| (Direction::Sent, kind.name(), count)).collect(),
+            dropped: counters
+                .reasons()
+                .map(|(reason, count)| (reason.name(), count))
+                .chain(self.ports.counters().all())
+                .collect(),
+            leases: self.subnet_readings(),
+            config_version: self.parts.state.read().view().config_version().0,
+            propose: metrics::Propose {
+                queued: proposed.waiting.load(Relaxed),
+                queue_size: propose::batch::QUEUE as u64,
+                queue_full: proposed.refused.load(Relaxed),
+                in_flight: proposed.in_flight.load(Relaxed),
+                batches: proposed.batches.load(Relaxed),
+                commands: proposed.commands.load(Relaxed),
+                forwarded: proposed.forwarded.load(Relaxed),
+                unknown: proposed.unknown.load(Relaxed),
+                seconds: Duration::from_micros(proposed.micros.load(Relaxed)).as_secs_f64(),
+                outcomes: proposed.outcomes.load(Relaxed),
+            },
+            storage: metrics::Storage {
+                fsyncs: syncs,
+                fsync_seconds: Duration::from_micros(sync_micros).as_secs_f64(),
+                log_bytes: status.log_bytes,
+                log_cache_bytes: cache,
+                checkpoint_cache_bytes: crate::storage::CHECKPOINT_CACHE,
+                ..metrics::Storage::default()
+            },
+            tables: vec![
+                (Table::Holds, table(sizes.holds, Holds::CAPACITY)),
+                (Table::Shadows, table(sizes.shadows, serve::memory::SHADOWS)),
+                (Table::HeardLinks, table(sizes.links, crate::peers::heard::LINKS)),
+                (Table::Waiting, table(sizes.flying, serve::worker::WAITING)),
+            ],
+            control: metrics::Control::default(),
+        }
+    }
+
+    fn submit(&self, command: Command, within: Duration) -> Answer<'_, Result<Outcome, SubmitError>> {
+        Box::pin(async move {
+            match self.parts.proposer.submit(command, within).await {
+                propose::Answer::Committed(committed) => {
+                    // The next read here shall see it.
+                    let applied = self.parts.raft.applied_at_least(committed.index);
+                    match tokio::time::timeout(within, applied).await {
+                        Ok(()) => Ok(committed.outcome),
+                        Err(_) => Err(SubmitError::Unknown(
+                            "the command is committed, but this node has not applied it in time".into(),
+                        )),
+                    }
+                }
+                propose::Answer::Unsent(why) => Err(SubmitError::NotSubmitted(self.why_unsent(why))),
+                propose::Answer::Unknown => Err(SubmitError::Unknown(
+                    "the leader was lost while the command was on its way: it may or may not have taken effect".into(),
+                )),
+            }
+        })
+    }
+
+    fn read_barrier(&self, within: Duration) -> Answer<'_, Result<(), String>> {
+        Box::pin(async move {
+            match tokio::time::timeout(within, self.parts.raft.read_barrier()).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(no_leader)) => Err(no_leader.to_string()),
+                Err(_) => Err(raft::NoLeader.to_string()),
+            }
+        })
+    }
+
+    fn activated(&self, version: ConfigVersion, within: Duration) -> Answer<'_, Result<(), String>> {
+        Box::pin(async move {
+            let mut active = self.active.clone();
+            let reached = active.wait_for(|active| active.version >= version);
+            match tokio::time::timeout(within, reached).await {
+                Ok(Ok(_)) => Ok(()),
+                _ => Err(format!("configuration {} is not active on this node yet", version.0)),
+            }
+        })
+    }
+
+    fn transfer_leader(&self, to: Option<NodeId>, within: Duration) -> Answer<'_, Result<NodeId, String>> {
+        Box::pin(async move {
+            match tokio::time::timeout(within, self.parts.raft.transfer_leader(to)).await {
+                Ok(Ok(leader)) => Ok(leader),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("the other node did not take over in time".into()),
+            }
+        })
+    }
+}
+
+impl NodeBackend {
+    fn why_unsent(&self, why: Unsent) -> String {
+        match why {
+            Unsent::Full => "too many commands are waiting; try again".into(),
+            Unsent::Stopped => "this node is stopping".into(),
+            _ => "no leader: a majority of the nodes may be down or cut off; nothing was changed".into(),
+        }
+    }
+
+    /// Seconds that the wall clock of this machine is ahead of cluster time plus its offset (R13).
+    fn wall_clock_skew(&self) -> f64 {
+        let cluster = i64::try_from(self.parts.raft.now().as_millis()).unwrap_or(i64::MAX);
+        let shown = cluster.saturating_add(self.parts.state.read().view().meta().wall_offset().0);
+        (self.parts.clock.wall().saturating_sub(shown)) as f64 / 1000.0
+    }
+
+    fn subnet_readings(&self) -> Vec<SubnetReading> {
+        let frozen = self.parts.state.read().freeze();
+        let meta = frozen.meta();
+        let config = meta.config();
+        config
+            .into_iter()
+            .flat_map(|config| config.subnets.iter())
+            .map(|subnet| SubnetReading {
+                subnet: subnet.id,
+                prefix: subnet.prefix.to_string(),
+                pool_size: subnet.pools.iter().map(|pool| pool.range.size()).sum(),
+                counts: frozen.counts(subnet.id),
+                totals: meta.totals(subnet.id),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,480 @@
+//! A whole node: builds the parts from bottom to top, and owns the order of start and shutdown.
+//!
+//! Start: data directory and identity → formation (R14) → log and Raft → peers → proposer → sockets
+//! and worker → control API → seed of the configuration. A node answers DHCP only when it has
+//! applied what was committed when it started (C15); `/health/ready` says when.
+//!
+//! Shutdown, within 8 s of SIGTERM (R26): the API says "not ready"; leadership is handed over, so that
+//! the others need no election; this node goes on answering those who chose it for a while; then
+//! sockets, API, peer port and Raft close, in that order. Being killed at any point instead loses
+//! nothing that was acknowledged: that is what the rest of the program is for.
+
+mod backend;
+mod seed;
+mod signals;
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+
+pub use signals::on_interrupt;
+
+use crate::api::{self, Api, Limits};
+use crate::clock::{Clock, Stopwatch, SystemClock};
+use crate::dhcp;
+use crate::net;
+use crate::peers::{self, Peers};
+use crate::propose::{ProposalsService, Proposer, Signals, ToLeader, follow_leader};
+use crate::raft::{self, Raft};
+use crate::serve::activate::{Activation, Activator, listen_of};
+use crate::serve::duties::Duties;
+use crate::serve::{self, Inbox, NodeHands, Serve, Worker};
+use crate::settings::{Peer, Settings};
+use crate::state::{NodeInfo, State};
+use crate::storage::{self, DiskLog, IdentityFile, LogSettings};
+use backend::NodeBackend;
+use signals::Request;
+
+/// What becomes of the configuration file at each start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigFile {
+    /// It seeds a new cluster and is not looked at again.
+    Seeds,
+    /// It replaces the configuration at each start and SIGHUP: the Kea personality (R26).
+    Wins,
+}
+
+/// Why a node ended without being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Settings or configuration; starting again will not help.
+    #[error("{0}")]
+    Settings(String),
+    /// Anything else.
+    #[error("{0}")]
+    Fault(String),
+}
+
+/// How long a stopping node goes on answering those who chose it (R26).
+const LAST_ANSWERS: Duration = Duration::from_secs(4);
+/// How long any one step of the shutdown may take.
+const STEP: Duration = Duration::from_secs(1);
+
+/// Runs a node until SIGTERM, SIGINT or, if so wished, the end of standard input.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run_until_told_to_stop(
+    settings: Settings,
+    file: ConfigFile,
+    until_stdin_closes: bool,
+) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| RunError::Fault(format!("the runtime does not start: {error}")))?;
+    let result = runtime.block_on(run(settings, file, until_stdin_closes));
+    // A blocking thread that hangs in the kernel must not keep the process.
+    runtime.shutdown_timeout(STEP);
+    result
+}
+
+async fn run(settings: Settings, file: ConfigFile, until_stdin_closes: bool) -> Result<(), RunError> {
+    let started = Stopwatch::start();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut requests = signals::listen(until_stdin_closes).map_err(fault("signals"))?;
+    let seed = seed::read(&settings, file)?;
+    let interfaces = settings
+        .dhcp4
+        .interfaces
+        .as_deref()
+        .map(listen_of)
+        .transpose()
+        .map_err(|error| RunError::Settings(format!("[dhcp4].interfaces: {error}")))?;
+
+    let _lock = claim(&settings.data_dir)?;
+    let (identity_file, identity) = IdentityFile::open(&settings.data_dir).map_err(fault("the identity file"))?;
+    let identity_file = Arc::new(identity_file);
+    let is_new = identity.seat.as_ref().is_none_or(|seat| seat.provisional);
+    let listener = settings.peer.as_ref().map(bind_peer).transpose()?;
+    let advertised = settings.peer.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), Peer::advertised);
+    let plan = formation_plan(&settings, advertised);
+
+    let forming = async {
+        match &listener {
+            Some(listener) => raft::form(&plan, listener, &identity_file, identity).await,
+            // Nobody can reach a node without a peer port, and one of one needs nobody.
+            None => {
+                let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+                raft::form(&plan, &listener, &identity_file, identity).await
+            }
+        }
+    };
+    if is_new && plan.initial.len() > 1 {
+        tracing::info!(initial = ?plan.initial, "forming a cluster: waiting until all nodes of [cluster].initial answer");
+    }
+    let identity = tokio::select! {
+        formed = forming => formed.map_err(|error| match error {
+            raft::FormationError::Io(_) => RunError::Fault(error.to_string()),
+            _ => RunError::Settings(error.to_string()),
+        })?,
+        request = wait_for_stop(&mut requests) => return request,
+    };
+
+    let log = DiskLog::open(&settings.data_dir.join("log"), LogSettings::default(), storage::exit_on_fault())
+        .map_err(|error| RunError::Fault(error.to_string()))?;
+    let log = Arc::new(log);
+    let state = Arc::new(RwLock::new(State::new()));
+    let raft = Raft::start(raft::Start {
+        dir: settings.data_dir.clone(),
+        identity,
+        identity_file: Some(identity_file),
+        log: log.clone(),
+        state: state.clone(),
+        clock: clock.clone(),
+        timers: timers(&settings),
+        keeping: raft::Keeping::default(),
+    })
+    .await
+    .map_err(|error| RunError::Fault(error.to_string()))?;
+    tracing::info!(node = %raft.id(), applied = state.read().applied(), "the log is open");
+
+    let node = Node::start(settings, started, clock, log, state, raft, listener, interfaces).await?;
+    let result = loop {
+        tokio::select! {
+            request = requests.recv() => match request {
+                Some(Request::Reload) => node.reload(file).await,
+                _ => break Ok(()),
+            },
+            reason = node.parts.raft.stopped() => {
+                break Err(RunError::Fault(format!("Raft has stopped: {reason}")));
+            }
+            // Ends with the first success; then this branch is never ready again.
+            seeded = seed::plant(&seed, file, &node.parts), if !node.seeded.borrow().to_owned() => {
+                node.seeded.send_replace(true);
+                if let Err(error) = seeded {
+                    break Err(error);
+                }
+            }
+        }
+    };
+    node.stop().await;
+    result
+}
+
+async fn wait_for_stop(requests: &mut tokio::sync::mpsc::Receiver<Request>) -> Result<(), RunError> {
+    while requests.recv().await == Some(Request::Reload) {}
+    Ok(())
+}
+
+fn fault(what: &'static str) -> impl Fn(io::Error) -> RunError {
+    move |error| RunError::Fault(format!("{what}: {error}"))
+}
+
+fn timers(settings: &Settings) -> raft::Timers {
+    raft::Timers {
+        heartbeat: Duration::from_millis(settings.raft.heartbeat),
+        election_min: Duration::from_millis(settings.raft.election_min),
+        election_max: Duration::from_millis(settings.raft.election_max),
+    }
+}
+
+fn formation_plan(settings: &Settings, advertised: SocketAddr) -> raft::Plan {
+    let initial = if settings.cluster.initial.is_empty() { vec![advertised] } else { settings.cluster.initial.clone() };
+    raft::Plan { advertise: advertised, initial }
+}
+
+/// Makes the data directory, readable by nobody else, and claims it for this process.
+fn claim(directory: &Path) -> Result<File, RunError> {
+    let wrong = |error: io::Error| RunError::Settings(format!("data-dir {}: {error}", directory.display()));
+    if !directory.exists() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
+    }
+    storage::prepare(directory).map_err(wrong)?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join("lock"))
+        .map_err(wrong)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(RunError::Settings(format!("data-dir {} is in use by another process", directory.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(wrong(error)),
+    }
+}
+
+fn bind_peer(peer: &Peer) -> Result<TcpListener, RunError> {
+    TcpListener::bind(peer.listen)
+        .map_err(|error| RunError::Settings(format!("[peer].listen {}: {error}", peer.listen)))
+}
+
+/// A node that runs.
+struct Node {
+    parts: Duties,
+    settings: Settings,
+    serve: Arc<Mutex<Serve>>,
+    ports: Arc<net::Ports>,
+    /// Everything that ends when told so: API listeners and the peer port.
+    stop: watch::Sender<bool>,
+    stop_peers: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    seeded: watch::Sender<bool>,
+}
+
+impl Node {
+    #[allow(clippy::too_many_arguments)]
+    async fn start(
+        settings: Settings,
+        started: Stopwatch,
+        clock: Arc<dyn Clock>,
+        log: Arc<DiskLog>,
+        state: Arc<RwLock<State>>,
+        raft: Raft,
+        listener: Option<TcpListener>,
+        interfaces: Option<Vec<crate::config::Listen>>,
+    ) -> Result<Node, RunError> {
+        let mut tasks = JoinSet::new();
+        let inbox = Arc::new(Inbox::new(clock.clone()));
+        let (stop, stopping) = watch::channel(false);
+        let (stop_peers, peers_stopping) = watch::channel(false);
+
+        // Peers first: a proposal of ours may have to go to one, and theirs to us.
+        let peers = listener.as_ref().map(|_| Arc::new(Peers::start(raft.clone(), clock.clone(), peer_events(&inbox))));
+        if let (Some(listener), Some(peers)) = (&listener, &peers) {
+            let services =
+                Routes::new(ProposalsService::server(&raft)).add_service(peers.service());
+            let server = raft.serve(listener, services, until(peers_stopping)).map_err(fault("the peer port"))?;
+            tasks.spawn(async move {
+                if let Ok(Err(error)) = server.await {
+                    tracing::error!(%error, "the peer port has closed");
+                }
+            });
+        }
+        let round_trip = match &peers {
+            Some(peers) => peers.round_trip(),
+            None => watch::channel(Duration::ZERO).1,
+        };
+        let answers: crate::propose::Sink = {
+            let inbox = inbox.clone();
+            Arc::new(move |answers| inbox.event(serve::Event::Answers(answers)))
+        };
+        let signals = Signals { route: follow_leader(&raft), round_trip };
+        let (proposer, proposing) = Proposer::start(ToLeader::new(raft.clone()), signals, answers, clock.clone());
+        tasks.spawn(async move {
+            // Ends with the last handle of the proposer.
+            let _ = proposing.await;
+        });
+
+        let parts = Duties { raft, state, clock, proposer, peers, inbox };
+        let numbers = &settings.dhcp4;
+        let ports = Arc::new(net::Ports::new(
+            net::PortNumbers { server: numbers.port, relay: numbers.relay_port, client: numbers.client_port },
+            {
+                let inbox = parts.inbox.clone();
+                Arc::new(move |received| inbox.packet(received))
+            },
+        ));
+        let serve = Arc::new(Mutex::new(start_worker(&parts, &settings, &ports)?));
+        let machine = net::watch().await.map_err(fault("the interfaces of this machine"))?;
+        let (active_sender, active) = watch::channel(Activation::default());
+        let activator = Activator {
+            raft: parts.raft.clone(),
+            state: parts.state.clone(),
+            ports: ports.clone(),
+            machine,
+            interfaces,
+            inbox: parts.inbox.clone(),
+        };
+        tasks.spawn(activator.run(active_sender));
+        tasks.spawn(parts.clone().watch_majority());
+        tasks.spawn(parts.clone().lead());
+        let (serve_from_sender, serve_from) = watch::channel(None);
+        let catching_up = parts.clone();
+        tasks.spawn(async move {
+            let index = catching_up.catch_up().await;
+            tracing::info!(index, "caught up with what was committed at the start");
+            serve_from_sender.send_replace(Some(index));
+        });
+        tasks.spawn(parts.clone().introduce(node_info(&settings, &parts.raft, active.clone())));
+        let (activated_sender, activated_at) = watch::channel(Duration::ZERO);
+        tasks.spawn(tell_activations(active.clone(), activated_sender, started));
+
+        let backend = Arc::new(NodeBackend {
+            settings: settings.clone(),
+            parts: parts.clone(),
+            serve: serve.clone(),
+            ports: ports.clone(),
+            log,
+            active,
+            activated_at,
+            serve_from,
+            started,
+        });
+        serve_api(&settings, backend, &stopping, &mut tasks).await?;
+        Ok(Node { parts, settings, serve, ports, stop, stop_peers, tasks, seeded: watch::channel(false).0 })
+    }
+
+    /// SIGHUP.
+    async fn reload(&self, file: ConfigFile) {
+        match file {
+            ConfigFile::Seeds => {
+                tracing::warn!(
+                    "SIGHUP: the configuration belongs to the cluster and was not read again; use cluster-ctl config set"
+                );
+            }
+            ConfigFile::Wins => {
+                let planted = match seed::read(&self.settings, file) {
+                    Ok(seed) => seed::plant(&seed, file, &self.parts).await,
+                    Err(error) => Err(error),
+                };
+                let name = self.settings.cluster.config.as_deref().unwrap_or(Path::new("")).display();
+                match planted {
+                    Ok(()) => tracing::info!("dynamic server reconfiguration succeeded with file: {name}"),
+                    Err(error) => tracing::error!("dynamic server reconfiguration failed with file: {name}: {error}"),
+                }
+            }
+        }
+    }
+
+    async fn stop(mut self) {
+        tracing::info!("stopping");
+        let raft = &self.parts.raft;
+        let alone = raft.status().members.len() <= 1;
+        if !alone && raft.is_stamping() {
+            match tokio::time::timeout(STEP, raft.transfer_leader(None)).await {
+                Ok(Ok(leader)) => tracing::info!(%leader, "leadership is handed over"),
+                _ => tracing::warn!("leadership could not be handed over; the others will elect"),
+            }
+        }
+        if !alone && self.parts.has_majority(&raft.status()) {
+            let draining = crate::state::Command::NodeLiveness(raft.id(), crate::state::Liveness::Draining);
+            // Best effort: without it the others notice in half a second.
+            let _ = tokio::time::timeout(STEP, self.parts.proposer.submit(draining, STEP)).await;
+            tokio::time::sleep(LAST_ANSWERS).await;
+        }
+        let ports = self.ports.clone();
+        let _ = tokio::task::spawn_blocking(move || ports.close()).await;
+        let serve = self.serve.clone();
+        let _ = tokio::task::spawn_blocking(move || serve.lock().stop()).await;
+        self.stop.send_replace(true);
+        self.stop_peers.send_replace(true);
+        if tokio::time::timeout(STEP, self.parts.raft.shutdown()).await.is_err() {
+            tracing::warn!("Raft did not stop in time; the next start recovers from the log");
+        }
+        self.tasks.shutdown().await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn until(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn peer_events(inbox: &Arc<Inbox>) -> peers::Sink {
+    let inbox = inbox.clone();
+    Arc::new(move |event| {
+        inbox.event(match event {
+            peers::Event::Note(node, note) => serve::Event::Note(node, note),
+            peers::Event::Connected(node) => serve::Event::PeerConnected(node),
+            peers::Event::Suspected(node, suspected) => serve::Event::PeerSuspected(node, suspected),
+        });
+    })
+}
+
+fn start_worker(parts: &Duties, settings: &Settings, ports: &net::Ports) -> Result<Serve, RunError> {
+    let incarnation = storage::draw().map_err(fault("randomness"))?;
+    let numbers = dhcp::v4::Ports {
+        server: settings.dhcp4.port,
+        relay: settings.dhcp4.relay_port,
+        client: settings.dhcp4.client_port,
+    };
+    let worker = Worker::new(parts.raft.id(), incarnation, numbers, Arc::default());
+    let hands = NodeHands {
+        sender: ports.sender(),
+        proposer: parts.proposer.clone(),
+        peers: parts.peers.clone(),
+        raft: parts.raft.clone(),
+        inbox: parts.inbox.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    Serve::start(worker, parts.inbox.clone(), parts.state.clone(), parts.clock.clone(), hands)
+        .map_err(fault("the worker thread"))
+}
+
+/// What this node tells the cluster about itself; changes with its addresses.
+fn node_info(
+    settings: &Settings,
+    raft: &Raft,
+    mut active: watch::Receiver<Activation>,
+) -> watch::Receiver<NodeInfo> {
+    let peer_address = settings.peer.as_ref().map_or(String::new(), |peer| peer.advertised().to_string());
+    let info = NodeInfo {
+        node: raft.id(),
+        name: settings.name.clone(),
+        rack: settings.rack.clone(),
+        peer_address,
+        control: settings.control.listen.iter().map(|address| format!("http://{address}")).collect(),
+        identities: active.borrow().addresses.clone(),
+        version: crate::VERSION.to_owned(),
+    };
+    let (sender, receiver) = watch::channel(info);
+    tokio::spawn(async move {
+        while active.changed().await.is_ok() {
+            let identities = active.borrow_and_update().addresses.clone();
+            sender.send_if_modified(|info| {
+                let changed = info.identities != identities;
+                info.identities = identities;
+                changed
+            });
+        }
+    });
+    receiver
+}
+
+async fn tell_activations(mut active: watch::Receiver<Activation>, at: watch::Sender<Duration>, started: Stopwatch) {
+    let mut version = active.borrow_and_update().version;
+    while active.changed().await.is_ok() {
+        let now = active.borrow_and_update().version;
+        if now != version {
+            version = now;
+            at.send_replace(started.elapsed());
+            tracing::info!(version = version.0, "server version {} started: the configuration is active", crate::VERSION);
+        }
+    }
+}
+
+async fn serve_api(
+    settings: &Settings,
+    backend: Arc<NodeBackend>,
+    stopping: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), RunError> {
+    let api = Api::new(backend, Limits { body: settings.control.body_limit, ..Limits::default() });
+    for address in &settings.control.listen {
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .map_err(|error| RunError::Settings(format!("[control].listen {address}: {error}")))?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "the control API has no authentication and is reachable from other machines");
+        }
+        tasks.spawn(api::http::serve(api.clone(), listener, stopping.clone()));
+    }
+    if let Some(path) = &settings.control.socket {
+        let listener = api::unix::bind(path)
+            .map_err(|error| RunError::Settings(format!("[control].socket {}: {error}", path.display())))?;
+        tasks.spawn(api::unix::serve(api.clone(), listener, stopping.clone()));
+    }
+    Ok(())
+}

@@ -1,0 +1,517 @@
+//! Every metric of a node, on one page.
+//!
+//! The parts of the node count with plain atomics of their own and know nothing of Prometheus. At
+//! each scrape the node fills in [`Readings`], and the table [`METRICS`] says how each number is
+//! called. A new metric is a field and a row. Names and labels are a contract with dashboards.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::state::{LeaseState, StateCounts, Totals};
+use crate::types::{NodeId, SubnetId};
+
+pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
+
+/// Everything read at one scrape. Counters count from the start of the process.
+#[derive(Debug, Clone, Default)]
+pub struct Readings {
+    /// The node's label.
+    pub name: String,
+    /// Seconds since start.
+    pub uptime: f64,
+    /// Whether `/health/ready` says so.
+    pub ready: bool,
+    /// Consensus.
+    pub raft: Raft,
+    /// Packets by direction and type, `MessageType::name`.
+    pub packets: Vec<(Direction, &'static str, u64)>,
+    /// Packets that got no answer, by the engine's or the edge's reason.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Leases, one row a subnet.
+    pub leases: Vec<SubnetReading>,
+    /// Version of the configuration in force.
+    pub config_version: u64,
+    /// The way of commands into the log.
+    pub propose: Propose,
+    /// The disk.
+    pub storage: Storage,
+    /// Bounded tables.
+    pub tables: Vec<(Table, TableReading)>,
+    /// The control API; filled in by the API itself.
+    pub control: Control,
+}
+
+/// Consensus.
+#[derive(Debug, Clone, Default)]
+pub struct Raft {
+    /// Whether this node leads.
+    pub is_leader: bool,
+    /// Whether it hears a leader or is one.
+    pub has_leader: bool,
+    /// Current term.
+    pub term: u64,
+    /// Highest index in the log.
+    pub last_log: u64,
+    /// Highest index known to be committed.
+    pub committed: u64,
+    /// Highest index applied.
+    pub applied: u64,
+    /// Index of the last snapshot.
+    pub snapshot: u64,
+    /// Leaders seen to follow one another.
+    pub leader_changes: u64,
+    /// Peer RPCs refused because cluster, node or instance did not match (R14).
+    pub refused_rpcs: u64,
+    /// Seconds this node's cluster time lies from its own clock, for the wall clock alarm (R13).
+    pub wall_clock_skew: f64,
+    /// Every other member.
+    pub peers: Vec<Peer>,
+}
+
+/// Another member.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The node.
+    pub node: NodeId,
+    /// Entries it has not applied of those committed; `None` when unknown.
+    pub lag: Option<u64>,
+    /// Whether it answers.
+    pub reachable: bool,
+}
+
+/// Which way a packet went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From a client or relay.
+    Received,
+    /// To a client or relay.
+    Sent,
+}
+
+impl Direction {
+    fn name(self) -> &'static str {
+        match self {
+            Direction::Received => "received",
+            Direction::Sent => "sent",
+        }
+    }
+}
+
+/// The leases of one subnet.
+#[derive(Debug, Clone)]
+pub struct SubnetReading {
+    /// Its id.
+    pub subnet: SubnetId,
+    /// Its prefix; empty when the configuration has lost it.
+    pub prefix: String,
+    /// Addresses in its pools.
+    pub pool_size: u64,
+    /// Leases by state.
+    pub counts: StateCounts,
+    /// Since formation.
+    pub totals: Totals,
+}
+
+/// The way of commands into the log.
+#[derive(Debug, Clone, Default)]
+pub struct Propose {
+    /// Commands waiting.
+    pub queued: u64,
+    /// Room for so many.
+    pub queue_size: u64,
+    /// Commands refused because the queue was full.
+    pub queue_full: u64,
+    /// Batches on their way.
+    pub in_flight: u64,
+    /// Batches sent.
+    pub batches: u64,
+    /// Commands in them.
+    pub commands: u64,
+    /// Batches that went to another node.
+    pub forwarded: u64,
+    /// Commands whose outcome stayed unknown.
+    pub unknown: u64,
+    /// Seconds from submitting to the outcome, summed over commands with one.
+    pub seconds: f64,
+    /// Commands with an outcome.
+    pub outcomes: u64,
+}
+
+/// The disk.
+#[derive(Debug, Clone, Default)]
+pub struct Storage {
+    /// fdatasync calls on the log.
+    pub fsyncs: u64,
+    /// Seconds spent in them.
+    pub fsync_seconds: f64,
+    /// Bytes of log on disk.
+    pub log_bytes: u64,
+    /// Bytes of the log's cache in memory.
+    pub log_cache_bytes: u64,
+    /// Room of the checkpoint database's cache.
+    pub checkpoint_cache_bytes: u64,
+    /// Index of the last checkpoint.
+    pub checkpoint: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Snapshots written or received.
+    pub snapshots: u64,
+    /// Bytes of snapshots on disk.
+    pub snapshot_bytes: u64,
+}
+
+/// A bounded table in memory (R17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// Addresses offered and not yet bound.
+    Holds,
+    /// What peers told.
+    Notes,
+    /// Offers that other servers or nodes made.
+    Shadows,
+    /// Links on which somebody heard a packet.
+    HeardLinks,
+    /// Packets that wait for the peers' notes.
+    Waiting,
+}
+
+impl Table {
+    fn name(self) -> &'static str {
+        match self {
+            Table::Holds => "holds",
+            Table::Notes => "notes",
+            Table::Shadows => "shadows",
+            Table::HeardLinks => "heard_links",
+            Table::Waiting => "waiting",
+        }
+    }
+}
+
+/// One table.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TableReading {
+    /// Entries now.
+    pub entries: u64,
+    /// Room for so many.
+    pub room: u64,
+    /// Entries dropped because the table was full.
+    pub dropped: u64,
+}
+
+/// The control API.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Control {
+    /// Open connections.
+    pub open: u64,
+    /// Idle connections that made room for others.
+    pub evicted: u64,
+    /// Connections that found no room.
+    pub refused: u64,
+}
+
+/// One metric: its name without prefix, and for a counter without `_total`.
+struct Metric {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    read: fn(&Readings, &mut Samples),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Gauge,
+    Counter,
+}
+
+/// The numbers of one metric.
+#[derive(Default)]
+struct Samples(Vec<(Vec<(&'static str, String)>, f64)>);
+
+impl Samples {
+    fn one(&mut self, value: u64) {
+        self.real(value as f64);
+    }
+
+    fn flag(&mut self, value: bool) {
+        self.one(u64::from(value));
+    }
+
+    fn real(&mut self, value: f64) {
+        self.0.push((Vec::new(), value));
+    }
+
+    fn with<const N: usize>(&mut self, labels: [(&'static str, String); N], value: u64) {
+        self.0.push((labels.into(), value as f64));
+    }
+
+    fn each_subnet(&mut self, readings: &Readings, value: impl Fn(&SubnetReading) -> u64) {
+        for row in &readings.leases {
+            self.with(subnet(row), value(row));
+        }
+    }
+
+    fn each_table(&mut self, readings: &Readings, value: impl Fn(&TableReading) -> u64) {
+        for (table, row) in &readings.tables {
+            self.with([("table", table.name().to_owned())], value(row));
+        }
+    }
+}
+
+fn subnet(row: &SubnetReading) -> [(&'static str, String); 2] {
+    [("subnet_id", row.subnet.to_string()), ("subnet", row.prefix.clone())]
+}
+
+/// The page. A name that starts with a word starts with the part of the node it belongs to.
+#[rustfmt::skip]
+const METRICS: &[Metric] = &[
+    Metric { name: "info", help: "Always 1; the labels say which program this is", kind: Kind::Gauge,
+        read: |r, s| s.with([("version", crate::VERSION.to_owned()), ("node", r.name.clone())], 1) },
+    Metric { name: "uptime_seconds", help: "Time since the process started", kind: Kind::Gauge,
+        read: |r, s| s.real(r.uptime) },
+    Metric { name: "ready", help: "1 when the node is ready to serve, as /health/ready says", kind: Kind::Gauge,
+        read: |r, s| s.flag(r.ready) },
+
+    Metric { name: "raft_is_leader", help: "1 on the node that leads", kind: Kind::Gauge,
+        read: |r, s| s.flag(r.raft.is_leader) },
+    Metric { name: "raft_has_leader", help: "1 when this node hears a leader or is one", kind: Kind::Gauge,
+        read: |r, s| s.flag(r.raft.has_leader) },
+    Metric { name: "raft_term", help: "Current term", kind: Kind::Gauge,
+        read: |r, s| s.one(r.raft.term) },
+    Metric { name: "raft_last_log_index", help: "Highest index in the log of this node", kind: Kind::Gauge,
+        read: |r, s| s.one(r.raft.last_log) },
+    Metric { name: "raft_committed_index", help: "Highest index this node knows to be committed", kind: Kind::Gauge,
+        read: |r, s| s.one(r.raft.committed) },
+    Metric { name: "raft_applied_index", help: "Highest index this node has applied", kind: Kind::Gauge,
+        read: |r, s| s.one(r.raft.applied) },
+    Metric { name: "raft_snapshot_index", help: "Index of the last snapshot on this node", kind: Kind::Gauge,
+        read: |r, s| s.one(r.raft.snapshot) },
+    Metric { name: "raft_leader_changes", help: "Changes of leader that this node has seen", kind: Kind::Counter,
+        read: |r, s| s.one(r.raft.leader_changes) },
+    Metric { name: "raft_refused_rpcs", help: "Peer calls refused because they named another cluster, node or instance", kind: Kind::Counter,
+        read: |r, s| s.one(r.raft.refused_rpcs) },
+    Metric { name: "raft_wall_clock_skew_seconds", help: "How far the wall clock of this node is ahead of the time the cluster shows to people", kind: Kind::Gauge,
+        read: |r, s| s.real(r.raft.wall_clock_skew) },
+    Metric { name: "raft_peer_lag_entries", help: "Committed entries that the peer has not applied, as far as this node knows", kind: Kind::Gauge,
+        read: |r, s| for peer in &r.raft.peers {
+            if let Some(lag) = peer.lag { s.with([("peer", peer.node.to_string())], lag) }
+        } },
+    Metric { name: "raft_peer_reachable", help: "1 when the peer answers this node", kind: Kind::Gauge,
+        read: |r, s| for peer in &r.raft.peers { s.with([("peer", peer.node.to_string())], u64::from(peer.reachable)) } },
+
+    Metric { name: "dhcp4_packets", help: "DHCPv4 packets by direction and type", kind: Kind::Counter,
+        read: |r, s| for (direction, kind, count) in &r.packets {
+            s.with([("direction", direction.name().to_owned()), ("type", kind.to_lowercase())], *count)
+        } },
+    Metric { name: "dhcp4_packets_dropped", help: "DHCPv4 packets that got no answer, by reason", kind: Kind::Counter,
+        read: |r, s| for (reason, count) in &r.dropped { s.with([("reason", (*reason).to_owned())], *count) } },
+
+    Metric { name: "leases4", help: "Leases by subnet and state", kind: Kind::Gauge,
+        read: |r, s| for row in &r.leases {
+            for state in LeaseState::ALL {
+                let [id, prefix] = subnet(row);
+                s.with([id, prefix, ("state", state_name(state).to_owned())], row.counts.of(state));
+            }
+        } },
+    Metric { name: "pool4_addresses", help: "Addresses in the pools of the subnet", kind: Kind::Gauge,
+        read: |r, s| s.each_subnet(r, |row| row.pool_size) },
+    Metric { name: "leases4_begun", help: "Leases that began, since the cluster was formed", kind: Kind::Counter,
+        read: |r, s| s.each_subnet(r, |row| row.totals.assigned) },
+    Metric { name: "leases4_reclaimed", help: "Leases that ran out, since the cluster was formed", kind: Kind::Counter,
+        read: |r, s| s.each_subnet(r, |row| row.totals.reclaimed) },
+    Metric { name: "leases4_declined", help: "Addresses that clients declined, since the cluster was formed", kind: Kind::Counter,
+        read: |r, s| s.each_subnet(r, |row| row.totals.declined) },
+    Metric { name: "config_version", help: "Version of the configuration in force", kind: Kind::Gauge,
+        read: |r, s| s.one(r.config_version) },
+
+    Metric { name: "propose_queue_commands", help: "Commands that wait to be proposed", kind: Kind::Gauge,
+        read: |r, s| s.one(r.propose.queued) },
+    Metric { name: "propose_queue_size", help: "Room in the queue", kind: Kind::Gauge,
+        read: |r, s| s.one(r.propose.queue_size) },
+    Metric { name: "propose_queue_full", help: "Commands refused because the queue was full", kind: Kind::Counter,
+        read: |r, s| s.one(r.propose.queue_full) },
+    Metric { name: "propose_batches_in_flight", help: "Batches on their way to an outcome", kind: Kind::Gauge,
+        read: |r, s| s.one(r.propose.in_flight) },
+    Metric { name: "propose_batches", help: "Batches proposed by this node", kind: Kind::Counter,
+        read: |r, s| s.one(r.propose.batches) },
+    Metric { name: "propose_batches_forwarded", help: "Batches that were sent to another node, the leader", kind: Kind::Counter,
+        read: |r, s| s.one(r.propose.forwarded) },
+    Metric { name: "propose_commands", help: "Commands in proposed batches", kind: Kind::Counter,
+        read: |r, s| s.one(r.propose.commands) },
+    Metric { name: "propose_unknown", help: "Commands whose outcome stayed unknown", kind: Kind::Counter,
+        read: |r, s| s.one(r.propose.unknown) },
+    Metric { name: "propose_outcomes", help: "Commands with an outcome", kind: Kind::Counter,
+        read: |r, s| s.one(r.propose.outcomes) },
+    Metric { name: "propose_wait_seconds", help: "Time from submitting a command to its outcome, summed", kind: Kind::Counter,
+        read: |r, s| s.real(r.propose.seconds) },
+
+    Metric { name: "storage_fsyncs", help: "fdatasync calls on the log", kind: Kind::Counter,
+        read: |r, s| s.one(r.storage.fsyncs) },
+    Metric { name: "storage_fsync_seconds", help: "Time spent in fdatasync on the log", kind: Kind::Counter,
+        read: |r, s| s.real(r.storage.fsync_seconds) },
+    Metric { name: "storage_log_bytes", help: "Size of the log on disk", kind: Kind::Gauge,
+        read: |r, s| s.one(r.storage.log_bytes) },
+    Metric { name: "storage_log_cache_bytes", help: "Memory used by the cache of the log", kind: Kind::Gauge,
+        read: |r, s| s.one(r.storage.log_cache_bytes) },
+    Metric { name: "storage_checkpoint_cache_bytes", help: "Memory allowed for the cache of the checkpoint database", kind: Kind::Gauge,
+        read: |r, s| s.one(r.storage.checkpoint_cache_bytes) },
+    Metric { name: "storage_checkpoint_index", help: "Index of the last checkpoint", kind: Kind::Gauge,
+        read: |r, s| s.one(r.storage.checkpoint) },
+    Metric { name: "storage_checkpoints", help: "Checkpoints written", kind: Kind::Counter,
+        read: |r, s| s.one(r.storage.checkpoints) },
+    Metric { name: "storage_snapshots", help: "Snapshots written or received", kind: Kind::Counter,
+        read: |r, s| s.one(r.storage.snapshots) },
+    Metric { name: "storage_snapshot_bytes", help: "Size of the snapshots on disk", kind: Kind::Gauge,
+        read: |r, s| s.one(r.storage.snapshot_bytes) },
+
+    Metric { name: "table_entries", help: "Entries in a bounded table in memory", kind: Kind::Gauge,
+        read: |r, s| s.each_table(r, |table| table.entries) },
+    Metric { name: "table_room", help: "The most entries a bounded table can have", kind: Kind::Gauge,
+        read: |r, s| s.each_table(r, |table| table.room) },
+    Metric { name: "table_dropped", help: "Entries dropped because a bounded table was full", kind: Kind::Counter,
+        read: |r, s| s.each_table(r, |table| table.dropped) },
+
+    Metric { name: "control_connections", help: "Open connections to the control API", kind: Kind::Gauge,
+        read: |r, s| s.one(r.control.open) },
+    Metric { name: "control_connections_evicted", help: "Idle control connections that were closed to make room", kind: Kind::Counter,
+        read: |r, s| s.one(r.control.evicted) },
+    Metric { name: "control_connections_refused", help: "Control connections refused because all others were at work", kind: Kind::Counter,
+        read: |r, s| s.one(r.control.refused) },
+];
+
+/// The value of the label `state`.
+fn state_name(state: LeaseState) -> &'static str {
+    match state {
+        LeaseState::Assigned => "assigned",
+        LeaseState::Declined => "declined",
+        LeaseState::Reclaimed => "expired_reclaimed",
+        LeaseState::Released => "released",
+    }
+}
+
+/// The page in Prometheus' text format ([`CONTENT_TYPE`]).
+pub fn render(readings: Readings) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("leasehold");
+    registry.register_collector(Box::new(Page(readings)));
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Page(Readings);
+
+impl Collector for Page {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for metric in METRICS {
+            let mut samples = Samples::default();
+            (metric.read)(&self.0, &mut samples);
+            let kind = match metric.kind {
+                Kind::Gauge => MetricType::Gauge,
+                Kind::Counter => MetricType::Counter,
+            };
+            // A description without numbers would be a mistake in the format.
+            if samples.0.is_empty() {
+                continue;
+            }
+            let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+            for (labels, value) in &samples.0 {
+                let labels: Vec<(&str, &str)> =
+                    labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let labels = labels.as_slice();
+                let mut one = family.encode_family(&labels)?;
+                match metric.kind {
+                    Kind::Gauge => one.encode_gauge(value)?,
+                    Kind::Counter => one.encode_counter::<NoLabelSet, _, f64>(value, None)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Readings with something everywhere.
+    pub(crate) fn full() -> Readings {
+        Readings {
+            name: "rack-\"a\"".into(),
+            raft: Raft {
+                is_leader: true,
+                peers: vec![Peer { node: NodeId(2), lag: Some(3), reachable: true }],
+                ..Raft::default()
+            },
+            packets: vec![(Direction::Received, "DISCOVER", 7), (Direction::Sent, "OFFER", 6)],
+            dropped: vec![("no-subnet", 1)],
+            leases: vec![SubnetReading {
+                subnet: SubnetId(1),
+                prefix: "192.0.2.0/24".into(),
+                pool_size: 100,
+                counts: StateCounts::default(),
+                totals: Totals { assigned: 4, ..Totals::default() },
+            }],
+            tables: vec![(Table::Holds, TableReading { entries: 1, room: 65_536, dropped: 0 })],
+            ..Readings::default()
+        }
+    }
+
+    #[test]
+    fn every_metric_is_on_the_page_with_its_help() {
+        let page = render(full()).unwrap();
+        for metric in METRICS {
+            let suffix = if metric.kind == Kind::Counter { "_total" } else { "" };
+            let name = format!("leasehold_{}{suffix}", metric.name);
+            assert!(page.contains(&format!("# HELP {name} ")), "{name}");
+            assert!(page.lines().any(|line| line.starts_with(&name)), "{name}");
+        }
+        assert!(page.contains("\nleasehold_raft_is_leader 1"));
+        assert!(
+            page.contains("leasehold_dhcp4_packets_total{direction=\"sent\",type=\"offer\"} 6")
+        );
+    }
+
+    #[test]
+    fn names_are_unique_and_say_their_unit_as_prometheus_wants() {
+        let mut names: Vec<_> = METRICS.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+        for metric in METRICS {
+            let plain = metric
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            assert!(
+                plain && !metric.name.ends_with("_total") && !metric.help.ends_with('.'),
+                "{}",
+                metric.name
+            );
+        }
+    }
+
+    /// Prometheus' own opinion, where its tool is installed.
+    #[test]
+    fn promtool_has_nothing_to_say() {
+        use std::io::Write;
+        use std::process::{Command, Stdio};
+        for readings in [Readings::default(), full()] {
+            let tool = Command::new("promtool")
+                .args(["check", "metrics"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn();
+            let Ok(mut tool) = tool else {
+                println!("skipped: promtool is not installed");
+                return;
+            };
+            tool.stdin.take().unwrap().write_all(render(readings).unwrap().as_bytes()).unwrap();
+            let said = tool.wait_with_output().unwrap();
+            assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        }
+    }
+}

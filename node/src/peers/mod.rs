@@ -1,0 +1,283 @@
+//! Between nodes beside Raft (rules C1a, C2a, R16, R17): who hears what, who was answered, who is
+//! there. Best effort; nothing depends on it for safety.
+//!
+//! | File | |
+//! |---|---|
+//! | `aged.rs`, `heard.rs`, `notes.rs` | the tables, pure; the engine's worker owns them |
+//! | `liveness.rs` | the leader's judgement of nodes, pure |
+//! | `exchange.rs`, `service.rs`, `wire.rs` | one gRPC stream to each peer |
+//!
+//! Tasks: one for each peer that keeps the stream open, one that watches who has fallen silent. Both
+//! may be stopped anywhere.
+
+pub mod aged;
+mod exchange;
+pub mod heard;
+pub mod liveness;
+pub mod notes;
+mod service;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use leasehold_proto::cluster::notes_server::NotesServer;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+pub use service::NotesService;
+
+use crate::clock::Clock;
+use crate::raft::Raft;
+use crate::types::NodeId;
+use notes::Note;
+
+/// Silence after which a peer is suspected locally (R16): it shortens C4's wait and nothing else.
+pub const SUSPECT_AFTER: Duration = Duration::from_millis(500);
+
+/// What happens between this node and its peers.
+#[derive(Debug)]
+pub enum Event {
+    /// A peer told something.
+    Note(NodeId, Note),
+    /// The stream to a peer works from now on.
+    Connected(NodeId),
+    /// A peer has been silent for [`SUSPECT_AFTER`], or speaks again.
+    Suspected(NodeId, bool),
+}
+
+/// Takes the events. Must not block.
+pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// What this node knows of a peer from its notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerView {
+    /// The highest index it has applied.
+    pub applied: u64,
+    /// When it was last heard, monotonic.
+    pub heard_at: Option<Duration>,
+    /// The way there and back, smoothed.
+    pub round_trip: Option<Duration>,
+    /// Whether it is silent.
+    pub suspected: bool,
+}
+
+/// What the tasks and the service share.
+struct Shared {
+    raft: Raft,
+    clock: Arc<dyn Clock>,
+    sink: Sink,
+    views: Mutex<BTreeMap<NodeId, PeerView>>,
+    dropped: AtomicU64,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("views", &self.views).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn applied(&self) -> u64 {
+        self.raft.applied().applied.map_or(0, |id| id.index)
+    }
+
+    /// Never 0, which asks for no echo.
+    fn now_micros(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn heard_from(&self, node: NodeId, applied: u64) {
+        let now = self.clock.monotonic();
+        let mut views = self.views.lock();
+        let view = views.entry(node).or_default();
+        view.heard_at = Some(now);
+        view.applied = view.applied.max(applied);
+        let again = std::mem::take(&mut view.suspected);
+        drop(views);
+        if again {
+            (self.sink)(Event::Suspected(node, false));
+        }
+    }
+
+    fn echoed(&self, node: NodeId, ping: u64) {
+        let took = Duration::from_micros(self.now_micros().saturating_sub(ping));
+        let mut views = self.views.lock();
+        let view = views.entry(node).or_default();
+        view.round_trip = Some(view.round_trip.map_or(took, |old| (old * 7 + took) / 8));
+    }
+
+    fn connected(&self, node: NodeId) {
+        (self.sink)(Event::Connected(node));
+    }
+
+    fn deliver(&self, node: NodeId, note: Note) {
+        let says_nothing = note.is_empty() && note.config == Default::default();
+        if !says_nothing {
+            (self.sink)(Event::Note(node, note));
+        }
+    }
+
+    /// Who has fallen silent since the last look.
+    fn newly_silent(&self) -> Vec<NodeId> {
+        let now = self.clock.monotonic();
+        let mut views = self.views.lock();
+        let silent = |view: &PeerView| view.heard_at.is_some_and(|at| now.saturating_sub(at) > SUSPECT_AFTER);
+        let fresh = views.iter_mut().filter(|(_, view)| !view.suspected && silent(view));
+        fresh.map(|(node, view)| (*node, view.suspected = true).0).collect()
+    }
+
+    /// The way of a batch (R27): to the leader, or on the leader to the fastest majority.
+    fn batch_round_trip(&self) -> Duration {
+        let views = self.views.lock();
+        match self.raft.leader() {
+            Some(leader) if leader != self.raft.id() => {
+                views.get(&leader).and_then(|view| view.round_trip).unwrap_or_default()
+            }
+            _ => fastest_majority(views.values().map(|view| view.round_trip)),
+        }
+    }
+}
+
+/// The round trip after which a majority of these peers and this node have answered.
+fn fastest_majority(peers: impl Iterator<Item = Option<Duration>>) -> Duration {
+    let mut trips: Vec<Duration> = peers.map(|trip| trip.unwrap_or(Duration::MAX)).collect();
+    trips.sort_unstable();
+    let others_needed = trips.len().div_ceil(2);
+    let last = others_needed.checked_sub(1).and_then(|at| trips.get(at)).copied().unwrap_or_default();
+    // Nobody to wait for, or nobody measured yet.
+    if last == Duration::MAX { Duration::ZERO } else { last }
+}
+
+/// The handle. Dropping it ends the tasks.
+pub struct Peers {
+    shared: Arc<Shared>,
+    queues: Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Note>>>>,
+    round_trip: watch::Receiver<Duration>,
+    watcher: JoinHandle<()>,
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.watcher.abort();
+        // The peers' tasks end with their queues.
+        self.queues.lock().clear();
+    }
+}
+
+impl Peers {
+    /// Starts talking to every member, on the current runtime.
+    pub fn start(raft: Raft, clock: Arc<dyn Clock>, sink: Sink) -> Peers {
+        let shared =
+            Arc::new(Shared { raft, clock, sink, views: Mutex::default(), dropped: AtomicU64::new(0) });
+        let queues: Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Note>>>> = Arc::default();
+        let (trips, round_trip) = watch::channel(Duration::ZERO);
+        let watcher = tokio::spawn(watch_peers(Arc::clone(&shared), Arc::clone(&queues), trips));
+        Peers { shared, queues, round_trip, watcher }
+    }
+
+    /// The gRPC service to add to the peer port.
+    pub fn service(&self) -> NotesServer<NotesService> {
+        NotesService::server(self.shared.raft.guard(), Arc::clone(&self.shared))
+    }
+
+    /// Tells one peer, or all. What does not fit into a peer's queue is dropped and counted.
+    pub fn tell(&self, whom: Option<NodeId>, note: &Note) {
+        let queues = self.queues.lock();
+        for (_, queue) in queues.iter().filter(|(node, _)| whom.is_none_or(|one| one == **node)) {
+            if queue.try_send(note.clone()).is_err() {
+                self.shared.dropped.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// What is known of each peer.
+    pub fn views(&self) -> BTreeMap<NodeId, PeerView> {
+        self.shared.views.lock().clone()
+    }
+
+    /// The round trip that a batch makes (R27).
+    pub fn round_trip(&self) -> watch::Receiver<Duration> {
+        self.round_trip.clone()
+    }
+
+    /// Notes dropped because a peer's queue was full.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Relaxed)
+    }
+}
+
+/// Follows the membership, and looks who has fallen silent.
+async fn watch_peers(
+    shared: Arc<Shared>,
+    queues: Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Note>>>>,
+    trips: watch::Sender<Duration>,
+) {
+    let mut membership = shared.raft.membership();
+    let mut tick = interval(exchange::PING_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let me = shared.raft.id();
+    loop {
+        let members: Vec<NodeId> = {
+            let stored = membership.borrow_and_update();
+            stored.nodes().map(|(node, _)| NodeId(*node)).filter(|node| *node != me).collect()
+        };
+        {
+            let mut queues = queues.lock();
+            queues.retain(|node, _| members.contains(node));
+            shared.views.lock().retain(|node, _| members.contains(node));
+            for node in members {
+                queues.entry(node).or_insert_with(|| {
+                    let (queue, waiting) = mpsc::channel(exchange::QUEUE);
+                    tokio::spawn(exchange::exchange(Arc::clone(&shared), node, waiting));
+                    queue
+                });
+            }
+        }
+        loop {
+            tokio::select! {
+                changed = membership.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    break;
+                }
+                _ = tick.tick() => {
+                    for node in shared.newly_silent() {
+                        (shared.sink)(Event::Suspected(node, true));
+                    }
+                    let trip = shared.batch_round_trip();
+                    trips.send_if_modified(|old| std::mem::replace(old, trip) != trip);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r27_a_leader_waits_for_the_fastest_majority() {
+        let ms = Duration::from_millis;
+        let majority = |trips: &[Option<u64>]| fastest_majority(trips.iter().map(|trip| trip.map(ms)));
+        assert_eq!(majority(&[]), ms(0));
+        assert_eq!(majority(&[Some(9)]), ms(9));
+        assert_eq!(majority(&[Some(9), Some(3)]), ms(3));
+        assert_eq!(majority(&[Some(9), None]), ms(9));
+        assert_eq!(majority(&[None, None]), ms(0));
+        assert_eq!(majority(&[Some(1), Some(2), Some(3), Some(4)]), ms(2));
+    }
+}

@@ -1,0 +1,168 @@
+use std::sync::atomic::AtomicUsize;
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::state::Outcome;
+use crate::types::{ClusterTime, NodeId};
+
+const LEADER: NodeId = NodeId(2);
+
+/// A leader that answers, refuses, or says nothing, and remembers what it got.
+#[derive(Clone, Default)]
+struct FakeLeader {
+    got: Arc<Mutex<Vec<(Route, usize)>>>,
+    refuse_first: Arc<AtomicUsize>,
+    silent: Arc<Mutex<Vec<Route>>>,
+}
+
+impl Transport for FakeLeader {
+    async fn send(&self, route: Route, commands: Vec<Command>) -> batch::Result {
+        self.got.lock().push((route, commands.len()));
+        if self.silent.lock().contains(&route) {
+            std::future::pending::<()>().await;
+        }
+        if self.refuse_first.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok() {
+            return batch::Result::NotProposed;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let outcomes = vec![Outcome::Noted; commands.len()];
+        batch::Result::Applied { index: 9, stamp: ClusterTime::from_millis(90), outcomes }
+    }
+}
+
+/// The clock that the test has paused.
+#[derive(Debug)]
+struct TokioClock(tokio::time::Instant);
+
+impl Clock for TokioClock {
+    fn boottime(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap()
+    }
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+    fn wall(&self) -> i64 {
+        0
+    }
+}
+
+struct Rig {
+    leader: FakeLeader,
+    proposer: Proposer,
+    task: JoinHandle<()>,
+    route: watch::Sender<Route>,
+    answers: Arc<Mutex<Vec<(u64, Answer)>>>,
+    _round_trip: watch::Sender<Duration>,
+}
+
+fn rig(first: Route) -> Rig {
+    let leader = FakeLeader::default();
+    let (route, route_seen) = watch::channel(first);
+    let (_round_trip, round_trip_seen) = watch::channel(Duration::ZERO);
+    let answers: Arc<Mutex<Vec<(u64, Answer)>>> = Arc::default();
+    let heap = Arc::clone(&answers);
+    #[expect(clippy::disallowed_methods, reason = "tokio's own clock, which the test has paused")]
+    let start = tokio::time::Instant::now();
+    let (proposer, task) = Proposer::start(
+        leader.clone(),
+        Signals { route: route_seen, round_trip: round_trip_seen },
+        Arc::new(move |more| heap.lock().extend(more)),
+        Arc::new(TokioClock(start)),
+    );
+    Rig { leader, proposer, task, route, answers, _round_trip }
+}
+
+fn packets(tickets: std::ops::Range<u64>) -> Vec<Submission<u64>> {
+    let deadline = Duration::from_secs(2);
+    tickets.map(|ticket| Submission { ticket, command: Command::Tick, deadline, here_only: false }).collect()
+}
+
+fn committed() -> Answer {
+    Answer::Committed(Committed { outcome: Outcome::Noted, index: 9, stamp: ClusterTime::from_millis(90) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_a_leader_and_gets_its_outcome() {
+    let rig = rig(Route::Nowhere);
+    let proposer = rig.proposer.clone();
+    let call = tokio::spawn(async move { proposer.submit(Command::Tick, Duration::from_secs(1)).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(rig.leader.got.lock().is_empty());
+    rig.route.send_replace(Route::To(LEADER));
+    assert_eq!(call.await.unwrap(), committed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_a_leader_ends_in_time() {
+    let rig = rig(Route::Nowhere);
+    let answer = rig.proposer.submit(Command::Tick, Duration::from_secs(1)).await;
+    assert_eq!(answer, Answer::Unsent(Unsent::NoLeader));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r27_commands_that_come_together_travel_together() {
+    let rig = rig(Route::To(LEADER));
+    assert!(rig.proposer.submit_packets(packets(0..3)).is_empty());
+    assert!(rig.proposer.submit_packets(packets(3..200)).is_empty());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let to = Route::To(LEADER);
+    assert_eq!(*rig.leader.got.lock(), [(to, 128), (to, 72)]);
+    assert_eq!(rig.answers.lock().len(), 200);
+    assert!(rig.answers.lock().iter().all(|(_, answer)| *answer == committed()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_no_longer_leads_is_asked_again_after_a_moment() {
+    let rig = rig(Route::To(LEADER));
+    rig.leader.refuse_first.store(3, Relaxed);
+    assert_eq!(rig.proposer.submit(Command::Tick, Duration::from_secs(1)).await, committed());
+    assert_eq!(rig.leader.got.lock().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_may_have_been_proposed_is_not_sent_to_the_next_leader() {
+    let rig = rig(Route::To(LEADER));
+    rig.leader.silent.lock().push(Route::To(LEADER));
+    let proposer = rig.proposer.clone();
+    let call = tokio::spawn(async move { proposer.submit(Command::Tick, Duration::from_secs(1)).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    rig.route.send_replace(Route::To(NodeId(3)));
+    assert_eq!(call.await.unwrap(), Answer::Unknown);
+    assert_eq!(rig.leader.got.lock().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duty_goes_nowhere_but_here() {
+    let rig = rig(Route::To(LEADER));
+    let answer = rig.proposer.submit_here(Command::Tick, Duration::from_secs(1)).await;
+    assert_eq!(answer, Answer::Unsent(Unsent::NoLeader));
+    rig.route.send_replace(Route::Here);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(rig.proposer.submit_here(Command::Tick, Duration::from_secs(1)).await, committed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_much_is_refused_at_once() {
+    let rig = rig(Route::Nowhere);
+    let count = batch::QUEUE as u64 + 100;
+    assert!(rig.proposer.submit_packets(packets(0..count)).is_empty());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(rig.answers.lock().len(), 100);
+    assert!(rig.answers.lock().iter().all(|(_, answer)| *answer == Answer::Unsent(Unsent::Full)));
+    for _ in 0..CHANNEL {
+        let _ = rig.proposer.submit_packets(packets(0..1));
+    }
+    // The task has had no chance to look: its channel is full as well.
+    assert_eq!(rig.proposer.submit_packets(packets(7..8)), [(7, Answer::Unsent(Unsent::Full))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_with_its_last_handle_and_answers_everything() {
+    let rig = rig(Route::Nowhere);
+    assert!(rig.proposer.submit_packets(packets(0..2)).is_empty());
+    drop(rig.proposer);
+    rig.task.await.unwrap();
+    let stopped = Answer::Unsent(Unsent::Stopped);
+    assert_eq!(*rig.answers.lock(), [(0, stopped.clone()), (1, stopped)]);
+}

@@ -1,0 +1,236 @@
+//! openraft's state machine over [`State`]: decode, apply, publish, answer. Adapter only; the
+//! rules are in [`crate::state`].
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use openraft::OptionalSend;
+use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio_stream::{Stream, StreamExt};
+
+use super::lease_clock::LeaseClock;
+use super::typ::{
+    Answer, EncodedBatch, EntryResponder, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership,
+    TypeConfig,
+};
+use super::{image, wire};
+use crate::clock::Clock;
+use crate::state::{Frozen, State, wire as state_wire};
+use crate::storage::{Base, Draft, SnapshotFile, Snapshots};
+use crate::types::ClusterTime;
+
+/// How far this node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// The last applied entry.
+    pub applied: Option<crate::storage::LogId>,
+    /// The last stamp.
+    pub stamp: ClusterTime,
+}
+
+/// What the machine shares with the rest of `raft`.
+pub(super) struct Shared {
+    /// This node.
+    pub node: u64,
+    /// The machine. The lock is held for one batch at most (R22).
+    pub state: Arc<RwLock<State>>,
+    /// Where it stands. Changed only under the write lock of `state`, so that whoever holds the
+    /// read lock sees both at the same index.
+    pub base: Mutex<(Option<LogId>, StoredMembership)>,
+    /// Snapshot files.
+    pub snapshots: Snapshots,
+    /// Published after each entry.
+    pub progress: watch::Sender<Progress>,
+    /// Published when it changes, and at the start.
+    pub membership: watch::Sender<Arc<StoredMembership>>,
+    /// The lease clock.
+    pub lease_clock: Mutex<LeaseClock>,
+    /// Where boot time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// A view of the machine together with its position.
+    pub fn freeze(&self) -> (Frozen, SnapshotMeta) {
+        let state = self.state.read();
+        let (last_log_id, last_membership) = self.base.lock().clone();
+        (state.freeze(), SnapshotMeta { last_log_id, last_membership })
+    }
+
+    /// Applies one entry.
+    pub fn apply(&self, id: LogId, payload: Payload) -> io::Result<Answer> {
+        let position = wire::log_id_to_storage(&id);
+        let (answer, membership) = match payload {
+            Payload::Blank => {
+                let state = self.state.write();
+                self.base.lock().0 = Some(id);
+                (Answer { stamp: state.now(), outcomes: Vec::new() }, None)
+            }
+            Payload::Membership(membership) => {
+                let stored = StoredMembership::new(Some(id), membership);
+                let state = self.state.write();
+                *self.base.lock() = (Some(id), stored.clone());
+                (Answer { stamp: state.now(), outcomes: Vec::new() }, Some(stored))
+            }
+            Payload::Normal(EncodedBatch(bytes)) => {
+                // Whatever could differ between nodes happens before the lock, and stops the node.
+                let batch = state_wire::decode_batch(&bytes).map_err(|error| {
+                    let text = format!("entry {position} does not decode: {error}");
+                    io::Error::new(io::ErrorKind::InvalidData, text)
+                })?;
+                let answer = {
+                    let mut state = self.state.write();
+                    let outcomes = state.apply(position.index, &batch);
+                    self.base.lock().0 = Some(id);
+                    Answer { stamp: state.now(), outcomes }
+                };
+                let own = position.node == self.node;
+                self.lease_clock.lock().observe(answer.stamp, self.clock.boottime(), own);
+                (answer, None)
+            }
+        };
+        if let Some(membership) = membership {
+            self.membership.send_replace(Arc::new(membership));
+        }
+        self.progress.send_replace(Progress { applied: Some(position), stamp: answer.stamp });
+        Ok(answer)
+    }
+
+    /// Puts another machine in place of this one.
+    fn replace(&self, new: State, meta: &SnapshotMeta) {
+        let stamp = new.now();
+        {
+            let mut state = self.state.write();
+            *state = new;
+            *self.base.lock() = (meta.last_log_id, meta.last_membership.clone());
+        }
+        self.lease_clock.lock().observe(stamp, self.clock.boottime(), false);
+        self.membership.send_replace(Arc::new(meta.last_membership.clone()));
+        let applied = meta.last_log_id.as_ref().map(wire::log_id_to_storage);
+        self.progress.send_replace(Progress { applied, stamp });
+    }
+}
+
+/// The state machine that openraft drives.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    shared: Arc<Shared>,
+}
+
+/// A snapshot on its way: out of a file of ours, or in from a peer.
+#[derive(Debug)]
+pub enum SnapshotData {
+    /// A complete one.
+    File(SnapshotFile),
+    /// One that was received and not yet looked at.
+    Received(Draft),
+}
+
+impl Machine {
+    pub(super) fn new(shared: Arc<Shared>) -> Machine {
+        Machine { shared }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Machine;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok(self.shared.base.lock().clone())
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            let answer = self.shared.apply(entry.log_id, entry.payload)?;
+            if let Some(responder) = responder {
+                responder.send(answer);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Machine {
+        self.clone()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        data: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let (shared, meta) = (self.shared.clone(), meta.clone());
+        spawn_blocking(move || {
+            let base = wire::meta_to_base(&meta);
+            let draft = match data {
+                SnapshotData::Received(draft) => draft,
+                // Of a node in the same process, as in the simulation.
+                SnapshotData::File(file) => {
+                    let mut draft = shared.snapshots.receive()?;
+                    io::copy(&mut File::open(&file.path)?, draft.file()?)?;
+                    draft
+                }
+            };
+            // The file is in place before the machine is: a crash between them starts from it.
+            let file = shared.snapshots.adopt(draft, &base)?;
+            let state = image::read(&mut file.body()?)?;
+            shared.replace(state, &meta);
+            tracing::info!(
+                index = base.applied.map(|id| id.index),
+                "took over a snapshot of the leader"
+            );
+            Ok(())
+        })
+        .await
+        .map_err(io::Error::other)?
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let snapshots = self.shared.snapshots.clone();
+        let newest = spawn_blocking(move || snapshots.list()).await.map_err(io::Error::other)??;
+        newest.into_iter().next().map(to_snapshot).transpose()
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Machine {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let shared = self.shared.clone();
+        let file = spawn_blocking(move || {
+            let (frozen, meta) = shared.freeze();
+            let base: Base = wire::meta_to_base(&meta);
+            shared.snapshots.write(&base, |out| image::write(&frozen, out))
+        })
+        .await
+        .map_err(io::Error::other)??;
+        tracing::info!(
+            index = file.base.applied.map(|id| id.index),
+            bytes = file.bytes,
+            "wrote a snapshot"
+        );
+        to_snapshot(file)
+    }
+}
+
+fn to_snapshot(file: SnapshotFile) -> io::Result<Snapshot> {
+    Ok(Snapshot {
+        meta: wire::meta_from_base(file.base.clone())?,
+        snapshot: SnapshotData::File(file),
+    })
+}

@@ -1,0 +1,855 @@
+//! Agreement: openraft embedded, and the handle that the rest of the program uses.
+//!
+//! | File | |
+//! |---|---|
+//! | `typ.rs` | openraft's types, once |
+//! | `log_store.rs`, `machine.rs` | adapters: log and state machine |
+//! | `network.rs`, `service.rs`, `guard.rs`, `wire.rs` | peers over gRPC |
+//! | `formation.rs`, `cluster_service.rs` | how a cluster begins; reads for followers |
+//! | `lease_clock.rs` | cluster time |
+//! | `recover.rs`, `checkpointer.rs`, `image.rs`, `upkeep.rs` | start, checkpoint, snapshots, purging |
+//!
+//! Start: [`form`] → [`Raft::start`] → [`Raft::serve`].
+//!
+//! Tasks: openraft's own; one that keeps the log in size (`upkeep.rs`), which may be stopped
+//! anywhere; the gRPC server. Threads: the log's writer, the checkpoint's writer.
+//!
+//! A storage error is final: openraft stops, [`Raft::stopped`] says why, and the process must exit.
+//!
+//! Not done here: adding and removing members ([`Raft::core`] gives openraft's own calls); leader
+//! duties (`peers`); batching and forwarding (`propose`); TLS.
+
+mod checkpointer;
+mod cluster_service;
+mod formation;
+mod guard;
+mod image;
+mod lease_clock;
+pub mod local;
+mod log_store;
+mod machine;
+mod network;
+mod recover;
+mod service;
+#[cfg(test)]
+mod tests;
+pub mod typ;
+mod upkeep;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_proto::cluster as proto;
+use leasehold_proto::cluster::cluster_client::ClusterClient;
+use leasehold_proto::cluster::cluster_server::ClusterServer;
+use leasehold_proto::raft::raft_server::RaftServer;
+use openraft::async_runtime::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::network::{NetSnapshot, RaftNetworkFactory};
+use openraft::{ReadPolicy, ServerState, SnapshotPolicy};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::TcpIncoming;
+
+pub use formation::{FormationError, Plan, form};
+pub use guard::Guard;
+pub use lease_clock::LeaseClock;
+pub use log_store::LogStore;
+pub use machine::{Machine, Progress, SnapshotData};
+pub use network::{Channels, ENDS, MESSAGE_LIMIT, Me, PeerChannel, Purpose};
+pub use recover::{RecoverError, Recovered, recover};
+pub use typ::TypeConfig;
+pub use upkeep::Keeping;
+
+use crate::clock::Clock;
+use crate::state::{Batch, Command, Outcome, State, wire as state_wire};
+use crate::storage::{Identity, IdentityFile, Log, LogId, RosterNode};
+use crate::types::{ClusterTime, NodeId};
+use checkpointer::{Checkpointer, Ending};
+use machine::Shared;
+use typ::{Core, Member, StoredMembership};
+
+/// How long a new leader's first entry may take before a proposal is turned away.
+const FIRST_ENTRY: Duration = Duration::from_secs(1);
+/// How long a linearizable read may take.
+const READ_DEADLINE: Duration = Duration::from_secs(2);
+/// How long calls under way may take to end when the server stops.
+const SERVER_GRACE: Duration = Duration::from_millis(500);
+/// How long a hand-over may take.
+const TRANSFER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Timers of Raft. They are scaled together: a follower stands after `election_max` plus a random
+/// time between the two, so service is back after about `2 × election_max` at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    /// Between heartbeats; also the time limit of one.
+    pub heartbeat: Duration,
+    /// The shortest election timeout.
+    pub election_min: Duration,
+    /// The longest one, and the leader's lease.
+    pub election_max: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Timers {
+        Timers {
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(400),
+        }
+    }
+}
+
+impl Timers {
+    fn config(&self, cluster: u64) -> Result<typ::Config, StartError> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let config = typ::Config {
+            cluster_name: format!("{cluster:016x}"),
+            heartbeat_interval: millis(self.heartbeat),
+            election_timeout_min: millis(self.election_min),
+            election_timeout_max: millis(self.election_max),
+            enable_pre_vote: Some(true),
+            // Lets a leader that reaches only a minority give way (openraft issue 2080).
+            quorum_loss_probe_interval: Some(millis(self.election_max).saturating_mul(5) / 2),
+            // A restarted leader stands again instead of taking its old place up.
+            enable_leader_restore: Some(false),
+            allow_log_reversion: Some(false),
+            // Bytes decide, not entries (R21): see `upkeep.rs`.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: u64::MAX / 4,
+            replication_lag_threshold: u64::MAX / 4,
+            purge_batch_size: 1,
+            max_payload_entries: 1024,
+            backoff: "50ms 100ms 200ms ...500ms".to_string(),
+            ..typ::Config::default()
+        };
+        config.validate().map_err(|error| StartError::Timers(error.to_string()))
+    }
+}
+
+/// What a node starts Raft with.
+#[derive(Debug)]
+pub struct Start {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Who the node is; its seat must be final.
+    pub identity: Identity,
+    /// The identity's file. Without one the node does not notice when its log was lost.
+    pub identity_file: Option<Arc<IdentityFile>>,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The machine; what is in it is replaced by what the disk holds.
+    pub state: Arc<RwLock<State>>,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Raft's timers.
+    pub timers: Timers,
+    /// When snapshots are written.
+    pub keeping: Keeping,
+}
+
+/// Why Raft did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The node has no final seat.
+    #[error("this node belongs to no cluster yet")]
+    NoSeat,
+    /// The log was there once and is empty now.
+    #[error(
+        "the log of this node is empty, but it has voted in its cluster before: it was lost. Remove this node from the \
+         cluster (cluster-ctl), empty its data directory and let it join as a new node"
+    )]
+    LogLost,
+    /// Raft's timers do not fit together.
+    #[error("the Raft timers do not fit together: {0}")]
+    Timers(String),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// openraft refused.
+    #[error("Raft did not start: {0}")]
+    Fatal(String),
+    /// The machine failed.
+    #[error("Raft did not start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A proposal that was committed and applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// The entry.
+    pub index: u64,
+    /// Its stamp.
+    pub stamp: ClusterTime,
+    /// One for each command, in order.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Why a proposal has no outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Certainly not proposed: this node does not lead. Perhaps that one does.
+    #[error("this node does not lead")]
+    NotLeader(Option<NodeId>),
+    /// It may be committed, now or later, or never (R3).
+    #[error("the outcome is unknown")]
+    Unknown,
+    /// Certainly not proposed: Raft has stopped.
+    #[error("Raft has stopped")]
+    Stopped,
+    /// Certainly not proposed: more than [`Batch::MAX`] commands.
+    #[error("too many commands for one entry")]
+    TooMany,
+}
+
+/// No leader answered a linearizable read in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no leader could be reached; a majority of the nodes may be down or cut off")]
+pub struct NoLeader;
+
+/// Why leadership was not handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// Only the leader hands over. Perhaps that one leads.
+    #[error("this node does not lead")]
+    NotLeader(Option<NodeId>),
+    /// There is nobody to hand over to, or the named node is no voter.
+    #[error("there is no such voter to hand over to")]
+    NoTarget,
+    /// The other node did not take over in time.
+    #[error("the other node did not take over in time")]
+    TimedOut,
+    /// Raft has stopped.
+    #[error("Raft has stopped")]
+    Stopped,
+}
+
+/// What this node is in Raft just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Receives, does not vote.
+    Learner,
+    /// Follows.
+    Follower,
+    /// Stands for election.
+    Candidate,
+    /// Leads.
+    Leader,
+    /// Stops.
+    Stopping,
+}
+
+/// A member as the leader or the membership shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The node.
+    pub node: NodeId,
+    /// Where it is reached.
+    pub address: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// How long ago it last answered. Known to the leader only, about others only.
+    pub heard_ago: Option<Duration>,
+    /// The last entry known to be on its disk. Known to the leader only.
+    pub matched: Option<u64>,
+    /// Entries it is behind the leader. Known to the leader only.
+    pub lag: Option<u64>,
+}
+
+/// Raft at a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub id: NodeId,
+    /// The cluster.
+    pub cluster: u64,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// The term.
+    pub term: u64,
+    /// What this node is.
+    pub role: Role,
+    /// Whether this node leads and may stamp: it has applied an entry of its own term (R10).
+    pub stamping: bool,
+    /// How long ago a majority last answered the leader; known to the leader only.
+    pub quorum_heard_ago: Option<Duration>,
+    /// The last entry in the log.
+    pub last_log: Option<u64>,
+    /// The last entry known to be committed in the cluster.
+    pub committed: Option<u64>,
+    /// The last applied entry.
+    pub applied: Option<u64>,
+    /// The last stamp applied.
+    pub stamp: ClusterTime,
+    /// The last entry in a snapshot file.
+    pub snapshot: Option<u64>,
+    /// The last entry that is gone from the log.
+    pub purged: Option<u64>,
+    /// Bytes of log on disk.
+    pub log_bytes: u64,
+    /// Members, this node among them.
+    pub members: Vec<PeerStatus>,
+    /// Calls of peers that were refused.
+    pub refused: u64,
+    /// Why Raft has stopped, if it has.
+    pub stopped: Option<String>,
+}
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Raft {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Core,
+    me: Me,
+    roster: Arc<Vec<RosterNode>>,
+    identity: Identity,
+    channels: Channels,
+    guard: Guard,
+    log: Arc<dyn Log>,
+    shared: Arc<Shared>,
+    progress: watch::Receiver<Progress>,
+    /// Held while a stamp is drawn and its entry handed to openraft, so that the order of the log
+    /// is the order of the stamps (R10).
+    stamping: tokio::sync::Mutex<()>,
+    checkpointer: Mutex<Option<Checkpointer>>,
+    upkeep: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Raft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Raft").field("me", &self.inner.me).finish_non_exhaustive()
+    }
+}
+
+impl Raft {
+    /// Starts over gRPC.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(start: Start) -> Result<Raft, StartError> {
+        let me = me(&start.identity)?;
+        let channels = Channels::new(me);
+        Raft::start_with(start, channels.clone(), channels).await
+    }
+
+    /// Starts over any network, as in a simulation. `channels` still serves
+    /// [`Raft::channel`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_with<N>(
+        start: Start,
+        network: N,
+        channels: Channels,
+    ) -> Result<Raft, StartError>
+    where
+        N: RaftNetworkFactory<TypeConfig>,
+        N::Network: NetSnapshot<TypeConfig, SnapshotData = SnapshotData>,
+    {
+        let Start { dir, identity, identity_file, log, state, clock, timers, keeping } = start;
+        let me = me(&identity)?;
+        let seat = identity.seat.clone().ok_or(StartError::NoSeat)?;
+        let config = Arc::new(timers.config(me.cluster)?);
+        let recovered = tokio::task::spawn_blocking({
+            let log = log.clone();
+            move || recover(&dir, &*log)
+        })
+        .await
+        .map_err(io::Error::other)??;
+        let empty = {
+            let extent = log.extent();
+            extent.last.is_none() && extent.vote.is_none()
+        };
+        if empty && seat.started {
+            return Err(StartError::LogLost);
+        }
+
+        let Recovered { state: machine, base, snapshots, checkpoint, from_checkpoint } = recovered;
+        let written = from_checkpoint.then(|| (machine.freeze(), base.clone()));
+        let stamp = machine.now();
+        *state.write() = machine;
+        let meta = wire::meta_from_base(base.clone()).map_err(io::Error::from)?;
+        let membership = meta.last_membership;
+        let (progress, progress_seen) = watch::channel(Progress { applied: base.applied, stamp });
+        let (membership_sender, membership_seen) = watch::channel(Arc::new(membership.clone()));
+        let shared = Arc::new(Shared {
+            node: me.node,
+            state,
+            base: Mutex::new((meta.last_log_id, membership)),
+            snapshots,
+            progress,
+            membership: membership_sender,
+            lease_clock: Mutex::new(LeaseClock::new(stamp, clock.boottime())),
+            clock,
+        });
+        let store = LogStore::new(log.clone());
+        let core = Core::new(me.node, config, network, store, Machine::new(shared.clone()))
+            .await
+            .map_err(|fatal| StartError::Fatal(fatal.to_string()))?;
+
+        let roster = Arc::new(seat.roster.clone());
+        if empty && seat.roster.first().is_some_and(|first| first.node == seat.node) {
+            initialize(&core, &roster).await?;
+        }
+        let checkpointer = Checkpointer::start(shared.clone(), log.clone(), checkpoint, written)?;
+        let raft = Raft {
+            inner: Arc::new(Inner {
+                core,
+                me,
+                roster: roster.clone(),
+                identity: identity.clone(),
+                channels,
+                guard: Guard::new(me, roster, membership_seen),
+                log,
+                shared,
+                progress: progress_seen,
+                stamping: tokio::sync::Mutex::new(()),
+                checkpointer: Mutex::new(Some(checkpointer)),
+                upkeep: Mutex::new(None),
+            }),
+        };
+        let upkeep = tokio::spawn(upkeep::run(raft.clone(), keeping, identity_file, identity));
+        *raft.inner.upkeep.lock() = Some(upkeep);
+        Ok(raft)
+    }
+
+    /// Serves peers on `listener` until `stop` ends, and half a second longer for calls under way;
+    /// kept streams are cut then. `more` are services beside Raft's; wrap each in [`Raft::guard`].
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub fn serve(
+        &self,
+        listener: &TcpListener,
+        more: Routes,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<JoinHandle<Result<(), tonic::transport::Error>>> {
+        let inner = &self.inner;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
+        let service = service::RaftService::new(inner.core.clone(), inner.shared.snapshots.clone());
+        let service = RaftServer::new(service)
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT);
+        let initial = inner.roster.iter().map(|node| node.address.clone()).collect();
+        let who: proto::Who = formation::who(&inner.identity, initial);
+        let cluster = cluster_service::ClusterService::new(who, self.clone(), inner.guard.clone());
+        let routes = more
+            .add_service(InterceptedService::new(service, inner.guard.clone()))
+            .add_service(ClusterServer::new(cluster));
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let (stopping, mut stopped) = watch::channel(false);
+        let mut stopping_server = stopped.clone();
+        let server = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_millis(500)))
+            .http2_keepalive_timeout(Some(Duration::from_millis(500)))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, async move {
+                // Ends with an error when the sender goes, which means the same.
+                let _ = stopping_server.wait_for(|stop| *stop).await;
+            });
+        Ok(tokio::spawn(async move {
+            let watcher = async {
+                stop.await;
+                stopping.send_replace(true);
+                std::future::pending::<()>().await;
+            };
+            let grace = async {
+                if stopped.wait_for(|stop| *stop).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(SERVER_GRACE).await;
+            };
+            tokio::select! {
+                result = server => result,
+                () = watcher => Ok(()),
+                () = grace => Ok(()),
+            }
+        }))
+    }
+
+    /// Proposes `commands` as one entry, in order. Resolves when this node has applied it; may
+    /// never resolve without a majority, so give it a time limit: then the outcome is unknown.
+    ///
+    /// # Errors
+    /// See [`ProposeError`].
+    pub async fn propose(&self, commands: Vec<Command>) -> Result<Applied, ProposeError> {
+        if commands.len() > Batch::MAX {
+            return Err(ProposeError::TooMany);
+        }
+        let inner = &self.inner;
+        self.first_entry().await?;
+        let (responder, answer) = openraft::impls::OneshotResponder::new_pair();
+        {
+            let _order = inner.stamping.lock().await;
+            // Looked at again under the lock: a stamp must not outlive the term it was drawn in.
+            let leader = self.stamping_leader()?;
+            let stamp = inner.shared.lease_clock.lock().issue(inner.shared.clock.boottime());
+            let bytes = state_wire::encode_batch(&Batch { stamp, commands });
+            let write = inner.core.write(typ::EncodedBatch(bytes));
+            let write = write.with_leader(leader).responder(responder);
+            write.await.map_err(|_| ProposeError::Stopped)?;
+        }
+        match answer.await {
+            Ok(Ok(response)) => {
+                let typ::Answer { stamp, outcomes } = response.data;
+                Ok(Applied { index: response.log_id.index, stamp, outcomes })
+            }
+            Ok(Err(typ::ClientWriteError::ForwardToLeader(forward))) => {
+                Err(ProposeError::NotLeader(forward.leader_id.map(NodeId)))
+            }
+            Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
+    /// Waits until this node, which leads, has applied an entry of its own term.
+    async fn first_entry(&self) -> Result<(), ProposeError> {
+        if self.stamping_leader().is_ok() {
+            return Ok(());
+        }
+        let waiting = async {
+            let mut progress = self.inner.progress.clone();
+            loop {
+                progress.borrow_and_update();
+                self.leading()?;
+                if self.stamping_leader().is_ok() {
+                    return Ok(());
+                }
+                if progress.changed().await.is_err() {
+                    return Err(ProposeError::Stopped);
+                }
+            }
+        };
+        match tokio::time::timeout(FIRST_ENTRY, waiting).await {
+            Ok(result) => result,
+            Err(_) => Err(ProposeError::NotLeader(None)),
+        }
+    }
+
+    fn leading(&self) -> Result<typ::LeaderId, ProposeError> {
+        // A leader that was restarted still finds its own committed vote, and `as_leader` believes
+        // it; the server's state does not.
+        let (state, leader) = {
+            let metrics = self.inner.core.server_metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.state, metrics.current_leader)
+        };
+        if state != ServerState::Leader {
+            return Err(ProposeError::NotLeader(leader.map(NodeId)));
+        }
+        match self.inner.core.as_leader() {
+            Ok(leader) => Ok(*leader.leader_id()),
+            Err(forward) => Err(ProposeError::NotLeader(forward.leader_id.map(NodeId))),
+        }
+    }
+
+    /// The leader id of this node, if it leads and has applied an entry of its own term (R10, R13).
+    fn stamping_leader(&self) -> Result<typ::LeaderId, ProposeError> {
+        let leader = self.leading()?;
+        let applied = self.inner.progress.borrow().applied;
+        if applied.is_some_and(|id| id.term == leader.term && id.node == leader.node_id) {
+            Ok(leader)
+        } else {
+            Err(ProposeError::NotLeader(Some(NodeId(leader.node_id))))
+        }
+    }
+
+    /// Whether this node leads and may stamp.
+    pub fn is_stamping(&self) -> bool {
+        self.stamping_leader().is_ok()
+    }
+
+    /// Cluster time, as far as this node can tell.
+    pub fn now(&self) -> ClusterTime {
+        let shared = &self.inner.shared;
+        shared.lease_clock.lock().now(shared.clock.boottime())
+    }
+
+    /// Waits until this node shows everything that was acknowledged before the call, anywhere in
+    /// the cluster; returns the index it has applied at least.
+    ///
+    /// # Errors
+    /// When no leader confirms within 2 s.
+    pub async fn read_barrier(&self) -> Result<u64, NoLeader> {
+        let reading = async {
+            let mut pause = Duration::from_millis(10);
+            loop {
+                if let Some(index) = self.read_index().await {
+                    self.applied_at_least(index).await;
+                    return index;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(100));
+            }
+        };
+        tokio::time::timeout(READ_DEADLINE, reading).await.map_err(|_| NoLeader)
+    }
+
+    async fn read_index(&self) -> Option<u64> {
+        let leader = match self.leader_read_index().await {
+            Ok(index) => return Some(index),
+            Err(leader) => leader?,
+        };
+        if leader.0 == self.inner.me.node {
+            return None;
+        }
+        use proto::read_index_response::Result as Wire;
+        let channel = self.channel(leader, Purpose::Forward)?;
+        let response =
+            ClusterClient::new(channel).read_index(proto::ReadIndexRequest {}).await.ok()?;
+        match response.into_inner().result? {
+            Wire::Index(index) => Some(index),
+            Wire::NotLeader(_) => None,
+        }
+    }
+
+    /// The read index, if this node leads and a majority says so; else who leads perhaps.
+    pub(in crate::raft) async fn leader_read_index(&self) -> Result<u64, Option<NodeId>> {
+        if let Err(error) = self.leading() {
+            return match error {
+                ProposeError::NotLeader(leader) => Err(leader),
+                _ => Err(None),
+            };
+        }
+        match self.inner.core.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(linearizer.read_log_id().log_id().index),
+            Err(_) => Err(None),
+        }
+    }
+
+    /// Waits until this node has applied the entry at `index`. Forever if it never does.
+    pub async fn applied_at_least(&self, index: u64) {
+        let mut progress = self.inner.progress.clone();
+        let reached =
+            progress.wait_for(|progress| progress.applied.is_some_and(|id| id.index >= index));
+        if reached.await.is_err() {
+            // The machine is gone; so is whoever asked, soon.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// How far this node is.
+    pub fn applied(&self) -> Progress {
+        *self.inner.progress.borrow()
+    }
+
+    /// Told after each applied entry.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.inner.progress.clone()
+    }
+
+    /// Members, told when they change.
+    pub fn membership(&self) -> watch::Receiver<Arc<StoredMembership>> {
+        self.inner.shared.membership.subscribe()
+    }
+
+    /// This node.
+    pub fn id(&self) -> NodeId {
+        NodeId(self.inner.me.node)
+    }
+
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.metrics().current_leader.map(NodeId)
+    }
+
+    /// The kept channel to a member, whose calls name both ends; `None` if it is no member.
+    pub fn channel(&self, node: NodeId, purpose: Purpose) -> Option<PeerChannel> {
+        let member = self.member(node)?;
+        self.inner.channels.get(node.0, &member, purpose).ok()
+    }
+
+    fn member(&self, node: NodeId) -> Option<Member> {
+        if let Some(member) = self.inner.shared.membership.borrow().get_node(&node.0) {
+            return Some(member.clone());
+        }
+        let known = self.inner.roster.iter().find(|known| known.node == node)?;
+        Some(Member { address: known.address.clone(), instance: known.instance })
+    }
+
+    /// Stands before each service between nodes.
+    pub fn guard(&self) -> Guard {
+        self.inner.guard.clone()
+    }
+
+    /// openraft's own handle, for changes of membership.
+    pub fn core(&self) -> &Core {
+        &self.inner.core
+    }
+
+    fn metrics(&self) -> typ::Metrics {
+        // Cloned at once: the guard would hold up openraft's core.
+        self.inner.core.metrics().borrow_watched().clone()
+    }
+
+    /// Raft at a glance.
+    pub fn status(&self) -> Status {
+        let metrics = self.metrics();
+        let progress = self.applied();
+        let membership = metrics.membership_config.membership().clone();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let leads = metrics.state == ServerState::Leader;
+        let last = metrics.last_log_index;
+        let member = |node: u64, member: &Member| {
+            let own = node == self.inner.me.node;
+            let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&node));
+            let heard_ago = heard.and_then(|at| at.as_ref()).map(|at| at.elapsed());
+            let replicated = metrics.replication.as_ref().and_then(|all| all.get(&node));
+            let matched = match replicated.and_then(|id| *id) {
+                Some(id) => Some(id.index),
+                None if own && leads => last,
+                None => None,
+            };
+            let lag = leads.then(|| {
+                let end = last.map_or(0, |last| last + 1);
+                end.saturating_sub(matched.map_or(0, |matched| matched + 1))
+            });
+            PeerStatus {
+                node: NodeId(node),
+                address: member.address.clone(),
+                voter: voters.contains(&node),
+                heard_ago: heard_ago.filter(|_| !own),
+                matched,
+                lag,
+            }
+        };
+        Status {
+            id: self.id(),
+            cluster: self.inner.me.cluster,
+            leader: metrics.current_leader.map(NodeId),
+            term: metrics.current_term,
+            role: match metrics.state {
+                ServerState::Learner => Role::Learner,
+                ServerState::Follower => Role::Follower,
+                ServerState::Candidate => Role::Candidate,
+                ServerState::Leader => Role::Leader,
+                ServerState::Shutdown => Role::Stopping,
+            },
+            stamping: self.is_stamping(),
+            quorum_heard_ago: metrics.last_quorum_acked.as_ref().map(|at| at.elapsed()),
+            last_log: last,
+            committed: metrics.cluster_committed.max(metrics.local_committed).map(|id| id.index),
+            applied: progress.applied.map(|id| id.index),
+            stamp: progress.stamp,
+            snapshot: metrics.snapshot.map(|id| id.index),
+            purged: metrics.purged.map(|id| id.index),
+            log_bytes: self.inner.log.size(),
+            members: membership.nodes().map(|(node, known)| member(*node, known)).collect(),
+            refused: self.inner.guard.refused(),
+            stopped: metrics.running_state.err().map(|fatal| fatal.to_string()),
+        }
+    }
+
+    /// Hands leadership to `to`, or to the voter that is nearest to the end of the log. Returns the
+    /// new leader.
+    ///
+    /// # Errors
+    /// See [`TransferError`].
+    pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        if let Err(error) = self.leading() {
+            return Err(match error {
+                ProposeError::NotLeader(leader) => TransferError::NotLeader(leader),
+                _ => TransferError::Stopped,
+            });
+        }
+        let status = self.status();
+        let others = status.members.iter().filter(|m| m.voter && m.node != status.id);
+        let target = match to {
+            Some(node) => others.into_iter().find(|m| m.node == node),
+            None => others.into_iter().max_by_key(|m| {
+                (m.heard_ago.is_some(), m.matched, m.heard_ago.map(std::cmp::Reverse))
+            }),
+        };
+        let target = target.ok_or(TransferError::NoTarget)?.node;
+        let trigger = self.inner.core.trigger();
+        trigger.transfer_leader(target.0).await.map_err(|_| TransferError::Stopped)?;
+        let waiting = self.inner.core.wait(Some(TRANSFER_DEADLINE));
+        match waiting.current_leader(target.0, "leadership is handed over").await {
+            Ok(_) => Ok(target),
+            Err(_) => Err(TransferError::TimedOut),
+        }
+    }
+
+    /// Has a snapshot written now, as before a backup.
+    ///
+    /// # Errors
+    /// When Raft has stopped.
+    pub async fn snapshot(&self) -> Result<(), ProposeError> {
+        self.inner.core.trigger().snapshot().await.map_err(|_| ProposeError::Stopped)
+    }
+
+    /// Resolves with the reason when Raft has stopped, for whatever reason: the process must exit.
+    pub async fn stopped(&self) -> String {
+        let mut metrics = self.inner.core.metrics();
+        loop {
+            if let Err(fatal) = metrics.borrow_watched().running_state.clone() {
+                return fatal.to_string();
+            }
+            if metrics.changed().await.is_err() {
+                return "Raft has ended".to_string();
+            }
+        }
+    }
+
+    /// Stops Raft and writes the checkpoint once more.
+    pub async fn shutdown(&self) {
+        self.end(Ending::Orderly).await;
+    }
+
+    /// Stops Raft as a crash does: nothing more is written. For tests and the simulation.
+    pub async fn crash(&self) {
+        self.end(Ending::Abrupt).await;
+    }
+
+    async fn end(&self, ending: Ending) {
+        if let Some(upkeep) = self.inner.upkeep.lock().take() {
+            upkeep.abort();
+        }
+        if let Err(error) = self.inner.core.shutdown().await {
+            tracing::warn!(%error, "stopping Raft");
+        }
+        let checkpointer = self.inner.checkpointer.lock().take();
+        if let Some(checkpointer) = checkpointer {
+            let stopping = tokio::task::spawn_blocking(move || checkpointer.stop(ending));
+            if stopping.await.is_err() {
+                tracing::error!("stopping the checkpoint thread");
+            }
+        }
+    }
+}
+
+fn me(identity: &Identity) -> Result<Me, StartError> {
+    match &identity.seat {
+        Some(seat) if !seat.provisional => {
+            Ok(Me { cluster: seat.cluster, node: seat.node.0, instance: identity.instance })
+        }
+        _ => Err(StartError::NoSeat),
+    }
+}
+
+/// The coordinator's last step. A crash before it is made good by the next start.
+async fn initialize(core: &Core, roster: &[RosterNode]) -> Result<(), StartError> {
+    let members: BTreeMap<u64, Member> = roster
+        .iter()
+        .map(|node| {
+            (node.node.0, Member { address: node.address.clone(), instance: node.instance })
+        })
+        .collect();
+    core.initialize(members).await.map_err(|error| StartError::Fatal(error.to_string()))
+}
+
+/// The log id of the last applied entry, for those who compare nodes.
+pub type Position = LogId;

@@ -1,0 +1,113 @@
+//! What a node starts from (rule R19): the higher of checkpoint and snapshot, then the log.
+
+use std::io;
+use std::path::Path;
+
+use super::image;
+use crate::state::State;
+use crate::storage::{
+    Base, CHECKPOINT_CACHE, Checkpoint, Loaded, Log, SnapshotFile, Snapshots, move_up,
+};
+
+/// Why a node cannot start from what it has.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The log begins above everything that is left.
+    #[error(
+        "the log begins after entry {purged}, but no readable snapshot or checkpoint reaches that far. Remove this node \
+         from the cluster (cluster-ctl), empty its data directory and let it join as a new node"
+    )]
+    Gap {
+        /// The last entry that is gone.
+        purged: u64,
+    },
+    /// The disk failed.
+    #[error("reading the data directory: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Everything a node starts with.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The machine at `base`.
+    pub state: State,
+    /// Where it stands; what follows in the log is applied by openraft.
+    pub base: Base,
+    /// Snapshot files.
+    pub snapshots: Snapshots,
+    /// The checkpoint store.
+    pub checkpoint: Checkpoint,
+    /// Whether the checkpoint on disk is exactly the machine, so that only changes need be written.
+    pub from_checkpoint: bool,
+}
+
+/// Reads the data directory `dir` and moves `log` up if the machine stands above its end. The log
+/// loses nothing that a snapshot file does not hold.
+///
+/// # Errors
+/// [`RecoverError`]; the node must not start then.
+pub fn recover(dir: &Path, log: &dyn Log) -> Result<Recovered, RecoverError> {
+    let snapshots = Snapshots::open(&dir.join("snapshots"))?;
+    let (checkpoint, loaded) = Checkpoint::open(&dir.join("checkpoint"), CHECKPOINT_CACHE)?;
+    let from_checkpoint = loaded.as_ref().and_then(machine_of);
+    let files = snapshots.list()?;
+    let floor = from_checkpoint.as_ref().and_then(|(_, base)| base.applied);
+    let from_snapshot = files
+        .iter()
+        // A snapshot that is not above the checkpoint need not be read.
+        .take_while(|file| file.base.applied > floor)
+        .find_map(|file| Some((read(file)?, file.base.clone())));
+
+    let used_checkpoint = from_snapshot.is_none() && from_checkpoint.is_some();
+    let (state, base) = from_snapshot.or(from_checkpoint).unwrap_or_default();
+    let purged = log.extent().purged;
+    if purged > base.applied {
+        return Err(RecoverError::Gap { purged: purged.map_or(0, |id| id.index) });
+    }
+    if let Some(applied) = base.applied {
+        let held = files.first().and_then(|file| file.base.applied);
+        if held < Some(applied) && !agrees(log, applied)? {
+            // The commit rested on the other disks, so the log must be moved up; and what it loses
+            // must be in a snapshot file, since the checkpoint is never the only copy.
+            snapshots.write(&base, |out| image::write(&state.freeze(), out))?;
+        }
+        move_up(log, applied)?;
+    }
+    tracing::info!(
+        applied = base.applied.map(|id| id.index),
+        last = log.extent().last.map(|id| id.index),
+        from = if used_checkpoint { "checkpoint" } else { "snapshot or log" },
+        "read the data directory"
+    );
+    Ok(Recovered { state, base, snapshots, checkpoint, from_checkpoint: used_checkpoint })
+}
+
+fn agrees(log: &dyn Log, id: crate::storage::LogId) -> io::Result<bool> {
+    let extent = log.extent();
+    if extent.purged >= Some(id) {
+        return Ok(true);
+    }
+    Ok(log.read(id.index, id.index + 1, u64::MAX)?.first().is_some_and(|entry| entry.id == id))
+}
+
+fn machine_of(loaded: &Loaded) -> Option<(State, Base)> {
+    match image::from_checkpoint(loaded) {
+        Ok(state) => Some((state, loaded.base.clone())),
+        Err(error) => {
+            tracing::warn!(%error, "the checkpoint is less than whole and not used");
+            None
+        }
+    }
+}
+
+fn read(file: &SnapshotFile) -> Option<State> {
+    let state = file.body().and_then(|mut body| {
+        let state = image::read(&mut body)?;
+        // The end of the file proves that it is whole.
+        while body.next_block()?.is_some() {}
+        Ok(state)
+    });
+    state
+        .inspect_err(|error| tracing::warn!(path = %file.path.display(), %error, "a snapshot is damaged and not used"))
+        .ok()
+}

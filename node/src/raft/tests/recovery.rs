@@ -1,0 +1,227 @@
+//! R19: the checkpoint behind, ahead, missing, corrupt, each with a log that is whole or torn.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use super::super::machine::Shared;
+use super::super::typ::{EncodedBatch, Payload};
+use super::super::{image, wire};
+use super::*;
+use crate::clock::ManualClock;
+use crate::state::{LeaseState, PutLease, PutMode};
+use crate::storage::memory::MemoryLog;
+use crate::storage::{Base, Body, CHECKPOINT_CACHE, Checkpoint, Entry, Log, Snapshots};
+use crate::types::{HwAddr, Lifetime, SubnetId};
+
+const TERM: u64 = 3;
+
+fn id(index: u64) -> LogId {
+    LogId { term: TERM, node: 1, index }
+}
+
+fn batch(index: u64) -> Batch {
+    let stamp = ClusterTime::from_millis(index * 1000);
+    Batch { stamp, commands: vec![Command::SetWallOffset(WallOffset(index as i64))] }
+}
+
+fn entry(index: u64) -> Entry {
+    Entry { id: id(index), body: Body::Batch(state_wire::encode_batch(&batch(index))) }
+}
+
+/// The machine after entries 0 to `last`.
+fn machine(last: u64) -> (State, Base) {
+    let mut state = State::new();
+    for index in 0..=last {
+        state.apply(index, &batch(index));
+    }
+    (state, Base { applied: Some(id(last)), ..Base::default() })
+}
+
+fn put(log: &dyn Log, entries: Vec<Entry>) {
+    let (sent, received) = std::sync::mpsc::channel();
+    log.append(entries, Box::new(move |result| sent.send(result).unwrap())).unwrap();
+    received.recv().unwrap().unwrap();
+}
+
+fn write_checkpoint(dir: &Path, last: u64) {
+    let (state, base) = machine(last);
+    let (mut checkpoint, _) = Checkpoint::open(&dir.join("checkpoint"), CHECKPOINT_CACHE).unwrap();
+    checkpoint.write(&base, image::changes(None, &state.freeze())).unwrap();
+}
+
+fn write_snapshot(dir: &Path, last: u64) {
+    let (state, base) = machine(last);
+    let snapshots = Snapshots::open(&dir.join("snapshots")).unwrap();
+    snapshots.write(&base, |out| image::write(&state.freeze(), out)).unwrap();
+}
+
+/// A log on disk with entries 0 to 9, whose last record is torn if `torn`.
+fn write_log(dir: &Path, torn: bool) {
+    let log = disk_log(dir, LogSettings::default()).unwrap();
+    put(&*log, (0..10).map(entry).collect());
+    drop(log);
+    if torn {
+        let segment = fs::read_dir(dir.join("log")).unwrap().map(|entry| entry.unwrap().path());
+        let segment =
+            segment.filter(|path| path.extension().is_some_and(|e| e == "wal")).max().unwrap();
+        let length = fs::metadata(&segment).unwrap().len();
+        fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(length - 7).unwrap();
+    }
+}
+
+/// What the node stands at, and where its log begins and ends then.
+fn start(dir: &Path) -> (Option<u64>, i64, Option<u64>, Option<u64>) {
+    let log = disk_log(dir, LogSettings::default()).unwrap();
+    let recovered = recover(dir, &*log).unwrap();
+    let extent = log.extent();
+    let applied = recovered.base.applied.map(|id| id.index);
+    let value = recovered.state.view().meta().wall_offset().0;
+    // What was purged must be in a snapshot file.
+    if let Some(purged) = extent.purged {
+        let held = recovered.snapshots.list().unwrap();
+        assert!(held[0].base.applied >= Some(purged));
+        assert!(image::read(&mut held[0].body().unwrap()).is_ok());
+    }
+    (applied, value, extent.purged.map(|id| id.index), extent.last.map(|id| id.index))
+}
+
+#[test]
+fn r19_checkpoint_behind_ahead_missing_or_corrupt_times_log_whole_or_torn() {
+    for torn in [false, true] {
+        let end = if torn { 8 } else { 9 };
+        let fresh = || {
+            let dir = tempfile::tempdir().unwrap();
+            write_log(dir.path(), torn);
+            dir
+        };
+
+        let dir = fresh();
+        write_checkpoint(dir.path(), 4);
+        assert_eq!(start(dir.path()), (Some(4), 4, None, Some(end)), "behind, torn {torn}");
+
+        let dir = fresh();
+        write_checkpoint(dir.path(), 12);
+        assert_eq!(start(dir.path()), (Some(12), 12, Some(12), Some(12)), "ahead, torn {torn}");
+        assert_eq!(start(dir.path()), (Some(12), 12, Some(12), Some(12)), "once more");
+
+        let dir = fresh();
+        assert_eq!(start(dir.path()), (None, 0, None, Some(end)), "missing, torn {torn}");
+
+        let dir = fresh();
+        write_checkpoint(dir.path(), 4);
+        fs::write(dir.path().join("checkpoint/db"), b"garbage").unwrap();
+        assert_eq!(start(dir.path()), (None, 0, None, Some(end)), "corrupt, torn {torn}");
+
+        let dir = fresh();
+        write_snapshot(dir.path(), 3);
+        write_checkpoint(dir.path(), 6);
+        assert_eq!(start(dir.path()), (Some(6), 6, None, Some(end)), "above a snapshot");
+
+        let dir = fresh();
+        write_snapshot(dir.path(), 7);
+        write_checkpoint(dir.path(), 6);
+        assert_eq!(start(dir.path()), (Some(7), 7, None, Some(end)), "below a snapshot");
+    }
+}
+
+#[test]
+fn r19_a_damaged_snapshot_gives_way_to_an_older_one() {
+    let dir = tempfile::tempdir().unwrap();
+    write_log(dir.path(), false);
+    write_snapshot(dir.path(), 3);
+    write_snapshot(dir.path(), 6);
+    let newest =
+        fs::read_dir(dir.path().join("snapshots")).unwrap().map(|e| e.unwrap().path()).max();
+    let newest = newest.unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&newest, bytes).unwrap();
+    assert_eq!(start(dir.path()), (Some(3), 3, None, Some(9)));
+}
+
+#[test]
+fn r19_a_log_that_begins_above_everything_refuses_to_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = MemoryLog::default();
+    put(&log, (0..10).map(entry).collect());
+    log.purge(id(5)).unwrap();
+    let error = recover(dir.path(), &log).unwrap_err().to_string();
+    assert!(error.contains("join as a new node"), "{error}");
+    write_checkpoint(dir.path(), 4);
+    assert!(recover(dir.path(), &log).is_err());
+    write_snapshot(dir.path(), 5);
+    assert_eq!(recover(dir.path(), &log).unwrap().base.applied, Some(id(5)));
+}
+
+#[test]
+fn a_checkpoint_carries_leases_by_their_changes() {
+    let address = |n: u8| Ipv4Addr::new(192, 0, 2, n);
+    let lease = |n: u8, hostname: &str| {
+        Command::PutLease(PutLease {
+            mode: PutMode::Upsert,
+            address: address(n),
+            subnet: SubnetId(1),
+            hw: HwAddr::new(1, &[2, 0, 0, 0, 0, n]).unwrap(),
+            client_id: None,
+            lifetime: Lifetime::from_secs(3600),
+            expire: None,
+            hostname: hostname.into(),
+            fqdn_fwd: false,
+            fqdn_rev: false,
+            state: LeaseState::Assigned,
+            user_context: String::new(),
+        })
+    };
+    let text = r#"{"Dhcp4": {"subnet4": [{"id": 1, "subnet": "192.0.2.0/24"}]}}"#;
+    let config = Command::SetConfig(crate::state::SetConfig { expected: None, text: text.into() });
+    let mut state = State::new();
+    let mut index = 0;
+    let mut apply = |state: &mut State, commands: Vec<Command>| {
+        index += 1;
+        state.apply(index, &Batch { stamp: ClusterTime::from_millis(index), commands })
+    };
+    let outcomes = apply(&mut state, vec![config, lease(1, "a"), lease(2, "b"), lease(3, "c")]);
+    assert!(
+        outcomes[1..].iter().all(|o| matches!(o, crate::state::Outcome::LeaseWritten { .. })),
+        "{outcomes:?}"
+    );
+    let first = state.freeze();
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("checkpoint");
+    let (mut checkpoint, _) = Checkpoint::open(&place, CHECKPOINT_CACHE).unwrap();
+    checkpoint.write(&Base::default(), image::changes(None, &first)).unwrap();
+
+    let delete = Command::DeleteLease(crate::state::DeleteLease { address: address(2) });
+    apply(&mut state, vec![delete, lease(3, "changed"), lease(4, "new")]);
+    let second = state.freeze();
+    let changes = image::changes(Some(&first), &second);
+    assert_eq!((changes.put.len(), changes.remove.len()), (3, 1), "the head and two leases");
+    checkpoint.write(&Base::default(), changes).unwrap();
+    drop(checkpoint);
+    let (_, loaded) = Checkpoint::open(&place, CHECKPOINT_CACHE).unwrap();
+    let read = image::from_checkpoint(&loaded.unwrap()).unwrap();
+    assert_eq!(read.digest(), state.digest());
+    assert_eq!(read.view().lease_count(), 3);
+}
+
+#[test]
+fn a_log_entry_that_does_not_decode_stops_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let (progress, _seen) = watch::channel(Progress::default());
+    let (membership, _seen) = watch::channel(Arc::new(StoredMembership::default()));
+    let shared = Arc::new(Shared {
+        node: 1,
+        state: Arc::new(RwLock::new(State::new())),
+        base: Mutex::default(),
+        snapshots: Snapshots::open(dir.path()).unwrap(),
+        progress,
+        membership,
+        lease_clock: Mutex::new(LeaseClock::new(ClusterTime::ZERO, 0)),
+        clock: Arc::new(ManualClock::default()),
+    });
+    let payload = Payload::Normal(EncodedBatch(bytes::Bytes::from_static(b"\xff\xff")));
+    assert!(shared.apply(wire::log_id_from_storage(id(1)), payload).is_err());
+    assert_eq!(shared.freeze().1.last_log_id, None);
+    assert_eq!(shared.state.read().applied(), 0);
+}

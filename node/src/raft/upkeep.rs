@@ -1,0 +1,96 @@
+//! What a node does for its own log once a second (rule R21): it has a snapshot written after so
+//! much log or so much time, purges the log behind it by bytes, and notes in its identity that the
+//! log has begun.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Raft;
+use crate::storage::{Identity, IdentityFile};
+
+/// When snapshots are written and what is kept behind them.
+#[derive(Debug, Clone, Copy)]
+pub struct Keeping {
+    /// Log bytes after which a snapshot is written.
+    pub snapshot_bytes: u64,
+    /// Seconds after which one is written, if anything changed.
+    pub snapshot_seconds: u64,
+    /// Log bytes kept for followers that lag.
+    pub keep_bytes: u64,
+}
+
+impl Default for Keeping {
+    fn default() -> Keeping {
+        Keeping { snapshot_bytes: 256 << 20, snapshot_seconds: 15 * 60, keep_bytes: 128 << 20 }
+    }
+}
+
+/// How long a snapshot may take, in seconds, before another is asked for.
+const SNAPSHOT_PATIENCE: u64 = 300;
+
+/// Runs until it is dropped; stopping it anywhere is safe, because openraft does each step whole.
+pub(super) async fn run(
+    raft: Raft,
+    keeping: Keeping,
+    file: Option<Arc<IdentityFile>>,
+    mut identity: Identity,
+) {
+    let mut seconds = 0;
+    // What the log held before this start counts as not yet in a snapshot.
+    let mut covered = 0u64.wrapping_sub(raft.inner.log.size());
+    let mut snapshot = raft.metrics().snapshot.map(|id| id.index);
+    // Seconds since a snapshot was asked for. One that failed is asked for again.
+    let mut asked: Option<u64> = None;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        seconds += 1;
+        asked = asked.map(|asked| asked + 1).filter(|asked| *asked < SNAPSHOT_PATIENCE);
+        let metrics = raft.metrics();
+        let newest = metrics.snapshot.map(|id| id.index);
+        if newest != snapshot {
+            snapshot = newest;
+            asked = None;
+            seconds = 0;
+            covered = raft.inner.log.appended_bytes();
+        }
+        let applied = metrics.last_applied.map(|id| id.index);
+        let grown = raft.inner.log.appended_bytes().wrapping_sub(covered);
+        let due = grown >= keeping.snapshot_bytes || seconds >= keeping.snapshot_seconds;
+        if due && asked.is_none() && applied > newest {
+            asked = Some(0);
+            if raft.inner.core.trigger().snapshot().await.is_err() {
+                return;
+            }
+        }
+        purge(&raft, keeping.keep_bytes, newest, metrics.purged.map(|id| id.index)).await;
+        if let Some(file) = &file {
+            started(&raft, file, &mut identity).await;
+        }
+    }
+}
+
+/// Purges what lies more than `keep` bytes behind, if a snapshot file holds it.
+async fn purge(raft: &Raft, keep: u64, snapshot: Option<u64>, purged: Option<u64>) {
+    let Some(snapshot) = snapshot else { return };
+    let point = raft.inner.log.purge_point(keep).map(|point| point.min(snapshot));
+    if let Some(point) = point.filter(|point| Some(*point) > purged)
+        && raft.inner.core.trigger().purge_log(point).await.is_err()
+    {
+        tracing::debug!("the log is not purged: Raft has stopped");
+    }
+}
+
+/// Notes that the log has begun, so that an empty one is a lost one from now on (R15).
+async fn started(raft: &Raft, file: &Arc<IdentityFile>, identity: &mut Identity) {
+    let Some(seat) = identity.seat.as_mut().filter(|seat| !seat.started) else { return };
+    if raft.inner.log.extent().last.is_none() {
+        return;
+    }
+    seat.started = true;
+    let (file, identity) = (file.clone(), identity.clone());
+    match tokio::task::spawn_blocking(move || file.write(&identity)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "noting in the identity that the log has begun"),
+        Err(_) => {}
+    }
+}

@@ -1,0 +1,151 @@
+//! Packets that wait for the outcome of their command, and grants that are still fresh (rule M7).
+//! Pure.
+//!
+//! While a request is being committed, a repeat of it is absorbed: the newer packet takes the older
+//! one's place and gets the one answer, with its xid. For 3 s after the commit a repeat is answered
+//! from the [`Granted`] that this node still holds (R4).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::dhcp::v4::{Packet, Pending};
+use crate::peers::aged::Aged;
+use crate::state::{Granted, View};
+use crate::types::ClientKey;
+
+/// How long a repeat is answered from the kept grant.
+pub const REPEAT: Duration = Duration::from_secs(3);
+/// The most kept grants.
+pub const GRANTS: usize = 65_536;
+
+/// Names a command that this worker has proposed.
+pub type Ticket = u64;
+
+/// A packet and when it came, on the monotonic clock.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The packet.
+    pub packet: Packet,
+    /// When it was received.
+    pub received: Duration,
+    /// The number of the interface it came by.
+    pub interface: u32,
+}
+
+/// A request whose command is on its way.
+#[derive(Debug)]
+pub struct Flying {
+    /// What the engine needs to answer it.
+    pub pending: Box<Pending>,
+    /// The packet, should the outcome make it necessary to decide once more.
+    pub waiting: Waiting,
+}
+
+/// What to do with a request that needs a commit.
+#[derive(Debug)]
+pub enum Admission {
+    /// The same is being committed; the newer packet gets the answer.
+    Absorbed,
+    /// The same has just been committed; answer from this.
+    Granted(Box<Pending>, Waiting, Granted),
+    /// Propose it under this ticket.
+    New(Ticket),
+}
+
+/// The tables.
+#[derive(Debug)]
+pub struct Commits {
+    flying: HashMap<Ticket, Flying>,
+    /// The newest request of each client on its way.
+    newest: HashMap<ClientKey, Ticket>,
+    fresh: Aged<ClientKey, Fresh>,
+    next: Ticket,
+}
+
+/// A grant that was answered a moment ago.
+#[derive(Debug)]
+struct Fresh {
+    pending: Pending,
+    granted: Granted,
+    index: u64,
+}
+
+impl Default for Commits {
+    fn default() -> Commits {
+        Commits { flying: HashMap::new(), newest: HashMap::new(), fresh: Aged::new(GRANTS, REPEAT), next: 1 }
+    }
+}
+
+impl Commits {
+    /// Takes in a request that needs a commit.
+    pub fn admit(&mut self, pending: Box<Pending>, waiting: Waiting, view: View<'_>, now: Duration) -> Admission {
+        let newest = self.newest.get(pending.client()).and_then(|ticket| self.flying.get_mut(ticket));
+        if let Some(flying) = newest
+            && flying.pending.repeats(&pending)
+        {
+            *flying = Flying { pending, waiting };
+            return Admission::Absorbed;
+        }
+        if let Some(fresh) = self.fresh.get(pending.client(), now)
+            && fresh.pending.repeats(&pending)
+            && fresh.holds(view)
+        {
+            return Admission::Granted(pending, waiting, fresh.granted.clone());
+        }
+        let ticket = self.ticket();
+        self.newest.insert(pending.client().clone(), ticket);
+        self.flying.insert(ticket, Flying { pending, waiting });
+        Admission::New(ticket)
+    }
+
+    /// Empty tables that use no ticket twice.
+    pub fn successor(&self) -> Commits {
+        Commits { next: self.next, ..Commits::default() }
+    }
+
+    /// The next ticket; also for commands that no packet waits for.
+    pub fn ticket(&mut self) -> Ticket {
+        let ticket = self.next;
+        self.next += 1;
+        ticket
+    }
+
+    /// The outcome of a ticket is here, or there will be none: its request waits no longer.
+    pub fn landed(&mut self, ticket: Ticket) -> Option<Flying> {
+        let flying = self.flying.remove(&ticket)?;
+        if self.newest.get(flying.pending.client()) == Some(&ticket) {
+            self.newest.remove(flying.pending.client());
+        }
+        Some(flying)
+    }
+
+    /// Keeps a grant for repeats.
+    pub fn keep(&mut self, pending: Pending, granted: Granted, index: u64, now: Duration) {
+        self.fresh.insert(pending.client().clone(), Fresh { pending, granted, index }, now);
+    }
+
+    /// The client gives its address up: no repeat is answered from an older grant.
+    pub fn forget(&mut self, client: &ClientKey, now: Duration) {
+        self.fresh.take(client, now);
+    }
+
+    /// Forgets what is too old. Call every few seconds.
+    pub fn sweep(&mut self, now: Duration) {
+        self.fresh.sweep(now);
+    }
+
+    /// Requests whose commands are on their way.
+    pub fn flying(&self) -> usize {
+        self.flying.len()
+    }
+}
+
+impl Fresh {
+    /// Whether the view does not contradict the grant: either it is behind, or the lease is there.
+    fn holds(&self, view: View<'_>) -> bool {
+        view.applied() < self.index
+            || view.lease(self.granted.address()).is_some_and(|lease| {
+                lease.generation == self.granted.generation() && lease.state.blocks()
+            })
+    }
+}

@@ -1,0 +1,329 @@
+//! What a node does by the clock: it says who it is (R16), learns when it may answer (C15) and
+//! whether it has a majority (C12); and while it leads it judges the other nodes (R16), sweeps
+//! expired leases (R13), lets time pass (R10) and keeps the time of day right (R12).
+//!
+//! One task each. All may be stopped anywhere: what they want to say they say again. A leader's
+//! duty is proposed only by itself, in its own term ([`Proposer::submit_here`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::inbox::Inbox;
+use super::reclaim::Sweeper;
+use super::worker::Event;
+use crate::clock::Clock;
+use crate::config::ExpiredLeases;
+use crate::peers::Peers;
+use crate::peers::liveness::{Judge, Sight};
+use crate::propose::{Answer, Committed, Proposer, boot};
+use crate::raft::{Raft, Status};
+use crate::state::{Command, Liveness, NodeInfo, Outcome, State, WallOffset};
+use crate::types::ClusterTime;
+
+/// How often a leader looks around.
+const LOOK: Duration = Duration::from_millis(100);
+/// R10: how long the log may be silent.
+const SILENCE: Duration = Duration::from_secs(5);
+/// R12: how wrong the time of day may be, in milliseconds.
+const WALL_TOLERANCE: i64 = 1_000;
+/// How often it is put right at most.
+const WALL_EVERY: Duration = Duration::from_secs(5);
+/// How long a duty may take.
+const WITHIN: Duration = Duration::from_secs(2);
+/// How long ago a majority may have answered the leader, or the leader this node, to count (C12).
+const MAJORITY: Duration = Duration::from_secs(1);
+/// How often a node looks whether the cluster knows it as it is.
+const INTRODUCE: Duration = Duration::from_secs(1);
+
+/// What the tasks work with.
+#[derive(Debug, Clone)]
+pub struct Duties {
+    /// Raft.
+    pub raft: Raft,
+    /// The applied state.
+    pub state: Arc<RwLock<State>>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The way into the log.
+    pub proposer: Proposer,
+    /// The peers, if there can be any.
+    pub peers: Option<Arc<Peers>>,
+    /// The worker.
+    pub inbox: Arc<Inbox>,
+}
+
+impl Duties {
+    /// C15: tells the worker when this node has applied what was committed at its start; returns
+    /// the last of those entries.
+    pub async fn catch_up(self) -> u64 {
+        loop {
+            if let Ok(index) = self.raft.read_barrier().await {
+                self.inbox.event(Event::ServeFrom(index));
+                return index;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// C12: tells the worker whether there is a majority.
+    pub async fn watch_majority(self) {
+        let mut tick = ticking(LOOK);
+        let mut told = None;
+        loop {
+            tick.tick().await;
+            let there = self.has_majority(&self.raft.status());
+            if told != Some(there) {
+                self.inbox.event(Event::Majority(there));
+                told = Some(there);
+            }
+        }
+    }
+
+    /// C12: whether this node leads a majority, or hears a leader.
+    pub fn has_majority(&self, status: &Status) -> bool {
+        let Some(leader) = status.leader else { return false };
+        if leader == status.id {
+            let alone = status.members.iter().filter(|member| member.voter).count() <= 1;
+            return alone || status.quorum_heard_ago.is_some_and(|ago| ago < MAJORITY);
+        }
+        let now = self.clock.monotonic();
+        let views = self.peers.as_ref().map(|peers| peers.views()).unwrap_or_default();
+        let heard_at = views.get(&leader).and_then(|view| view.heard_at);
+        heard_at.is_some_and(|at| now.saturating_sub(at) < MAJORITY)
+    }
+
+    /// R16: has the cluster know this node as `info` says.
+    pub async fn introduce(self, mut info: watch::Receiver<NodeInfo>) {
+        loop {
+            let wanted = info.borrow_and_update().clone();
+            let known = {
+                let state = self.state.read();
+                state.view().meta().node(wanted.node).and_then(|entry| entry.info.clone())
+            };
+            if known.as_ref() != Some(&wanted) {
+                // Whatever the answer is, the next look shows whether it came through.
+                let _ = self.proposer.submit(Command::NodeInfo(wanted), WITHIN).await;
+            }
+            tokio::select! {
+                changed = info.changed() => if changed.is_err() { return },
+                () = sleep(INTRODUCE) => {}
+            }
+        }
+    }
+
+    /// The leader's duties, while this node leads.
+    pub async fn lead(self) {
+        let mut tick = ticking(LOOK);
+        let mut term: Option<(u64, Leading)> = None;
+        loop {
+            tick.tick().await;
+            let status = self.raft.status();
+            let now = boot(&*self.clock);
+            if !status.stamping {
+                term = None;
+                continue;
+            }
+            let leading = match &mut term {
+                Some((number, leading)) if *number == status.term => leading,
+                _ => &mut term.insert((status.term, Leading::new(now))).1,
+            };
+            let facts = self.facts(&status);
+            for command in leading.look(&facts, now) {
+                let sweep = matches!(command, Command::Reclaim(_));
+                let answer = self.proposer.submit_here(command, WITHIN).await;
+                if sweep {
+                    leading.swept(&answer, boot(&*self.clock));
+                }
+            }
+        }
+    }
+
+    fn facts(&self, status: &Status) -> Facts {
+        let (cluster, wall) = (self.raft.now(), self.clock.wall());
+        let state = self.state.read();
+        let view = state.view();
+        let sight = |member: &crate::raft::PeerStatus| {
+            let leads = member.node == status.id;
+            Some(Sight {
+                node: member.node,
+                leads,
+                heard_ago: if leads { Some(Duration::ZERO) } else { member.heard_ago },
+                lag: if leads { 0 } else { member.lag.unwrap_or(u64::MAX) },
+                // Nobody has spoken of it yet; its own word will come first.
+                applied: view.meta().node(member.node)?.liveness,
+            })
+        };
+        Facts {
+            sights: status.members.iter().filter_map(sight).collect(),
+            applied: view.applied(),
+            next_due: view.next_due(),
+            expired: view.config().map(|config| config.expired.clone()),
+            cluster,
+            wall,
+            wall_offset: view.meta().wall_offset(),
+        }
+    }
+}
+
+fn ticking(period: Duration) -> tokio::time::Interval {
+    let mut tick = interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
+/// What a leader sees.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Every member, itself among them, of which the cluster has heard.
+    pub sights: Vec<Sight>,
+    /// The last applied entry.
+    pub applied: u64,
+    /// When the next lease is due.
+    pub next_due: Option<ClusterTime>,
+    /// `expired-leases-processing`.
+    pub expired: Option<ExpiredLeases>,
+    /// Cluster time.
+    pub cluster: ClusterTime,
+    /// Milliseconds since 1970.
+    pub wall: i64,
+    /// The offset in force.
+    pub wall_offset: WallOffset,
+}
+
+/// A leader in one term. Pure.
+#[derive(Debug)]
+pub struct Leading {
+    judge: Judge,
+    sweeper: Sweeper,
+    /// The last entry seen, and since when it is the last.
+    last: (u64, Duration),
+    wall_set: Option<Duration>,
+}
+
+impl Leading {
+    /// A term begins.
+    pub fn new(now: Duration) -> Leading {
+        Leading { judge: Judge::new(now), sweeper: Sweeper::default(), last: (0, now), wall_set: None }
+    }
+
+    /// What is to be proposed now.
+    pub fn look(&mut self, facts: &Facts, now: Duration) -> Vec<Command> {
+        let mut commands = self.judge.judge(&facts.sights, now);
+        if let Some(expired) = &facts.expired {
+            commands.extend(self.sweeper.next(expired, facts.next_due, now, facts.cluster));
+        }
+        commands.extend(self.set_wall(facts, now));
+        if facts.applied != self.last.0 || !commands.is_empty() {
+            self.last = (facts.applied, now);
+        } else if now.saturating_sub(self.last.1) >= SILENCE {
+            self.last.1 = now;
+            commands.push(Command::Tick);
+        }
+        commands
+    }
+
+    /// A sweep has an answer.
+    pub fn swept(&mut self, answer: &Answer, now: Duration) {
+        match answer {
+            Answer::Committed(Committed { outcome: Outcome::Reclaimed { count, more }, .. }) => {
+                self.sweeper.swept(*count, *more, now);
+            }
+            _ => self.sweeper.failed(),
+        }
+    }
+
+    fn set_wall(&mut self, facts: &Facts, now: Duration) -> Option<Command> {
+        let cluster = i64::try_from(facts.cluster.as_millis()).unwrap_or(i64::MAX);
+        let right = facts.wall.saturating_sub(cluster);
+        let wrong = right.saturating_sub(facts.wall_offset.0).saturating_abs() > WALL_TOLERANCE;
+        let lately = self.wall_set.is_some_and(|at| now.saturating_sub(at) < WALL_EVERY);
+        if !wrong || lately {
+            return None;
+        }
+        self.wall_set = Some(now);
+        Some(Command::SetWallOffset(WallOffset(right)))
+    }
+}
+
+/// Whether this node is in the state that lets it answer: for `/health/ready`.
+pub fn is_serving(state: &State, me: crate::types::NodeId) -> bool {
+    state.view().meta().node(me).is_none_or(|entry| entry.liveness == Liveness::Up)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::NodeId;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn facts(applied: u64, wall: i64) -> Facts {
+        Facts {
+            sights: Vec::new(),
+            applied,
+            next_due: None,
+            expired: None,
+            cluster: ClusterTime::from_millis(1_000),
+            wall,
+            wall_offset: WallOffset(0),
+        }
+    }
+
+    #[test]
+    fn r10_after_5_s_without_an_entry_there_is_a_tick() {
+        let mut leading = Leading::new(ms(0));
+        assert!(leading.look(&facts(7, 1_000), ms(100)).is_empty());
+        assert!(leading.look(&facts(7, 1_000), ms(5_099)).is_empty());
+        assert_eq!(leading.look(&facts(7, 1_000), ms(5_100)), [Command::Tick]);
+        assert!(leading.look(&facts(7, 1_000), ms(5_200)).is_empty(), "once");
+        assert!(leading.look(&facts(8, 1_000), ms(5_300)).is_empty());
+        assert!(leading.look(&facts(9, 1_000), ms(10_200)).is_empty(), "an entry came");
+        assert_eq!(leading.look(&facts(9, 1_000), ms(15_200)), [Command::Tick]);
+    }
+
+    #[test]
+    fn r12_the_time_of_day_is_put_right_when_it_is_off_by_more_than_a_second() {
+        let mut leading = Leading::new(ms(0));
+        assert!(leading.look(&facts(1, 2_000), ms(100)).is_empty());
+        assert_eq!(leading.look(&facts(1, 2_001), ms(200)), [Command::SetWallOffset(WallOffset(1_001))]);
+        assert!(leading.look(&facts(1, 2_001), ms(300)).is_empty(), "not again at once");
+        assert_eq!(leading.look(&facts(1, -3_000), ms(5_300)), [Command::SetWallOffset(WallOffset(-4_000))]);
+    }
+
+    #[test]
+    fn r13_a_sweep_is_proposed_when_a_lease_is_due() {
+        let expired = ExpiredLeases {
+            reclaim_timer_wait_time: 10,
+            flush_reclaimed_timer_wait_time: 25,
+            hold_reclaimed_time: 3600,
+            max_reclaim_leases: 100,
+            max_reclaim_time: 250,
+            unwarned_reclaim_cycles: 5,
+        };
+        let due = |millis| Facts {
+            expired: Some(expired.clone()),
+            next_due: Some(ClusterTime::from_millis(millis)),
+            ..facts(1, 1_000)
+        };
+        let mut leading = Leading::new(ms(0));
+        assert!(leading.look(&due(1_001), ms(100)).is_empty());
+        assert!(matches!(leading.look(&due(1_000), ms(200))[..], [Command::Reclaim(_)]));
+        leading.swept(&Answer::Unknown, ms(250));
+        assert!(matches!(leading.look(&due(1_000), ms(300))[..], [Command::Reclaim(_)]), "no outcome: again");
+    }
+
+    #[test]
+    fn a_node_serves_unless_the_cluster_says_otherwise() {
+        let mut state = State::new();
+        assert!(is_serving(&state, NodeId(1)));
+        let down = Command::NodeLiveness(NodeId(1), Liveness::Down);
+        state.apply(1, &crate::state::Batch { stamp: ClusterTime::ZERO, commands: vec![down] });
+        assert!(!is_serving(&state, NodeId(1)));
+    }
+}

@@ -1,0 +1,102 @@
+//! What the worker thread waits for: packets from the receiving threads, and events from everywhere.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::queue::{PACKETS, PacketQueue, extends};
+use super::worker::{Event, Received};
+use crate::clock::Clock;
+use crate::net;
+use crate::propose::boot;
+
+/// The most events that wait. Answers are bounded by what was asked; notes come a few dozen a second
+/// from each peer, and beyond this number they are dropped and counted, which costs nothing but a
+/// needless second answer.
+const EVENTS: usize = 16_384;
+
+/// The queue of one worker. Its depth and its order are in `queue.rs`.
+pub struct Inbox {
+    clock: Arc<dyn Clock>,
+    inner: Mutex<Inner>,
+    arrived: Condvar,
+}
+
+struct Inner {
+    packets: PacketQueue<Received>,
+    events: VecDeque<Event>,
+    notes_dropped: u64,
+    closed: bool,
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+impl Inbox {
+    /// An empty inbox. Times are boot times of `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Inbox {
+        let inner = Inner {
+            packets: PacketQueue::new(PACKETS),
+            events: VecDeque::new(),
+            notes_dropped: 0,
+            closed: false,
+        };
+        Inbox { clock, inner: Mutex::new(inner), arrived: Condvar::new() }
+    }
+
+    /// Takes in a datagram; never blocks for long. A full queue drops its oldest.
+    pub fn packet(&self, datagram: net::Received) {
+        let at = boot(&*self.clock);
+        let extends = extends(&datagram.bytes);
+        self.inner.lock().packets.push(Received { datagram, at }, extends, at);
+        self.arrived.notify_one();
+    }
+
+    /// Takes in an event.
+    pub fn event(&self, event: Event) {
+        let mut inner = self.inner.lock();
+        if inner.events.len() >= EVENTS && matches!(event, Event::Note(..)) {
+            inner.notes_dropped += 1;
+            return;
+        }
+        inner.events.push_back(event);
+        drop(inner);
+        self.arrived.notify_one();
+    }
+
+    /// Waits until something is there or `until` has come; moves out all events and at most
+    /// `packets` packets, each with whether it waited too long. `None` once it is closed.
+    pub fn take(&self, packets: usize, until: Duration) -> Option<(Vec<Event>, Vec<(Received, bool)>)> {
+        let mut inner = self.inner.lock();
+        loop {
+            if inner.closed {
+                return None;
+            }
+            let now = boot(&*self.clock);
+            if !inner.packets.is_empty() || !inner.events.is_empty() || now >= until {
+                let events = inner.events.drain(..).collect();
+                let taken = std::iter::from_fn(|| inner.packets.pop(now)).take(packets).collect();
+                return Some((events, taken));
+            }
+            self.arrived.wait_for(&mut inner, until - now);
+        }
+    }
+
+    /// Ends the worker's waiting for ever.
+    pub fn close(&self) {
+        self.inner.lock().closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Packets that wait, packets dropped because the queue was full, and notes dropped.
+    pub fn counts(&self) -> (usize, u64, u64) {
+        let inner = self.inner.lock();
+        (inner.packets.len(), inner.packets.dropped(), inner.notes_dropped)
+    }
+}

@@ -1,0 +1,649 @@
+//! The engine worker: everything that happens to packets between the sockets and the log, as one
+//! state machine without a socket, a thread or a clock.
+//!
+//! Packets and events go in with the applied state and the time; [`Action`]s come out. The thread
+//! around it is in `mod.rs`; tests and the simulation drive it directly.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::commits::{Admission, Commits, Flying, Ticket, Waiting};
+use super::counters::{Counters, count};
+use super::give_ups::{self, Entry, GiveUps};
+use super::link::{Links, arrival};
+use super::memory::Remembered;
+use crate::alloc::{Cursors, Holds};
+use crate::dhcp::decision::{Decision, Link, Offered, Reason, Reply, ReplyKind};
+use crate::dhcp::v4::{self, Context, HOLD_FLOOR, PATIENCE, Packet, Pending, Ports};
+use crate::net;
+use crate::packet::v4::{Malformed, Message};
+use crate::peers;
+use crate::peers::heard::First;
+use crate::peers::notes::{ANSWERED_EVERY, HEARD_EVERY, Note, PER_NOTE};
+use crate::propose::batch::{Answer, Committed, Submission, Unsent};
+use crate::state::{Command, ConfigVersion, Origin, Outcome, State};
+use crate::types::{ClusterTime, NodeId};
+
+/// The most packets that wait for notes, for a barrier, and for an entry, each.
+pub const WAITING: usize = 4_096;
+/// How often old memories are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// One moment on both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic, since any fixed moment.
+    pub mono: Duration,
+    /// As this node estimates it.
+    pub cluster: ClusterTime,
+}
+
+/// A datagram as it came from the sockets.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// What was received, and how.
+    pub datagram: net::Received,
+    /// When it came, monotonic.
+    pub at: Duration,
+}
+
+/// What reaches the worker beside packets.
+#[derive(Debug)]
+pub enum Event {
+    /// Answers of the proposer to [`Action::Submit`].
+    Answers(Vec<(Ticket, Answer)>),
+    /// A peer told something (R17).
+    Note(NodeId, Note),
+    /// The stream to a peer works; it wants to know which links this node hears.
+    PeerConnected(NodeId),
+    /// A peer has been silent, or speaks again: local suspicion (R16).
+    PeerSuspected(NodeId, bool),
+    /// The read barrier with this number passed, and the state given now includes it; or it did
+    /// not pass.
+    Barrier(u64, bool),
+    /// Later entries are applied: see [`Worker::wants_entries`].
+    Applied,
+    /// The addresses that this node listens on, and the links of its interfaces.
+    Listening(Vec<Ipv4Addr>, Links),
+    /// Whether this node hears a leader that has a majority (C12).
+    Majority(bool),
+    /// The committed index this node saw at its start: it answers once it has applied that (C15).
+    ServeFrom(u64),
+}
+
+impl From<peers::Event> for Event {
+    fn from(event: peers::Event) -> Event {
+        match event {
+            peers::Event::Note(node, note) => Event::Note(node, note),
+            peers::Event::Connected(node) => Event::PeerConnected(node),
+            peers::Event::Suspected(node, suspected) => Event::PeerSuspected(node, suspected),
+        }
+    }
+}
+
+/// What the worker wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Put the reply on the wire, out of the interface with this number.
+    Send(u32, Reply),
+    /// Give it to the proposer; its answer comes back as [`Event::Answers`].
+    Submit(Submission<Ticket>),
+    /// Begin a read barrier now and answer with [`Event::Barrier`] when this node has applied what
+    /// it covers.
+    Barrier(u64),
+    /// Tell every peer, or one.
+    Tell(Option<NodeId>, Note),
+}
+
+/// What was tried already with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Tried {
+    asked: bool,
+    fresh: bool,
+    again: bool,
+}
+
+/// The worker's own state. All of it may be lost: a restart costs clients a retry at most.
+#[derive(Debug)]
+pub struct Worker {
+    me: NodeId,
+    incarnation: u64,
+    sequence: u64,
+    ports: Ports,
+    own: Vec<Ipv4Addr>,
+    links: Links,
+    memory: Remembered,
+    holds: Holds,
+    cursors: RefCell<Cursors>,
+    commits: Commits,
+    give_ups: GiveUps,
+    /// Packets that wait for the peers' notes (R17), by the moment they wait until.
+    parked: VecDeque<(Duration, Link, Waiting)>,
+    /// Packets that wait for this node to apply an entry, in order of arrival.
+    behind: VecDeque<(u64, Waiting)>,
+    /// Packets that the barrier on its way is for, and those that came after it began (C11).
+    barrier: Vec<Waiting>,
+    next_barrier: Vec<Waiting>,
+    barrier_number: u64,
+    barrier_under_way: bool,
+    peers: Vec<NodeId>,
+    majority: bool,
+    serve_from: Option<u64>,
+    /// The newest configuration any peer has told of (W6).
+    known_config: ConfigVersion,
+    told_answered: Duration,
+    told_heard: Duration,
+    swept: Duration,
+    counters: Arc<Counters>,
+}
+
+impl Worker {
+    /// A worker of node `me` with nothing in its memory. `incarnation` is drawn at each start (R1).
+    /// It answers nothing until [`Event::ServeFrom`] and [`Event::Majority`] have come.
+    pub fn new(me: NodeId, incarnation: u64, ports: Ports, counters: Arc<Counters>) -> Worker {
+        Worker {
+            me,
+            incarnation,
+            sequence: 1,
+            ports,
+            own: Vec::new(),
+            links: Links::default(),
+            memory: Remembered::new(me),
+            holds: Holds::new(Holds::CAPACITY, Holds::KEEP),
+            cursors: RefCell::default(),
+            commits: Commits::default(),
+            give_ups: GiveUps::default(),
+            parked: VecDeque::new(),
+            behind: VecDeque::new(),
+            barrier: Vec::new(),
+            next_barrier: Vec::new(),
+            barrier_number: 0,
+            barrier_under_way: false,
+            peers: Vec::new(),
+            majority: false,
+            serve_from: None,
+            known_config: ConfigVersion::default(),
+            told_answered: Duration::ZERO,
+            told_heard: Duration::ZERO,
+            swept: Duration::ZERO,
+            counters,
+        }
+    }
+
+    /// A worker to go on after this one panicked: it knows what it cannot learn again, keeps the
+    /// releases and declines, and has forgotten the rest.
+    pub fn successor(&mut self) -> Worker {
+        let mut heir = Worker::new(self.me, self.incarnation, self.ports, Arc::clone(&self.counters));
+        heir.sequence = self.sequence + 1;
+        heir.own = std::mem::take(&mut self.own);
+        heir.links = self.links.clone();
+        heir.commits = self.commits.successor();
+        heir.give_ups = std::mem::take(&mut self.give_ups);
+        // The answer of a barrier on its way belongs to packets that are gone.
+        heir.barrier_number = self.barrier_number;
+        heir.peers = std::mem::take(&mut self.peers);
+        heir.majority = self.majority;
+        heir.serve_from = self.serve_from;
+        heir.known_config = self.known_config;
+        heir
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// A datagram is read. `overdue`: it waited too long for that (S11).
+    pub fn packet(&mut self, received: Received, overdue: bool, state: &State, now: Now, out: &mut Vec<Action>) {
+        count(&self.counters.received);
+        if overdue {
+            return count(&self.counters.queue_late);
+        }
+        let Received { datagram: net::Received { bytes, arrival: how }, at } = received;
+        let message = match Message::from_vec(bytes) {
+            Ok(message) => message,
+            Err(malformed) => return self.counters.reason(reason_of(malformed)),
+        };
+        let interface = how.index;
+        let came = earlier(now.cluster, now.mono.saturating_sub(at));
+        let packet = Packet { message, arrival: arrival(how, &self.links, came) };
+        let waiting = Waiting { packet, received: at, interface };
+        self.decide(waiting, Tried::default(), state, now, out);
+    }
+
+    /// Something else happened.
+    pub fn event(&mut self, event: Event, state: &State, now: Now, out: &mut Vec<Action>) {
+        match event {
+            Event::Answers(answers) => {
+                for (ticket, answer) in answers {
+                    self.answered(ticket, answer, state, now, out);
+                }
+            }
+            Event::Note(node, note) => self.note(node, note, state, now, out),
+            Event::PeerConnected(node) => {
+                if !self.peers.contains(&node) {
+                    self.peers.push(node);
+                }
+                self.memory.suspect(node, false);
+                for chunk in self.memory.heard.all_mine(now.mono).chunks(PER_NOTE) {
+                    let note = Note { heard: chunk.to_vec(), ..self.bare_note(state) };
+                    out.push(Action::Tell(Some(node), note));
+                }
+            }
+            Event::PeerSuspected(node, suspected) => {
+                self.memory.suspect(node, suspected);
+                if suspected {
+                    self.peers.retain(|peer| *peer != node);
+                } else if !self.peers.contains(&node) {
+                    self.peers.push(node);
+                }
+            }
+            Event::Barrier(number, passed) => self.barrier_answered(number, passed, state, now, out),
+            Event::Applied => self.entries_applied(state, now, out),
+            Event::Listening(addresses, links) => (self.own, self.links) = (addresses, links),
+            Event::Majority(there) => self.majority = there,
+            Event::ServeFrom(index) => self.serve_from = Some(index),
+        }
+    }
+
+    /// Time passed. Call at [`Worker::next_deadline`] and after every batch of packets.
+    pub fn tick(&mut self, state: &State, now: Now, out: &mut Vec<Action>) {
+        while self.parked.front().is_some_and(|(until, ..)| *until <= now.mono) {
+            if let Some((_, _, waiting)) = self.parked.pop_front() {
+                self.decide(waiting, Tried { asked: true, ..Tried::default() }, state, now, out);
+            }
+        }
+        while let Some(entry) = self.give_ups.take_due(now.mono) {
+            if give_ups::has_taken_effect(&entry.command, state.view()) {
+                count(&self.counters.spared);
+            } else {
+                self.give_up(entry, now, out);
+            }
+        }
+        for entry in self.give_ups.retry(now.mono) {
+            self.give_up(entry, now, out);
+        }
+        self.counters.abandoned.fetch_add(self.give_ups.take_abandoned(), Relaxed);
+        self.entries_applied(state, now, out);
+        self.tell(state, now, out);
+        if now.mono.saturating_sub(self.swept) >= SWEEP_EVERY {
+            self.swept = now.mono;
+            self.memory.sweep(now.mono);
+            self.commits.sweep(now.mono);
+            self.holds.expire(now.cluster);
+        }
+    }
+
+    /// When [`Worker::tick`] is wanted next, monotonic.
+    pub fn next_deadline(&self) -> Duration {
+        let regular = self.told_answered + ANSWERED_EVERY;
+        let parked = self.parked.front().map(|(until, ..)| *until);
+        [parked, self.give_ups.next_due()].into_iter().flatten().fold(regular, Duration::min)
+    }
+
+    /// Whether packets wait for entries to be applied: then [`Event::Applied`] is wanted.
+    pub fn wants_entries(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// Whether this node answers, as far as the worker is concerned (C15).
+    pub fn is_ready(&self, state: &State) -> bool {
+        self.serve_from.is_some_and(|index| state.applied() >= index) && state.view().config().is_some()
+    }
+
+    /// Addresses held, shadows, requests on their way: for metrics.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            holds: self.holds.len(),
+            shadows: self.memory.shadows(),
+            links: self.memory.heard.len(),
+            flying: self.commits.flying(),
+            kept: self.give_ups.kept(),
+            dropped: self.memory.dropped(),
+        }
+    }
+
+    fn decide(&mut self, waiting: Waiting, tried: Tried, state: &State, now: Now, out: &mut Vec<Action>) {
+        if now.mono.saturating_sub(waiting.received) > PATIENCE {
+            return self.counters.reason(Reason::Late);
+        }
+        let view = state.view();
+        let handled = {
+            let memory = self.memory.at(now.mono, waiting.packet.message.message_type().ok());
+            v4::handle(&waiting.packet, &self.context(&memory, tried), view, now.cluster)
+        };
+        let mut first = First::Known;
+        if let (Some(link), false) = (handled.heard, tried.asked) {
+            first = self.memory.heard.heard_here(link, now.mono);
+        }
+        // What a node learns while it catches up it needs; what it would say may be wrong (C15, W6).
+        let silent = !self.is_ready(state) || view.config_version() < self.known_config;
+        match handled.decision {
+            Decision::Drop(reason) => {
+                // M5: the client chose a server outside the cluster.
+                if let (Reason::OtherServer, Some(client)) = (reason, &handled.client) {
+                    self.holds.remove(client);
+                }
+                self.counters.reason(reason);
+            }
+            Decision::Shadow(shadow) => {
+                count(&self.counters.shadowed);
+                self.memory.shadow(shadow, now.mono, now.cluster);
+            }
+            Decision::AskPeers(link) => self.ask(link, first, waiting, silent, state, now, out),
+            // R5: always proposed, never judged on a view that is behind; the generation it knows
+            // may be an older one.
+            Decision::Propose { mut command, after } if silent => {
+                if let Command::Release(give) | Command::Decline(give) = &mut command {
+                    give.generation = None;
+                }
+                self.propose(command, after, waiting.received, now, out);
+            }
+            _ if silent => self.counters.reason(Reason::NotReady),
+            Decision::Reply(reply) => self.reply(reply, waiting.interface, now, out),
+            Decision::Refuse(_) if tried.fresh => self.counters.reason(Reason::StrangeOutcome),
+            Decision::Refuse(_) => self.await_barrier(waiting, out),
+            Decision::Commit(command, pending) => self.commit(command, pending, waiting, state, now, out),
+            Decision::Propose { command, after } => self.propose(command, after, waiting.received, now, out),
+            // Only an outcome leads to it.
+            Decision::Again => self.counters.reason(Reason::StrangeOutcome),
+        }
+    }
+
+    fn context<'a>(&'a self, memory: &'a dyn v4::Memory, tried: Tried) -> Context<'a> {
+        Context {
+            me: self.me,
+            own: &self.own,
+            memory,
+            holds: &self.holds,
+            cursors: &self.cursors,
+            hold_floor: HOLD_FLOOR,
+            ports: self.ports,
+            origin: Origin { node: self.me, incarnation: self.incarnation, sequence: self.sequence },
+            asked: tried.asked,
+            fresh: tried.fresh,
+            again: tried.again,
+        }
+    }
+
+    /// R17: nobody has reported the link.
+    #[allow(clippy::too_many_arguments)]
+    fn ask(
+        &mut self,
+        link: Link,
+        first: First,
+        waiting: Waiting,
+        silent: bool,
+        state: &State,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        let until = match first {
+            First::Now(until) => {
+                if !self.peers.is_empty() {
+                    let note = Note { heard: vec![(link, 1)], ..self.bare_note(state) };
+                    out.push(Action::Tell(None, note));
+                }
+                until
+            }
+            First::Soon(until) => until,
+            First::Known => now.mono,
+        };
+        if silent {
+            self.counters.reason(Reason::NotReady);
+        } else if self.peers.is_empty() || until <= now.mono {
+            // Nobody there to ask.
+            self.memory.heard.settled(link, now.mono);
+            self.decide(waiting, Tried { asked: true, ..Tried::default() }, state, now, out);
+        } else if self.parked.len() >= WAITING {
+            count(&self.counters.waiting_full);
+        } else {
+            count(&self.counters.asked);
+            let at = self.parked.partition_point(|(other, ..)| *other <= until);
+            self.parked.insert(at, (until, link, waiting));
+        }
+    }
+
+    fn reply(&mut self, reply: Reply, interface: u32, now: Now, out: &mut Vec<Action>) {
+        if reply.kind() == ReplyKind::Offer && !self.majority {
+            return count(&self.counters.no_majority);
+        }
+        self.counters.reply(reply.kind());
+        self.counters.omitted_options.fetch_add(u64::from(reply.omitted()), Relaxed);
+        if let Some(offered) = reply.offered() {
+            let Offered { client, subnet, address, circuit } = offered.clone();
+            self.holds.put(client, address, subnet, circuit, now.cluster);
+        }
+        if !self.peers.is_empty() {
+            self.memory.notes.answered_here(reply.answered().clone());
+        }
+        out.push(Action::Send(interface, reply));
+    }
+
+    fn commit(
+        &mut self,
+        command: Command,
+        pending: Box<Pending>,
+        waiting: Waiting,
+        state: &State,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        let deadline = waiting.received + PATIENCE;
+        match self.commits.admit(pending, waiting, state.view(), now.mono) {
+            Admission::Absorbed => count(&self.counters.absorbed),
+            Admission::Granted(pending, waiting, granted) => {
+                count(&self.counters.repeated);
+                let flying = Flying { pending, waiting };
+                self.finish(flying, &Outcome::Granted(granted), state.applied(), state, now, out);
+            }
+            Admission::New(ticket) => {
+                self.sequence += 1;
+                count(&self.counters.proposed);
+                out.push(Action::Submit(Submission { ticket, command, deadline, here_only: false }));
+            }
+        }
+    }
+
+    /// A RELEASE or DECLINE (C10).
+    fn propose(&mut self, command: Command, after: Duration, received: Duration, now: Now, out: &mut Vec<Action>) {
+        self.sequence += 1;
+        if let Command::Release(give) | Command::Decline(give) = &command {
+            self.commits.forget(&give.client.key(), now.mono);
+        }
+        let entry = Entry { command, received };
+        if after.is_zero() {
+            self.give_up(entry, now, out);
+        } else {
+            self.give_ups.delay(entry, received + after);
+        }
+    }
+
+    fn give_up(&mut self, entry: Entry, now: Now, out: &mut Vec<Action>) {
+        count(&self.counters.proposed);
+        let ticket = self.commits.ticket();
+        let deadline = now.mono + PATIENCE;
+        out.push(Action::Submit(Submission { ticket, command: entry.command.clone(), deadline, here_only: false }));
+        self.give_ups.fly(ticket, entry);
+    }
+
+    fn answered(&mut self, ticket: Ticket, answer: Answer, state: &State, now: Now, out: &mut Vec<Action>) {
+        match &answer {
+            Answer::Committed(_) => {}
+            Answer::Unknown => count(&self.counters.unknown),
+            Answer::Unsent(_) => count(&self.counters.unsent),
+        }
+        if let Some(entry) = self.give_ups.landed(ticket) {
+            if !matches!(answer, Answer::Committed(_) | Answer::Unsent(Unsent::Stopped)) {
+                count(&self.counters.kept);
+                self.give_ups.keep(entry);
+            }
+            return;
+        }
+        let Some(flying) = self.commits.landed(ticket) else { return };
+        // C12: no outcome is silence. The client asks again and M7 finds the result.
+        let Answer::Committed(Committed { outcome, index, .. }) = answer else { return };
+        if matches!(outcome, Outcome::Granted(_) | Outcome::Taken(_)) {
+            self.holds.remove(flying.pending.client());
+        }
+        if let Outcome::Granted(granted) = &outcome {
+            self.commits.keep((*flying.pending).clone(), granted.clone(), index, now.mono);
+        }
+        self.finish(flying, &outcome, index, state, now, out);
+    }
+
+    /// The outcome of a request's command is known.
+    fn finish(
+        &mut self,
+        flying: Flying,
+        outcome: &Outcome,
+        index: u64,
+        state: &State,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        let Flying { pending, waiting } = flying;
+        let decision = {
+            let memory = self.memory.at(now.mono, waiting.packet.message.message_type().ok());
+            pending.finish(outcome, &self.context(&memory, Tried::default()), state.view(), now.cluster)
+        };
+        match decision {
+            Decision::Reply(reply) => self.reply(reply, waiting.interface, now, out),
+            Decision::Drop(reason) => self.counters.reason(reason),
+            Decision::Again if state.applied() >= index => {
+                self.decide(waiting, Tried { asked: true, again: true, ..Tried::default() }, state, now, out);
+            }
+            Decision::Again if self.behind.len() >= WAITING => count(&self.counters.waiting_full),
+            Decision::Again => self.behind.push_back((index, waiting)),
+            Decision::Refuse(_) => self.await_barrier(waiting, out),
+            _ => self.counters.reason(Reason::StrangeOutcome),
+        }
+    }
+
+    /// C11: one barrier serves all packets that came before it began.
+    fn await_barrier(&mut self, waiting: Waiting, out: &mut Vec<Action>) {
+        if self.next_barrier.len() >= WAITING {
+            return count(&self.counters.waiting_full);
+        }
+        self.next_barrier.push(waiting);
+        self.begin_barrier(out);
+    }
+
+    fn begin_barrier(&mut self, out: &mut Vec<Action>) {
+        if !self.barrier_under_way && !self.next_barrier.is_empty() {
+            self.barrier = std::mem::take(&mut self.next_barrier);
+            self.barrier_number += 1;
+            self.barrier_under_way = true;
+            out.push(Action::Barrier(self.barrier_number));
+        }
+    }
+
+    fn barrier_answered(&mut self, number: u64, passed: bool, state: &State, now: Now, out: &mut Vec<Action>) {
+        if number != self.barrier_number || !self.barrier_under_way {
+            return;
+        }
+        self.barrier_under_way = false;
+        for waiting in std::mem::take(&mut self.barrier) {
+            if passed {
+                self.decide(waiting, Tried { asked: true, fresh: true, again: false }, state, now, out);
+            } else {
+                count(&self.counters.no_barrier);
+            }
+        }
+        self.begin_barrier(out);
+    }
+
+    fn entries_applied(&mut self, state: &State, now: Now, out: &mut Vec<Action>) {
+        for (index, waiting) in std::mem::take(&mut self.behind) {
+            if state.applied() >= index {
+                self.decide(waiting, Tried { asked: true, again: true, ..Tried::default() }, state, now, out);
+            } else if now.mono.saturating_sub(waiting.received) > PATIENCE {
+                self.counters.reason(Reason::Late);
+            } else {
+                self.behind.push_back((index, waiting));
+            }
+        }
+    }
+
+    fn note(&mut self, node: NodeId, note: Note, state: &State, now: Now, out: &mut Vec<Action>) {
+        self.known_config = self.known_config.max(note.config);
+        let news = self.memory.note(node, note, now.mono, now.cluster);
+        for link in news {
+            let heard = &self.memory.heard;
+            if !self.peers.iter().all(|peer| heard.hears(&link, *peer, now.mono)) {
+                continue;
+            }
+            // Everybody who could answer has: nobody needs to wait for the rest of the 50 ms.
+            self.memory.heard.settled(link, now.mono);
+            let (settled, parked) =
+                std::mem::take(&mut self.parked).into_iter().partition(|(_, parked, _)| *parked == link);
+            self.parked = parked;
+            let settled: VecDeque<(Duration, Link, Waiting)> = settled;
+            for (_, _, waiting) in settled {
+                self.decide(waiting, Tried { asked: true, ..Tried::default() }, state, now, out);
+            }
+        }
+    }
+
+    fn tell(&mut self, state: &State, now: Now, out: &mut Vec<Action>) {
+        if now.mono.saturating_sub(self.told_answered) < ANSWERED_EVERY {
+            return;
+        }
+        self.told_answered = now.mono;
+        let answered = self.memory.notes.take_untold();
+        let mut heard = Vec::new();
+        if now.mono.saturating_sub(self.told_heard) >= HEARD_EVERY {
+            self.told_heard = now.mono;
+            heard = self.memory.heard.take_untold(PER_NOTE, now.mono);
+        }
+        let note = Note { answered, heard, ..self.bare_note(state) };
+        if !note.is_empty() && !self.peers.is_empty() {
+            out.push(Action::Tell(None, note));
+        }
+    }
+
+    fn bare_note(&self, state: &State) -> Note {
+        Note { config: state.view().config_version(), ..Note::default() }
+    }
+}
+
+/// How much the worker remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sizes {
+    /// Addresses held for offers (M3).
+    pub holds: usize,
+    /// Shadows (C2).
+    pub shadows: usize,
+    /// Links (C1a).
+    pub links: usize,
+    /// Requests whose commands are on their way.
+    pub flying: usize,
+    /// Releases and declines kept for the majority's return (C12).
+    pub kept: usize,
+    /// Entries dropped because a table was full (R17).
+    pub dropped: u64,
+}
+
+/// The moment `ago` before `now`, not before formation.
+fn earlier(now: ClusterTime, ago: Duration) -> ClusterTime {
+    let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+    ClusterTime::from_millis(now.as_millis().saturating_sub(ago))
+}
+
+fn reason_of(malformed: Malformed) -> Reason {
+    match malformed {
+        Malformed::Short => Reason::Short,
+        Malformed::Cookie => Reason::BadCookie,
+        Malformed::Op(_) => Reason::NotRequest,
+        Malformed::HwAddrLength(_) => Reason::BadHlen,
+        Malformed::Long => Reason::Malformed,
+    }
+}
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

@@ -1,0 +1,351 @@
+//! DHCPv4 leases: Grant in the order of R2, RELEASE and DECLINE by R5, and the administrator's
+//! commands of R9.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Subnet;
+use crate::state::State;
+use crate::state::command::{
+    DeleteLease, Generation, GiveUp, Grant, GrantItem, PutLease, PutMode, Why, WipeLeases,
+};
+use crate::state::lease::{Lease, LeaseState};
+use crate::state::outcome::{Granted, Outcome, Taken};
+use crate::state::view::{Availability, grantable, reserved_for_other};
+use crate::types::{ClusterTime, HwAddr, Lifetime};
+
+/// A RELEASE or DECLINE does not mean a lease that was granted so much later than it came (R5).
+const GIVE_UP_SLACK: Duration = Duration::from_secs(1);
+
+/// Longer than a REQUEST can wait (2 s) plus the time in which its ACK may leave (2 s).
+const SAME_EXCHANGE: Duration = Duration::from_secs(10);
+
+impl State {
+    /// R2, in its order.
+    pub(super) fn grant(&mut self, place: Generation, grant: &Grant) -> Outcome {
+        // (a)
+        if self.meta.now > grant.not_after {
+            return Outcome::Late;
+        }
+        // DHCPv4 asks for one address; what asks for another number of them was decided by
+        // something this machine does not know.
+        let ([item], Some(config)) = (grant.items.as_slice(), self.meta.config.clone()) else {
+            return Outcome::Changed;
+        };
+        let Some(asked) = config.subnet(item.subnet) else { return Outcome::Changed };
+        let current = self.view().lease_of(&grant.client, asked.network).cloned();
+        let seen = current.as_ref().map(|lease| (lease.address, lease.generation));
+        // A client that named no address has the lease it has, unless the node knew that lease and
+        // moves the client on purpose (a reservation came, the pool went).
+        let (want, subnet) = match &current {
+            Some(lease) if item.why == Why::Unnamed && seen != item.held => {
+                let Some(subnet) = config.subnet(lease.subnet) else { return Outcome::Changed };
+                (lease.address, subnet)
+            }
+            _ => (item.want, asked),
+        };
+        // (b) asked also when the versions agree: whatever the command says, the applied
+        // configuration must allow the binding.
+        if !grantable(subnet, want, &grant.client) {
+            return Outcome::Changed;
+        }
+        let reserved = reserved_for_other(subnet, want, &grant.client);
+        if reserved && grant.config < self.meta.config_version {
+            return Outcome::Changed;
+        }
+        // (c)
+        if seen != item.held && seen.is_none_or(|(address, _)| address != want) {
+            return Outcome::Changed;
+        }
+        // (d)
+        if reserved {
+            return Outcome::Taken(Taken::Reserved);
+        }
+        if let Availability::Taken(why) =
+            self.view().availability(want, &grant.client, self.meta.now)
+        {
+            return Outcome::Taken(why);
+        }
+        // (e) `held` is retired only if it is still what the client has: `seen` says so.
+        if let Some(lease) = current.filter(|lease| lease.address != want) {
+            self.leases.remove(lease.address);
+        }
+        Outcome::Granted(self.bind(place, grant, item, want, subnet))
+    }
+
+    /// Writes the lease of `want`, which is free or this client's, or leaves it as it was if the
+    /// last grant is fresh enough (R4).
+    fn bind(
+        &mut self,
+        place: Generation,
+        grant: &Grant,
+        item: &GrantItem,
+        want: Ipv4Addr,
+        subnet: &Subnet,
+    ) -> Granted {
+        let now = self.meta.now;
+        let holding = self.leases.get(want).filter(|lease| lease.held_by(&grant.client)).cloned();
+        let generation = match &holding {
+            Some(lease) if !item.why.begins_generation() => lease.generation,
+            _ => place,
+        };
+        let cached = holding.as_ref().filter(|lease| is_fresh(lease, grant, item, subnet, now));
+        let lease = match cached {
+            // `granted`, the generation and the identity still follow the client: R5 and C7a rest
+            // on them, and nobody sees them.
+            Some(lease) => {
+                Lease { generation, granted: now, identity: grant.identity, ..Lease::clone(lease) }
+            }
+            None => {
+                let expires = now.plus_lifetime(item.lifetime);
+                let due = expires.plus(self.grace(item.lifetime, subnet));
+                let told = holding.as_ref().filter(|lease| !starts_afresh(lease, item.why, now));
+                let same_name = holding.as_ref().filter(|lease| *lease.hostname == *grant.hostname);
+                if holding.is_none() {
+                    self.meta.total_mut(subnet.id).assigned += 1;
+                }
+                Lease {
+                    address: want,
+                    subnet: subnet.id,
+                    client_id: grant.client.id.clone(),
+                    hw: grant.client.hw,
+                    hostname: grant.hostname.as_str().into(),
+                    cltt: now,
+                    valid: item.lifetime,
+                    expires,
+                    reserved_until: told.map_or(expires, |lease| lease.reserved_until.max(expires)),
+                    due: told.map_or(due, |lease| lease.due.max(due)),
+                    granted: now,
+                    generation,
+                    state: LeaseState::Assigned,
+                    identity: grant.identity,
+                    fqdn_fwd: same_name.is_some_and(|lease| lease.fqdn_fwd),
+                    fqdn_rev: same_name.is_some_and(|lease| lease.fqdn_rev),
+                    user_context: holding.as_ref().and_then(|lease| lease.user_context.clone()),
+                }
+            }
+        };
+        let granted = Granted::new(
+            want,
+            subnet.id,
+            grant.client.key(),
+            if cached.is_some() { Lifetime::between(now, lease.expires) } else { item.lifetime },
+            lease.expires,
+            generation,
+            now,
+        );
+        self.leases.put(lease);
+        granted
+    }
+
+    /// R7: how long after its end a lease of `lifetime` keeps its address from others.
+    fn grace(&self, lifetime: Lifetime, subnet: &Subnet) -> Duration {
+        let by_default = || {
+            if self.meta.members() <= 1 {
+                return Duration::ZERO;
+            }
+            Duration::from_millis((u64::from(lifetime.as_secs()) * 10).clamp(2_000, 600_000))
+        };
+        subnet.values.grace.map_or_else(by_default, |secs| Duration::from_secs(secs.into()))
+    }
+
+    /// The lease that a RELEASE or DECLINE means (R5).
+    fn meant(&self, give_up: &GiveUp) -> Option<Arc<Lease>> {
+        let lease = self.leases.get(give_up.address)?;
+        let meant = lease.held_by(&give_up.client)
+            && give_up.generation.is_none_or(|generation| generation == lease.generation)
+            && lease.granted <= give_up.arrived.plus(GIVE_UP_SLACK);
+        meant.then(|| Arc::clone(lease))
+    }
+
+    /// M12: kept for its client while leases are kept after their end, else gone. Free at once.
+    pub(super) fn release(&mut self, release: &GiveUp) -> Outcome {
+        let Some(lease) = self.meant(release) else { return Outcome::NotHeld };
+        let now = self.meta.now;
+        match self.kept_until() {
+            None => {
+                self.leases.remove(lease.address);
+            }
+            Some(due) => {
+                self.leases.put(Lease {
+                    state: LeaseState::Released,
+                    valid: Lifetime::from_secs(0),
+                    expires: now,
+                    reserved_until: now,
+                    due,
+                    ..Lease::clone(&lease)
+                });
+            }
+        }
+        Outcome::GivenUp
+    }
+
+    /// M9: the address goes into probation and loses its client; M11: the client is counted.
+    pub(super) fn decline(&mut self, place: Generation, decline: &GiveUp) -> Outcome {
+        let Some(lease) = self.meant(decline) else { return Outcome::NotHeld };
+        let now = self.meta.now;
+        let probation =
+            self.meta.config.as_ref().map_or(DEFAULT_PROBATION, |config| config.decline_probation);
+        let probation = Lifetime::from_secs(probation);
+        let end = now.plus_lifetime(probation);
+        self.meta.declines.note(&decline.client.key(), place.0, now);
+        self.meta.total_mut(lease.subnet).declined += 1;
+        self.leases.put(Lease {
+            address: lease.address,
+            subnet: lease.subnet,
+            client_id: None,
+            hw: nobody(),
+            hostname: "".into(),
+            cltt: now,
+            valid: probation,
+            expires: end,
+            reserved_until: end,
+            due: end,
+            granted: now,
+            generation: lease.generation,
+            state: LeaseState::Declined,
+            identity: Ipv4Addr::UNSPECIFIED,
+            fqdn_fwd: false,
+            fqdn_rev: false,
+            user_context: None,
+        });
+        Outcome::GivenUp
+    }
+
+    /// `lease4-add` and `lease4-update` (R9): pools, reservations and other clients are not asked,
+    /// as in Kea; the subnet must exist and hold the address.
+    pub(super) fn put_lease(&mut self, place: Generation, put: &PutLease) -> Outcome {
+        let Some(config) = self.meta.config.clone() else { return Outcome::NoSubnet(put.subnet) };
+        let Some(subnet) = config.subnet(put.subnet) else { return Outcome::NoSubnet(put.subnet) };
+        if !subnet.prefix.contains(put.address) {
+            return Outcome::OutsideSubnet(put.subnet);
+        }
+        let old = self.leases.get(put.address).cloned();
+        match (put.mode, &old) {
+            (PutMode::Add, Some(_)) => return Outcome::LeaseExists,
+            (PutMode::Update, None) => return Outcome::NoLease,
+            _ => {}
+        }
+        let now = self.meta.now;
+        let (cltt, expires) = self.ends_of(put);
+        let due = match put.state {
+            LeaseState::Assigned => expires.plus(self.grace(put.lifetime, subnet)),
+            LeaseState::Declined => expires,
+            LeaseState::Reclaimed | LeaseState::Released => self.kept_until().unwrap_or(now),
+        };
+        if put.state == LeaseState::Assigned
+            && old.as_ref().is_none_or(|lease| !lease.state.blocks())
+        {
+            self.meta.total_mut(subnet.id).assigned += 1;
+        }
+        self.leases.put(Lease {
+            address: put.address,
+            subnet: put.subnet,
+            client_id: put.client_id.clone(),
+            hw: put.hw,
+            hostname: put.hostname.as_str().into(),
+            cltt,
+            valid: put.lifetime,
+            expires,
+            reserved_until: expires,
+            due,
+            granted: now,
+            generation: place,
+            state: put.state,
+            identity: old.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.identity),
+            fqdn_fwd: put.fqdn_fwd,
+            fqdn_rev: put.fqdn_rev,
+            user_context: (!put.user_context.is_empty()).then(|| put.user_context.as_str().into()),
+        });
+        Outcome::LeaseWritten { created: old.is_none() }
+    }
+
+    /// Begin and end of an administrator's lease: `expire` is the end, else it begins now. An
+    /// infinite one has no end whatever `expire` says.
+    fn ends_of(&self, put: &PutLease) -> (ClusterTime, ClusterTime) {
+        let now = self.meta.now;
+        match put.expire {
+            Some(expire) if !put.lifetime.is_infinite() => {
+                let begin = expire.saturating_sub(i64::from(put.lifetime.as_secs()));
+                (self.meta.cluster_time(begin), self.meta.cluster_time(expire))
+            }
+            _ => (now, now.plus_lifetime(put.lifetime)),
+        }
+    }
+
+    /// `lease4-del` (R9).
+    pub(super) fn delete_lease(&mut self, delete: &DeleteLease) -> Outcome {
+        match self.leases.remove(delete.address) {
+            Some(_) => Outcome::Deleted { count: 1 },
+            None => Outcome::NoLease,
+        }
+    }
+
+    /// `lease4-wipe` (R9).
+    pub(super) fn wipe_leases(&mut self, wipe: &WipeLeases) -> Outcome {
+        let Some(subnet) = wipe.subnet else {
+            let count = self.leases.len() as u64;
+            self.leases = crate::state::Leases::default();
+            return Outcome::Deleted { count };
+        };
+        let doomed: Vec<Ipv4Addr> = self
+            .leases
+            .table()
+            .values()
+            .filter(|lease| lease.subnet == subnet)
+            .map(|lease| lease.address)
+            .collect();
+        for address in &doomed {
+            self.leases.remove(*address);
+        }
+        Outcome::Deleted { count: doomed.len() as u64 }
+    }
+}
+
+/// R6: whether a Grant lets go of what its client was told before.
+///
+/// A client in INIT has given that up. It may still be the same exchange, repeated while the first
+/// ACK is under way, so a fresh grant is never let go of. A client that reboots may go on with its
+/// old lease if no answer reaches it (RFC 2131 §3.2 point 4): INIT-REBOOT keeps the larger end, as
+/// renewals do, although it begins a generation.
+fn starts_afresh(lease: &Lease, why: Why, now: ClusterTime) -> bool {
+    matches!(why, Why::Selecting | Why::Unnamed) && now > lease.granted.plus(SAME_EXCHANGE)
+}
+
+/// Kea's default of `decline-probation-period`, for a machine without a configuration.
+const DEFAULT_PROBATION: u32 = 86_400;
+
+fn nobody() -> HwAddr {
+    HwAddr::new(HwAddr::ETHERNET, &[]).expect("no bytes are not too many")
+}
+
+/// R4, M8: whether `lease` answers the Grant without being written again. As Kea's
+/// `cache-threshold` and `cache-max-age`: the last written grant is at most that old, and nothing
+/// that people see of the lease would change.
+fn is_fresh(
+    lease: &Lease,
+    grant: &Grant,
+    item: &GrantItem,
+    subnet: &Subnet,
+    now: ClusterTime,
+) -> bool {
+    let same = lease.subnet == subnet.id
+        && lease.client_id == grant.client.id
+        && lease.hw == grant.client.hw
+        && *lease.hostname == *grant.hostname;
+    if !same || Lifetime::between(now, lease.expires).as_secs() == 0 {
+        return false;
+    }
+    let values = &subnet.values;
+    if !(values.cache_threshold > 0.0 && values.cache_threshold <= 1.0) {
+        return false;
+    }
+    if lease.valid.is_infinite() {
+        return item.lifetime.is_infinite();
+    }
+    let age = now.since(lease.cltt).as_millis();
+    let by_share = f64::from(lease.valid.as_secs()) * 1000.0 * values.cache_threshold;
+    let by_age = values.cache_max_age.map_or(u128::MAX, |secs| u128::from(secs) * 1000);
+    age <= by_share as u128 && age <= by_age
+}

@@ -1,0 +1,31 @@
+//! What each command does. One function a command; refusals are outcomes.
+
+mod cluster;
+mod config;
+mod lease4;
+mod reclaim;
+
+use super::State;
+use super::command::{Command, Generation};
+use super::outcome::Outcome;
+
+impl State {
+    /// Applies one command at the applied index and time. `place` is its place in the log, which a
+    /// holding that it begins takes as its generation.
+    pub(super) fn command(&mut self, place: Generation, command: &Command) -> Outcome {
+        match command {
+            Command::Grant(grant) => self.grant(place, grant),
+            Command::Release(release) => self.release(release),
+            Command::Decline(decline) => self.decline(place, decline),
+            Command::Reclaim(reclaim) => self.reclaim(reclaim),
+            Command::PutLease(put) => self.put_lease(place, put),
+            Command::DeleteLease(delete) => self.delete_lease(delete),
+            Command::WipeLeases(wipe) => self.wipe_leases(wipe),
+            Command::SetConfig(set) => self.set_config(set),
+            Command::Tick => Outcome::Noted,
+            Command::SetWallOffset(offset) => self.set_wall_offset(*offset),
+            Command::NodeInfo(info) => self.node_info(info),
+            Command::NodeLiveness(node, liveness) => self.node_liveness(*node, *liveness),
+        }
+    }
+}

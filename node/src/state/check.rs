@@ -1,0 +1,43 @@
+//! The invariants of [`State`] as code.
+
+use super::lease::LeaseState;
+use super::{Generation, State, command::Batch};
+use crate::types::ClusterTime;
+
+impl State {
+    /// Whether every invariant in the docs of [`State`] holds; else which does not. Costs a walk
+    /// over everything: for tests and simulations.
+    pub fn check(&self) -> Result<(), String> {
+        self.leases.check()?;
+        self.meta.declines.check()?;
+        let next =
+            Generation(self.meta.applied.saturating_add(1).saturating_mul(Batch::MAX as u64));
+        for lease in self.leases.table().values() {
+            let wrong =
+                |what: &str| Err(format!("the lease of {} {what}: {lease:?}", lease.address));
+            if lease.granted > self.meta.now {
+                return wrong("was granted in the future");
+            }
+            if lease.generation >= next {
+                return wrong("has a generation that is not applied");
+            }
+            if lease.expires > lease.reserved_until {
+                return wrong("is told longer than it is reserved");
+            }
+            if lease.state == LeaseState::Assigned && lease.reserved_until > lease.due {
+                return wrong("is due before it ends");
+            }
+            if lease.state.blocks()
+                && lease.due == ClusterTime::NEVER
+                && !lease.valid.is_infinite()
+                && lease.reserved_until != ClusterTime::NEVER
+            {
+                return wrong("has an end but is never due");
+            }
+        }
+        match (&self.meta.config, self.meta.config_version.0) {
+            (None, 0) | (Some(_), 1..) => Ok(()),
+            _ => Err("configuration and version disagree".into()),
+        }
+    }
+}

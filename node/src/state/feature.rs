@@ -1,0 +1,17 @@
+//! Feature levels: what every node of a running cluster understands (R24).
+//!
+//! A level is held in the state, so that all nodes change their behaviour at the same entry. To add
+//! a command, or to change what `apply` does with one that exists:
+//!
+//! 1. add a row to [`LEVELS`], and say in it what the level brings;
+//! 2. give a new command a new number in `command.proto`; numbers are never used again;
+//! 3. in `apply`, keep the old behaviour below the new level: recorded logs are replayed in CI and
+//!    must come to their recorded digests;
+//! 4. propose the new command only while the state's level has reached the row;
+//! 5. raise the level by a command once every member runs a program that knows it.
+
+/// What each level brought, from level 1.
+pub const LEVELS: &[&str] = &["the commands of the first release"];
+
+/// The level of a cluster that this program forms, and the highest it understands.
+pub const CURRENT: u32 = LEVELS.len() as u32;

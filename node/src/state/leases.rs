@@ -1,0 +1,315 @@
+//! The lease table: by address, by client, by the moment something is due, counted by subnet.
+//!
+//! The table itself is a persistent map, so that a clone costs nothing and shares all chunks that
+//! do not change afterwards (R22). The indexes are not frozen and not kept on disk: they follow
+//! from the table, and [`Leases::from_table`] rebuilds them.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::command::Client;
+use super::lease::{Lease, LeaseState};
+use super::record;
+use super::runs::Runs;
+use crate::types::{ClientId, ClusterTime, HwAddr, SubnetId};
+
+/// The primary table, keyed by address alone (R8).
+pub type Table = OrdMap<u32, Arc<Lease>>;
+
+/// A 64-bit hash and an address in 12 bytes: an index entry. Different clients may share a hash;
+/// readers compare the lease itself.
+type Entry = [u32; 3];
+
+/// All leases and their indexes, always in step:
+///
+/// 1. each lease is in the table under its own address;
+/// 2. a lease with a client id is in `by_id`, one with a hardware address in `by_hw`, each that is
+///    ever due in `by_due`, each that blocks in `blocked`, and nothing else is there;
+/// 3. `counts` has the number of leases of each subnet and state, and no empty rows;
+/// 4. `digest` is the sum of the hashes of all records.
+#[derive(Debug, Clone, Default)]
+pub struct Leases {
+    table: Table,
+    by_id: BTreeSet<Entry>,
+    by_hw: BTreeSet<Entry>,
+    by_due: BTreeSet<Entry>,
+    blocked: Runs,
+    counts: OrdMap<SubnetId, StateCounts>,
+    digest: u64,
+}
+
+/// How many leases a subnet has in each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StateCounts([u32; 4]);
+
+impl StateCounts {
+    /// Leases in `state`.
+    pub fn of(&self, state: LeaseState) -> u64 {
+        u64::from(self.0[usize::from(state.number())])
+    }
+
+    /// Leases in any state.
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    /// Assigned and declined ones: what a new client cannot get.
+    pub fn blocking(&self) -> u64 {
+        LeaseState::ALL.into_iter().filter(|state| state.blocks()).map(|state| self.of(state)).sum()
+    }
+}
+
+fn entry(major: u64, address: Ipv4Addr) -> Entry {
+    [(major >> 32) as u32, major as u32, address.into()]
+}
+
+fn entry_address(entry: &Entry) -> u32 {
+    entry[2]
+}
+
+fn entry_major(entry: &Entry) -> u64 {
+    u64::from(entry[0]) << 32 | u64::from(entry[1])
+}
+
+fn id_hash(id: &ClientId) -> u64 {
+    xxh3_64(id.bytes())
+}
+
+/// Leases with and without a client id lie apart, so that a client with an id, which can only own
+/// those without, never walks the many ids that one hardware address may have collected (I3).
+fn hw_hash(hw: &HwAddr, with_id: bool) -> u64 {
+    let mut bytes = [0u8; 18];
+    bytes[0] = u8::from(with_id);
+    bytes[1] = hw.htype();
+    let len = hw.bytes().len();
+    bytes[2..2 + len].copy_from_slice(hw.bytes());
+    xxh3_64(&bytes[..2 + len])
+}
+
+/// The index entries of one lease.
+#[derive(PartialEq, Eq)]
+struct Keys {
+    id: Option<Entry>,
+    hw: Option<Entry>,
+    due: Option<Entry>,
+}
+
+impl Keys {
+    fn of(lease: &Lease) -> Keys {
+        let id = lease.client_id.as_ref().map(|id| entry(id_hash(id), lease.address));
+        let hw = (!lease.hw.bytes().is_empty())
+            .then(|| entry(hw_hash(&lease.hw, lease.client_id.is_some()), lease.address));
+        let due =
+            (lease.due != ClusterTime::NEVER).then(|| entry(lease.due.as_millis(), lease.address));
+        Keys { id, hw, due }
+    }
+}
+
+fn replace(index: &mut BTreeSet<Entry>, old: Option<Entry>, new: Option<Entry>) {
+    if old == new {
+        return;
+    }
+    if let Some(old) = old {
+        index.remove(&old);
+    }
+    if let Some(new) = new {
+        index.insert(new);
+    }
+}
+
+impl Leases {
+    /// The table with its indexes. Every lease must lie under its own address.
+    pub fn from_table(table: Table) -> Leases {
+        let mut leases = Leases::default();
+        let (mut by_id, mut by_hw, mut by_due) = (Vec::new(), Vec::new(), Vec::new());
+        for lease in table.values() {
+            let keys = Keys::of(lease);
+            by_id.extend(keys.id);
+            by_hw.extend(keys.hw);
+            by_due.extend(keys.due);
+            leases.count(None, Some(lease));
+        }
+        // Collecting sorts once and fills the nodes: faster and denser than one insert each.
+        leases.by_id = by_id.into_iter().collect();
+        leases.by_hw = by_hw.into_iter().collect();
+        leases.by_due = by_due.into_iter().collect();
+        leases.table = table;
+        leases
+    }
+
+    /// Writes a lease over whatever its address had; returns that.
+    pub fn put(&mut self, lease: Lease) -> Option<Arc<Lease>> {
+        let lease = Arc::new(lease);
+        let old = self.table.insert(lease.address.into(), Arc::clone(&lease));
+        self.index(old.as_deref(), Some(&lease));
+        old
+    }
+
+    /// Removes the lease of an address; returns it.
+    pub fn remove(&mut self, address: Ipv4Addr) -> Option<Arc<Lease>> {
+        let old = self.table.remove(&u32::from(address))?;
+        self.index(Some(&old), None);
+        Some(old)
+    }
+
+    fn index(&mut self, old: Option<&Lease>, new: Option<&Lease>) {
+        let none = Keys { id: None, hw: None, due: None };
+        let (before, after) = (old.map_or(none, Keys::of), new.map(Keys::of));
+        let after = after.unwrap_or(Keys { id: None, hw: None, due: None });
+        replace(&mut self.by_id, before.id, after.id);
+        replace(&mut self.by_hw, before.hw, after.hw);
+        replace(&mut self.by_due, before.due, after.due);
+        self.count(old, new);
+    }
+
+    /// Keeps `blocked`, `counts` and `digest`.
+    fn count(&mut self, old: Option<&Lease>, new: Option<&Lease>) {
+        let blocked = |lease: Option<&Lease>| {
+            lease.filter(|l| l.state.blocks()).map(|l| u32::from(l.address))
+        };
+        match (blocked(old), blocked(new)) {
+            (None, Some(address)) => self.blocked.insert(address),
+            (Some(address), None) => self.blocked.remove(address),
+            _ => {}
+        }
+        let place = |lease: &Lease| (lease.subnet, usize::from(lease.state.number()));
+        if old.map(place) != new.map(place) {
+            if let Some((subnet, state)) = old.map(place) {
+                let mut row = self.counts.get(&subnet).copied().unwrap_or_default();
+                row.0[state] = row.0[state].saturating_sub(1);
+                if row.total() == 0 {
+                    self.counts.remove(&subnet);
+                } else {
+                    self.counts.insert(subnet, row);
+                }
+            }
+            if let Some((subnet, state)) = new.map(place) {
+                let mut row = self.counts.get(&subnet).copied().unwrap_or_default();
+                row.0[state] += 1;
+                self.counts.insert(subnet, row);
+            }
+        }
+        let hash = |lease: Option<&Lease>| lease.map_or(0, record::hash);
+        self.digest = self.digest.wrapping_sub(hash(old)).wrapping_add(hash(new));
+    }
+
+    /// The lease of an address.
+    pub fn get(&self, address: Ipv4Addr) -> Option<&Arc<Lease>> {
+        self.table.get(&u32::from(address))
+    }
+
+    /// The table itself; a clone of it is a frozen view.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The sum of all records' hashes, whatever the order they came in.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    fn under<'a>(
+        &'a self,
+        index: &'a BTreeSet<Entry>,
+        hash: u64,
+    ) -> impl Iterator<Item = &'a Arc<Lease>> {
+        let (first, last) = (entry(hash, Ipv4Addr::UNSPECIFIED), entry(hash, Ipv4Addr::BROADCAST));
+        index.range(first..=last).filter_map(|entry| self.table.get(&entry_address(entry)))
+    }
+
+    /// Leases with this client id, ascending by address.
+    pub fn with_id<'a, 'k>(
+        &'a self,
+        id: &'k ClientId,
+    ) -> impl Iterator<Item = &'a Arc<Lease>> + use<'a, 'k> {
+        self.under(&self.by_id, id_hash(id))
+            .filter(move |lease| lease.client_id.as_ref() == Some(id))
+    }
+
+    /// Leases with this hardware address: those without a client id first, then the others, each
+    /// ascending by address.
+    pub fn with_hw<'a, 'k>(
+        &'a self,
+        hw: &'k HwAddr,
+    ) -> impl Iterator<Item = &'a Arc<Lease>> + use<'a, 'k> {
+        let part = move |with_id| self.under(&self.by_hw, hw_hash(hw, with_id));
+        part(false).chain(part(true)).filter(move |lease| lease.hw == *hw)
+    }
+
+    /// Every lease that names this client (I2): by id first, then by hardware address; none twice.
+    pub fn of_client<'a, 'k>(
+        &'a self,
+        client: &'k Client,
+    ) -> impl Iterator<Item = &'a Arc<Lease>> + use<'a, 'k> {
+        let id = client.id.as_ref().filter(|_| client.match_id);
+        let by_id = id.into_iter().flat_map(|id| self.with_id(id));
+        let without_id = self.under(&self.by_hw, hw_hash(&client.hw, false));
+        let with_id = id.is_none().then(|| self.under(&self.by_hw, hw_hash(&client.hw, true)));
+        by_id.chain(
+            without_id.chain(with_id.into_iter().flatten()).filter(|lease| lease.names(client)),
+        )
+    }
+
+    /// The leases that are due at `now`, the longest due first.
+    pub fn due(&self, now: ClusterTime) -> impl Iterator<Item = &Arc<Lease>> {
+        let last = entry(now.as_millis(), Ipv4Addr::BROADCAST);
+        self.by_due.range(..=last).filter_map(|entry| self.table.get(&entry_address(entry)))
+    }
+
+    /// When the next lease is due.
+    pub fn next_due(&self) -> Option<ClusterTime> {
+        self.by_due.first().map(|entry| ClusterTime::from_millis(entry_major(entry)))
+    }
+
+    /// The lowest address not below `from` without a lease that blocks, whatever the time.
+    pub fn next_unblocked(&self, from: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.blocked.next_gap(from.into()).map(Ipv4Addr::from)
+    }
+
+    /// The counts of one subnet.
+    pub fn counts(&self, subnet: SubnetId) -> StateCounts {
+        self.counts.get(&subnet).copied().unwrap_or_default()
+    }
+
+    /// The counts of every subnet that has leases.
+    pub fn all_counts(&self) -> &OrdMap<SubnetId, StateCounts> {
+        &self.counts
+    }
+
+    /// The invariants above, by comparing with indexes made anew.
+    pub fn check(&self) -> Result<(), String> {
+        for (address, lease) in &self.table {
+            if *address != u32::from(lease.address) {
+                return Err(format!(
+                    "the lease of {} lies under {}",
+                    lease.address,
+                    Ipv4Addr::from(*address)
+                ));
+            }
+        }
+        let fresh = Leases::from_table(self.table.clone());
+        let differs = |what: &str, same: bool| {
+            if same { Ok(()) } else { Err(format!("index {what} is out of step")) }
+        };
+        differs("by client id", self.by_id == fresh.by_id)?;
+        differs("by hardware address", self.by_hw == fresh.by_hw)?;
+        differs("by due time", self.by_due == fresh.by_due)?;
+        differs("of blocked addresses", self.blocked == fresh.blocked)?;
+        differs("of counts", self.counts == fresh.counts)?;
+        differs("digest", self.digest == fresh.digest)
+    }
+}

@@ -1,0 +1,129 @@
+//! What `apply` answers: one [`Outcome`] for each command, the same on every node.
+
+use std::net::Ipv4Addr;
+
+use super::command::{ConfigVersion, Generation};
+use crate::types::{ClientKey, ClusterTime, Lifetime, SubnetId};
+
+/// The fate of one command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The address is the client's (R2e).
+    Granted(Granted),
+    /// The stamp lies behind `not_after`: nothing was done and nobody is told (R2a).
+    Late,
+    /// The client's lease or the configuration is not what the node saw: decide the packet once
+    /// more (R2b, R2c).
+    Changed,
+    /// The address is another's: the only outcome that may become a NAK (R2d).
+    Taken(Taken),
+    /// A Release or Decline took effect.
+    GivenUp,
+    /// A Release or Decline named no lease of this client.
+    NotHeld,
+    /// A sweep ended.
+    Reclaimed {
+        /// Leases reclaimed or removed.
+        count: u32,
+        /// Whether more are due.
+        more: bool,
+    },
+    /// `lease4-add` or `lease4-update` wrote the lease.
+    LeaseWritten {
+        /// Whether there was none before.
+        created: bool,
+    },
+    /// `lease4-add` found a lease.
+    LeaseExists,
+    /// `lease4-update` or `lease4-del` found none.
+    NoLease,
+    /// The subnet of a [`super::PutLease`] does not exist.
+    NoSubnet(SubnetId),
+    /// The address of a [`super::PutLease`] lies outside its subnet.
+    OutsideSubnet(SubnetId),
+    /// `lease4-del` or `lease4-wipe` removed leases.
+    Deleted {
+        /// How many.
+        count: u64,
+    },
+    /// The configuration is in force at this version.
+    ConfigSet(ConfigVersion),
+    /// `expected` was another version; this one is in force.
+    ConfigConflict(ConfigVersion),
+    /// The configuration does not parse; the running one stays. The text is for the operator.
+    ConfigRefused(String),
+    /// Bookkeeping took effect.
+    Noted,
+}
+
+/// Why an address was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Another client's lease covers it.
+    Leased,
+    /// It is reserved for another client.
+    Reserved,
+    /// Its last lease ended a moment ago (R7).
+    Grace,
+    /// It is in probation after a DECLINE.
+    Declined,
+}
+
+/// Proof that a majority has the binding on disk. An ACK is built from this and from nothing else
+/// (R4): the fields are readable by all, but only `state::apply` makes one, and the decoder of an
+/// outcome that another node's `apply` made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Granted {
+    address: Ipv4Addr,
+    subnet: SubnetId,
+    client: ClientKey,
+    lifetime: Lifetime,
+    expires: ClusterTime,
+    generation: Generation,
+    stamp: ClusterTime,
+}
+
+impl Granted {
+    /// Only for `apply` and the wire decoder.
+    #[allow(clippy::too_many_arguments)]
+    pub(in crate::state) fn new(
+        address: Ipv4Addr,
+        subnet: SubnetId,
+        client: ClientKey,
+        lifetime: Lifetime,
+        expires: ClusterTime,
+        generation: Generation,
+        stamp: ClusterTime,
+    ) -> Granted {
+        Granted { address, subnet, client, lifetime, expires, generation, stamp }
+    }
+
+    /// The address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+    /// The subnet it was granted in.
+    pub fn subnet(&self) -> SubnetId {
+        self.subnet
+    }
+    /// Whose it is.
+    pub fn client(&self) -> &ClientKey {
+        &self.client
+    }
+    /// What the client may be told: the granted time, or what remains of it (M8).
+    pub fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+    /// When it ends.
+    pub fn expires(&self) -> ClusterTime {
+        self.expires
+    }
+    /// The holding.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+    /// The stamp of the entry that granted it.
+    pub fn stamp(&self) -> ClusterTime {
+        self.stamp
+    }
+}

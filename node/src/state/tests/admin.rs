@@ -1,0 +1,109 @@
+//! R9: the administrator's lease commands, with Kea's semantics.
+
+use super::*;
+use crate::state::testing::nth_client;
+
+fn put(mode: PutMode, address: &str, n: u32) -> PutLease {
+    PutLease {
+        mode,
+        address: ip(address),
+        subnet: subnet_of(ip(address)),
+        hw: nth_client(n).hw,
+        client_id: None,
+        lifetime: Lifetime::from_secs(600),
+        expire: None,
+        hostname: "desk-7".into(),
+        fqdn_fwd: true,
+        fqdn_rev: true,
+        state: LeaseState::Assigned,
+        user_context: r#"{"asset":"D7"}"#.into(),
+    }
+}
+
+#[test]
+fn r9_add_needs_a_free_record_and_update_an_existing_one() {
+    let mut world = World::new();
+    let at = secs(10);
+    assert_eq!(
+        world.one(at, Command::PutLease(put(PutMode::Update, "192.0.2.150", 1))),
+        Outcome::NoLease
+    );
+    let created = Outcome::LeaseWritten { created: true };
+    assert_eq!(
+        world.one(at, Command::PutLease(put(PutMode::Add, "192.0.2.150", 1))),
+        created,
+        "pools are not asked"
+    );
+    assert_eq!(
+        world.one(at, Command::PutLease(put(PutMode::Add, "192.0.2.150", 2))),
+        Outcome::LeaseExists
+    );
+    let changed = Outcome::LeaseWritten { created: false };
+    assert_eq!(world.one(at, Command::PutLease(put(PutMode::Update, "192.0.2.150", 2))), changed);
+    assert_eq!(world.one(at, Command::PutLease(put(PutMode::Upsert, "192.0.2.151", 2))), created);
+    let lease = world.lease("192.0.2.150").unwrap();
+    assert_eq!((lease.hw, lease.cltt, lease.expires), (nth_client(2).hw, at, secs(610)));
+    assert_eq!(lease.user_context.as_deref(), Some(r#"{"asset":"D7"}"#));
+}
+
+#[test]
+fn r9_the_subnet_must_exist_and_hold_the_address() {
+    let mut world = World::new();
+    let mut lease = put(PutMode::Add, "192.0.2.150", 1);
+    lease.subnet = SubnetId(99);
+    assert_eq!(
+        world.one(secs(1), Command::PutLease(lease.clone())),
+        Outcome::NoSubnet(SubnetId(99))
+    );
+    lease.subnet = SubnetId(2);
+    assert_eq!(world.one(secs(1), Command::PutLease(lease)), Outcome::OutsideSubnet(SubnetId(2)));
+}
+
+#[test]
+fn r9_an_update_gives_an_address_to_another_client_whatever_its_holder_was_told() {
+    let mut world = World::new();
+    world.granted(secs(1), &nth_client(1), "192.0.2.10", Why::Selecting, 10_000);
+    world.one(secs(2), Command::PutLease(put(PutMode::Update, "192.0.2.10", 2)));
+    let lease = world.lease("192.0.2.10").unwrap();
+    assert_eq!((lease.expires, lease.reserved_until), (secs(602), secs(602)), "R6: both ends");
+    assert_eq!(
+        world.grant(secs(3), &nth_client(1), "192.0.2.10", Why::Renewing, 60),
+        Outcome::Taken(Taken::Leased)
+    );
+    world.granted(secs(3), &nth_client(2), "192.0.2.10", Why::Renewing, 60);
+}
+
+#[test]
+fn r12_expire_passes_through_the_wall_offset() {
+    let mut world = World::new();
+    world.one(secs(100), Command::SetWallOffset(WallOffset(1_700_000_000_000)));
+    let mut lease = put(PutMode::Add, "192.0.2.150", 1);
+    lease.expire = Some(1_700_001_000);
+    world.one(secs(100), Command::PutLease(lease.clone()));
+    let record = world.lease("192.0.2.150").unwrap();
+    assert_eq!((record.cltt, record.expires), (secs(400), secs(1000)));
+    assert_eq!(world.state.view().meta().wall_seconds(record.expires), 1_700_001_000);
+    // A past end is allowed (imports); it does not block.
+    lease.mode = PutMode::Upsert;
+    lease.expire = Some(5);
+    world.one(secs(100), Command::PutLease(lease));
+    assert!(world.state.view().is_free(ip("192.0.2.150"), secs(100)));
+    world.granted(secs(100), &nth_client(2), "192.0.2.10", Why::Selecting, 60);
+}
+
+#[test]
+fn r9_delete_and_wipe() {
+    let mut world = World::new();
+    for (n, address) in ["192.0.2.10", "192.0.2.11", "198.51.100.10"].iter().enumerate() {
+        world.granted(secs(1), &nth_client(n as u32), address, Why::Selecting, 600);
+    }
+    let delete = Command::DeleteLease(DeleteLease { address: ip("192.0.2.10") });
+    assert_eq!(world.one(secs(2), delete.clone()), Outcome::Deleted { count: 1 });
+    assert_eq!(world.one(secs(2), delete), Outcome::NoLease);
+    world.granted(secs(2), &nth_client(7), "192.0.2.10", Why::Selecting, 600);
+    let wipe = |subnet| Command::WipeLeases(WipeLeases { subnet });
+    assert_eq!(world.one(secs(3), wipe(Some(SubnetId(1)))), Outcome::Deleted { count: 2 });
+    assert_eq!(world.one(secs(3), wipe(Some(SubnetId(1)))), Outcome::Deleted { count: 0 });
+    assert_eq!(world.one(secs(3), wipe(None)), Outcome::Deleted { count: 1 });
+    assert_eq!(world.state.view().lease_count(), 0);
+}

@@ -1,0 +1,325 @@
+//! What others may read of the applied state: engine, allocator, proposer and API.
+//!
+//! A [`View`] borrows the live machine, under its lock, for one packet (R22). A [`Frozen`] is a
+//! copy in constant time that shares everything, for pages, scans, snapshots and checkpoints.
+
+use std::net::Ipv4Addr;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+
+use super::State;
+use super::command::{Client, ConfigVersion};
+use super::lease::{Lease, LeaseState};
+use super::leases::{StateCounts, Table};
+use super::meta::{Declines, Meta, NodeEntry, Totals};
+use super::outcome::Taken;
+use crate::config::{Config, NetworkIndex, Subnet};
+use crate::types::{ClientId, ClientKey, ClusterTime, HwAddr, NodeId, SubnetId};
+
+/// The applied state, read only.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    state: &'a State,
+}
+
+/// Who an address is for, at one moment, as seen by one client (R2d).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// Nobody's, or its last lease is over, grace included.
+    Free,
+    /// This client holds it.
+    Own,
+    /// Not for this client.
+    Taken(Taken),
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(state: &'a State) -> View<'a> {
+        View { state }
+    }
+
+    /// Everything that is not a lease.
+    pub fn meta(self) -> &'a Meta {
+        &self.state.meta
+    }
+
+    /// The index of the last applied entry.
+    pub fn applied(self) -> u64 {
+        self.meta().applied()
+    }
+
+    /// The last stamp. The engine usually knows a later estimate of cluster time and passes that.
+    pub fn now(self) -> ClusterTime {
+        self.meta().now()
+    }
+
+    /// The configuration in force.
+    pub fn config(self) -> Option<&'a Arc<Config>> {
+        self.meta().config()
+    }
+
+    /// Its version.
+    pub fn config_version(self) -> ConfigVersion {
+        self.meta().config_version()
+    }
+
+    /// The lease of an address, whatever its state.
+    pub fn lease(self, address: Ipv4Addr) -> Option<&'a Arc<Lease>> {
+        self.state.leases.get(address)
+    }
+
+    /// How many leases there are, in whatever state.
+    pub fn lease_count(self) -> usize {
+        self.state.leases.len()
+    }
+
+    /// Every lease that names the client (I2), in whatever subnet and state.
+    pub fn leases_of_client(self, client: &Client) -> Vec<&'a Arc<Lease>> {
+        self.state.leases.of_client(client).collect()
+    }
+
+    /// Leases with this hardware address.
+    pub fn leases_with_hw(self, hw: &HwAddr) -> Vec<&'a Arc<Lease>> {
+        self.state.leases.with_hw(hw).collect()
+    }
+
+    /// Leases with this client id.
+    pub fn leases_with_id(self, id: &ClientId) -> Vec<&'a Arc<Lease>> {
+        self.state.leases.with_id(id).collect()
+    }
+
+    /// The lease that `client` holds in a network: assigned, in a member subnet that still holds
+    /// its address (R8). Its time may be over: compare with `expires` where that matters. Of
+    /// several the one by client id wins, then the youngest holding. This is what `held` in a
+    /// [`super::GrantItem`] names (R2c).
+    pub fn lease_of(self, client: &Client, network: NetworkIndex) -> Option<&'a Arc<Lease>> {
+        self.best(client, network, |lease| lease.state == LeaseState::Assigned)
+    }
+
+    /// The last lease of `client` in a network that was given back or ran out and is still kept
+    /// for it (M2). Whether it is free is [`View::availability`]'s to say.
+    pub fn last_lease_of(self, client: &Client, network: NetworkIndex) -> Option<&'a Arc<Lease>> {
+        self.best(client, network, |lease| !lease.state.blocks())
+    }
+
+    fn best(
+        self,
+        client: &Client,
+        network: NetworkIndex,
+        fits: impl Fn(&Lease) -> bool,
+    ) -> Option<&'a Arc<Lease>> {
+        let config = self.config()?;
+        let by_id =
+            |lease: &Lease| client.match_id && client.id.is_some() && lease.client_id == client.id;
+        self.state
+            .leases
+            .of_client(client)
+            .filter(|lease| fits(lease) && lives_in(config, lease, network))
+            .max_by_key(|lease| (by_id(lease), lease.generation, lease.address))
+    }
+
+    /// Whether `address` may go to `client` at `now`, as far as leases say: what `apply` will ask
+    /// again. Reservations are [`reserved_for_other`]'s, pools [`grantable`]'s.
+    pub fn availability(
+        self,
+        address: Ipv4Addr,
+        client: &Client,
+        now: ClusterTime,
+    ) -> Availability {
+        let Some(lease) = self.lease(address) else { return Availability::Free };
+        if lease.held_by(client) {
+            return Availability::Own;
+        }
+        if !lease.blocks_at(now) {
+            return Availability::Free;
+        }
+        Availability::Taken(match lease.state {
+            LeaseState::Declined => Taken::Declined,
+            _ if now < lease.reserved_until || lease.due == ClusterTime::NEVER => Taken::Leased,
+            _ => Taken::Grace,
+        })
+    }
+
+    /// Whether nobody holds `address` at `now`: no lease, one that does not block, or one that is
+    /// over with its grace.
+    pub fn is_free(self, address: Ipv4Addr, now: ClusterTime) -> bool {
+        self.lease(address).is_none_or(|lease| !lease.blocks_at(now))
+    }
+
+    /// The lowest address not below `from` without an assigned or declined lease, whatever the
+    /// time: logarithmic, also in a full pool.
+    pub fn next_unblocked(self, from: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.state.leases.next_unblocked(from)
+    }
+
+    /// Leases that are due at `now`, the longest due first: what the next sweep takes, and what
+    /// the allocator may take before it.
+    pub fn due(self, now: ClusterTime) -> impl Iterator<Item = &'a Arc<Lease>> {
+        self.state.leases.due(now)
+    }
+
+    /// When the next lease is due: before that a sweep has nothing to do.
+    pub fn next_due(self) -> Option<ClusterTime> {
+        self.state.leases.next_due()
+    }
+
+    /// Leases of a subnet by state.
+    pub fn counts(self, subnet: SubnetId) -> StateCounts {
+        self.state.leases.counts(subnet)
+    }
+
+    /// Addresses in the subnet's pools that no lease blocks; leases outside the pools make it a
+    /// little too small.
+    pub fn free_in(self, subnet: &Subnet) -> u64 {
+        let size: u64 = subnet.pools.iter().map(|pool| pool.range.size()).sum();
+        size.saturating_sub(self.counts(subnet.id).blocking())
+    }
+
+    /// Running totals of a subnet.
+    pub fn totals(self, subnet: SubnetId) -> Totals {
+        self.meta().totals(subnet)
+    }
+
+    /// The declines of a client in the hour before `now` (M11).
+    pub fn declines_of(self, key: &ClientKey, now: ClusterTime) -> Declines {
+        self.meta().declines_of(key, now)
+    }
+
+    /// Every node, departed ones included.
+    pub fn nodes(self) -> impl Iterator<Item = (NodeId, &'a Arc<NodeEntry>)> {
+        self.meta().nodes()
+    }
+
+    /// Nodes that are up, ascending.
+    pub fn live_nodes(self) -> Vec<NodeId> {
+        self.meta().live_nodes()
+    }
+
+    /// Every address that means this cluster in option 54, and whose it is (C6).
+    pub fn identities(self) -> impl Iterator<Item = (NodeId, Ipv4Addr)> + 'a {
+        self.meta().identities()
+    }
+
+    /// The node that an identity means.
+    pub fn node_of_identity(self, identity: Ipv4Addr) -> Option<NodeId> {
+        self.meta().node_of_identity(identity)
+    }
+
+    /// A copy in constant time.
+    pub fn freeze(self) -> Frozen {
+        self.state.freeze()
+    }
+}
+
+/// Whether the lease is live in a network: its subnet is a member and holds its address (R8).
+pub(super) fn lives_in(config: &Config, lease: &Lease, network: NetworkIndex) -> bool {
+    config
+        .subnet(lease.subnet)
+        .is_some_and(|subnet| subnet.network == network && subnet.prefix.contains(lease.address))
+}
+
+/// Whether `address` is reserved in `subnet`, for somebody who is not `client`.
+pub fn reserved_for_other(subnet: &Subnet, address: Ipv4Addr, client: &Client) -> bool {
+    subnet
+        .reservations
+        .for_address(address)
+        .is_some_and(|entry| !identifies(&entry.identifier, client))
+}
+
+/// Whether `address` is reserved in `subnet` for `client`.
+pub fn reserved_for(subnet: &Subnet, address: Ipv4Addr, client: &Client) -> bool {
+    subnet
+        .reservations
+        .for_address(address)
+        .is_some_and(|entry| identifies(&entry.identifier, client))
+}
+
+fn identifies(identifier: &crate::config::HostIdentifier, client: &Client) -> bool {
+    match identifier {
+        crate::config::HostIdentifier::HwAddress(hw) => **hw == *client.hw.bytes(),
+        crate::config::HostIdentifier::ClientId(id) => client.id.as_ref() == Some(id),
+    }
+}
+
+/// Whether the configuration lets `client` have `address` in `subnet` at all: inside the prefix,
+/// and in a pool or reserved for it (R2b). That it may be reserved for another is a separate
+/// question.
+pub fn grantable(subnet: &Subnet, address: Ipv4Addr, client: &Client) -> bool {
+    subnet.prefix.contains(address)
+        && (subnet.pool_of(address).is_some() || reserved_for(subnet, address, client))
+}
+
+/// The machine at one index; shares what later entries do not change.
+#[derive(Debug, Clone)]
+pub struct Frozen {
+    pub(super) meta: Meta,
+    pub(super) table: Table,
+    pub(super) counts: OrdMap<SubnetId, StateCounts>,
+    pub(super) lease_digest: u64,
+}
+
+/// One difference between two frozen views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// The address has this lease now.
+    Put(&'a Lease),
+    /// The address has none any more.
+    Remove(Ipv4Addr),
+}
+
+impl Frozen {
+    /// Everything that is not a lease.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// How many leases there are.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The lease of an address.
+    pub fn lease(&self, address: Ipv4Addr) -> Option<&Arc<Lease>> {
+        self.table.get(&u32::from(address))
+    }
+
+    /// All leases, ascending by address.
+    pub fn leases(&self) -> impl Iterator<Item = &Arc<Lease>> {
+        self.table.values()
+    }
+
+    /// The leases behind `after`, ascending: a page is `.take(limit)` of it. `None` starts at the
+    /// beginning.
+    pub fn leases_after(&self, after: Option<Ipv4Addr>) -> impl Iterator<Item = &Arc<Lease>> {
+        let from = after.map_or(Bound::Unbounded, |address| Bound::Excluded(u32::from(address)));
+        self.table.range((from, Bound::Unbounded)).map(|(_, lease)| lease)
+    }
+
+    /// Leases of a subnet by state.
+    pub fn counts(&self, subnet: SubnetId) -> StateCounts {
+        self.counts.get(&subnet).copied().unwrap_or_default()
+    }
+
+    /// The counts of every subnet that has leases, ascending by id.
+    pub fn all_counts(&self) -> impl Iterator<Item = (SubnetId, StateCounts)> + '_ {
+        self.counts.iter().map(|(subnet, counts)| (*subnet, *counts))
+    }
+
+    /// What changed from `older` to this, ascending by address. Chunks that both share are skipped:
+    /// the cost follows the changes, not the table.
+    pub fn changes_since<'a>(&'a self, older: &'a Frozen) -> impl Iterator<Item = Change<'a>> {
+        older.table.diff(&self.table).map(|item| match item {
+            DiffItem::Add(_, lease) => Change::Put(lease),
+            DiffItem::Update { new: (_, lease), .. } => Change::Put(lease),
+            DiffItem::Remove(address, _) => Change::Remove(Ipv4Addr::from(*address)),
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Each outcome and its message.
+
+use leasehold_proto::command as pb;
+use pb::outcome::Kind;
+use pb::taken::By;
+
+use super::{BadWire, Granted, Outcome, client_id, copied, hw_addr};
+use crate::state::command::{ConfigVersion, Generation};
+use crate::state::outcome::Taken;
+use crate::types::{ClientKey, ClusterTime, Lifetime, SubnetId};
+
+pub(super) fn to_pb(outcome: &Outcome) -> pb::Outcome {
+    let nothing = pb::Nothing {};
+    let kind = match outcome {
+        Outcome::Granted(granted) => Kind::Granted(granted_to_pb(granted)),
+        Outcome::Late => Kind::Late(nothing),
+        Outcome::Changed => Kind::Changed(nothing),
+        Outcome::Taken(taken) => Kind::Taken(pb::Taken { by: taken_to_pb(*taken).into() }),
+        Outcome::GivenUp => Kind::GivenUp(nothing),
+        Outcome::NotHeld => Kind::NotHeld(nothing),
+        Outcome::Reclaimed { count, more } => {
+            Kind::Reclaimed(pb::Reclaimed { count: *count, more: *more })
+        }
+        Outcome::LeaseWritten { created } => {
+            Kind::LeaseWritten(pb::LeaseWritten { created: *created })
+        }
+        Outcome::LeaseExists => Kind::LeaseExists(nothing),
+        Outcome::NoLease => Kind::NoLease(nothing),
+        Outcome::NoSubnet(subnet) => Kind::NoSubnet(subnet.0),
+        Outcome::OutsideSubnet(subnet) => Kind::OutsideSubnet(subnet.0),
+        Outcome::Deleted { count } => Kind::Deleted(*count),
+        Outcome::ConfigSet(version) => Kind::ConfigSet(version.0),
+        Outcome::ConfigConflict(version) => Kind::ConfigConflict(version.0),
+        Outcome::ConfigRefused(text) => Kind::ConfigRefused(text.clone()),
+        Outcome::Noted => Kind::Noted(nothing),
+    };
+    pb::Outcome { kind: Some(kind) }
+}
+
+pub(super) fn from_pb(outcome: pb::Outcome) -> Result<Outcome, BadWire> {
+    Ok(match outcome.kind.ok_or(BadWire::Field("outcome"))? {
+        Kind::Granted(granted) => Outcome::Granted(granted_from_pb(granted)?),
+        Kind::Late(_) => Outcome::Late,
+        Kind::Changed(_) => Outcome::Changed,
+        Kind::Taken(taken) => Outcome::Taken(taken_from_pb(taken.by)?),
+        Kind::GivenUp(_) => Outcome::GivenUp,
+        Kind::NotHeld(_) => Outcome::NotHeld,
+        Kind::Reclaimed(swept) => Outcome::Reclaimed { count: swept.count, more: swept.more },
+        Kind::LeaseWritten(written) => Outcome::LeaseWritten { created: written.created },
+        Kind::LeaseExists(_) => Outcome::LeaseExists,
+        Kind::NoLease(_) => Outcome::NoLease,
+        Kind::NoSubnet(subnet) => Outcome::NoSubnet(SubnetId(subnet)),
+        Kind::OutsideSubnet(subnet) => Outcome::OutsideSubnet(SubnetId(subnet)),
+        Kind::Deleted(count) => Outcome::Deleted { count },
+        Kind::ConfigSet(version) => Outcome::ConfigSet(ConfigVersion(version)),
+        Kind::ConfigConflict(version) => Outcome::ConfigConflict(ConfigVersion(version)),
+        Kind::ConfigRefused(text) => Outcome::ConfigRefused(text),
+        Kind::Noted(_) => Outcome::Noted,
+    })
+}
+
+fn granted_to_pb(granted: &Granted) -> pb::Granted {
+    let (client_id, htype, hw) = match granted.client() {
+        ClientKey::Id(id) => (Some(copied(id.bytes())), 0, None),
+        ClientKey::Hw(hw) => (None, hw.htype().into(), Some(copied(hw.bytes()))),
+    };
+    pb::Granted {
+        address: granted.address().into(),
+        subnet: granted.subnet().0,
+        client_id,
+        htype,
+        hw,
+        lifetime: granted.lifetime().as_secs(),
+        expires: granted.expires().as_millis(),
+        generation: granted.generation().0,
+        stamp: granted.stamp().as_millis(),
+    }
+}
+
+fn granted_from_pb(granted: pb::Granted) -> Result<Granted, BadWire> {
+    let client = match (&granted.client_id, &granted.hw) {
+        (Some(id), None) => ClientKey::Id(client_id(id)?),
+        (None, Some(hw)) => ClientKey::Hw(hw_addr(granted.htype, hw)?),
+        _ => return Err(BadWire::Field("client key")),
+    };
+    Ok(Granted::new(
+        granted.address.into(),
+        SubnetId(granted.subnet),
+        client,
+        Lifetime::from_secs(granted.lifetime),
+        ClusterTime::from_millis(granted.expires),
+        Generation(granted.generation),
+        ClusterTime::from_millis(granted.stamp),
+    ))
+}
+
+fn taken_to_pb(taken: Taken) -> By {
+    match taken {
+        Taken::Leased => By::Leased,
+        Taken::Reserved => By::Reserved,
+        Taken::Grace => By::Grace,
+        Taken::Declined => By::Declined,
+    }
+}
+
+fn taken_from_pb(number: i32) -> Result<Taken, BadWire> {
+    Ok(match By::try_from(number) {
+        Ok(By::Leased) => Taken::Leased,
+        Ok(By::Reserved) => Taken::Reserved,
+        Ok(By::Grace) => Taken::Grace,
+        Ok(By::Declined) => Taken::Declined,
+        Ok(By::Unspecified) | Err(_) => return Err(BadWire::Field("taken by")),
+    })
+}

@@ -1,0 +1,238 @@
+//! Everything comes back as it went, and anything else is refused.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::state::command::*;
+use crate::state::outcome::Taken;
+use crate::state::testing::{any_hw, any_id, any_state, any_time};
+use crate::types::{ClientKey, Lifetime, SubnetId};
+
+fn any_address() -> impl Strategy<Value = Ipv4Addr> {
+    any::<u32>().prop_map(Ipv4Addr::from)
+}
+
+fn any_origin() -> impl Strategy<Value = Origin> {
+    (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(node, incarnation, sequence)| Origin {
+        node: NodeId(node),
+        incarnation,
+        sequence,
+    })
+}
+
+fn any_client() -> impl Strategy<Value = Client> {
+    (prop::option::of(any_id()), any_hw(), any::<bool>()).prop_map(|(id, hw, match_id)| Client {
+        id,
+        hw,
+        match_id,
+    })
+}
+
+fn any_item() -> impl Strategy<Value = GrantItem> {
+    let why = prop::sample::select(vec![
+        Why::Selecting,
+        Why::InitReboot,
+        Why::Renewing,
+        Why::Rebinding,
+        Why::Unnamed,
+    ]);
+    let held = prop::option::of((any_address(), any::<u64>().prop_map(Generation)));
+    (any::<u32>(), any_address(), why, held, any::<u32>()).prop_map(
+        |(subnet, want, why, held, lifetime)| GrantItem {
+            subnet: SubnetId(subnet),
+            want,
+            why,
+            held,
+            lifetime: Lifetime::from_secs(lifetime),
+        },
+    )
+}
+
+fn any_grant() -> impl Strategy<Value = Grant> {
+    let items = prop::collection::vec(any_item(), 0..3);
+    (any_origin(), any_time(), any::<u64>(), any_client(), items, ".{0,8}", any_address()).prop_map(
+        |(origin, not_after, config, client, items, hostname, identity)| Grant {
+            origin,
+            not_after,
+            config: ConfigVersion(config),
+            client,
+            items,
+            hostname,
+            identity,
+        },
+    )
+}
+
+fn any_give_up() -> impl Strategy<Value = GiveUp> {
+    (any_origin(), any_client(), any_address(), prop::option::of(any::<u64>()), any_time())
+        .prop_map(|(origin, client, address, generation, arrived)| GiveUp {
+            origin,
+            client,
+            address,
+            generation: generation.map(Generation),
+            arrived,
+        })
+}
+
+fn any_put() -> impl Strategy<Value = PutLease> {
+    let mode = prop::sample::select(vec![PutMode::Add, PutMode::Update, PutMode::Upsert]);
+    let who = (any_address(), any::<u32>(), any_hw(), prop::option::of(any_id()));
+    let rest = (
+        any::<u32>(),
+        prop::option::of(any::<i64>()),
+        any::<(bool, bool)>(),
+        any_state(),
+        ".{0,8}",
+        ".{0,8}",
+    );
+    (mode, who, rest).prop_map(|(mode, (address, subnet, hw, client_id), rest)| PutLease {
+        mode,
+        address,
+        subnet: SubnetId(subnet),
+        hw,
+        client_id,
+        lifetime: Lifetime::from_secs(rest.0),
+        expire: rest.1,
+        fqdn_fwd: rest.2.0,
+        fqdn_rev: rest.2.1,
+        state: rest.3,
+        hostname: rest.4,
+        user_context: rest.5,
+    })
+}
+
+fn any_liveness() -> impl Strategy<Value = Liveness> {
+    prop::sample::select(vec![Liveness::Up, Liveness::Down, Liveness::Draining, Liveness::Left])
+}
+
+fn any_info() -> impl Strategy<Value = NodeInfo> {
+    let lists = (prop::collection::vec(".{0,8}", 0..3), prop::collection::vec(any_address(), 0..3));
+    (any::<u64>(), ".{0,8}", ".{0,8}", ".{0,8}", lists, ".{0,8}").prop_map(
+        |(node, name, rack, peer_address, (control, identities), version)| NodeInfo {
+            node: NodeId(node),
+            name,
+            rack,
+            peer_address,
+            control,
+            identities,
+            version,
+        },
+    )
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        any_grant().prop_map(Command::Grant),
+        any_give_up().prop_map(Command::Release),
+        any_give_up().prop_map(Command::Decline),
+        any::<(u32, bool)>()
+            .prop_map(|(limit, remove)| Command::Reclaim(Reclaim { limit, remove })),
+        any_put().prop_map(Command::PutLease),
+        any_address().prop_map(|address| Command::DeleteLease(DeleteLease { address })),
+        prop::option::of(any::<u32>())
+            .prop_map(|subnet| Command::WipeLeases(WipeLeases { subnet: subnet.map(SubnetId) })),
+        (prop::option::of(any::<u64>()), ".{0,8}").prop_map(|(expected, text)| {
+            Command::SetConfig(SetConfig { expected: expected.map(ConfigVersion), text })
+        }),
+        Just(Command::Tick),
+        any::<i64>().prop_map(|millis| Command::SetWallOffset(WallOffset(millis))),
+        any_info().prop_map(Command::NodeInfo),
+        (any::<u64>(), any_liveness())
+            .prop_map(|(node, what)| Command::NodeLiveness(NodeId(node), what)),
+    ]
+}
+
+fn any_granted() -> impl Strategy<Value = Granted> {
+    let key = prop_oneof![any_id().prop_map(ClientKey::Id), any_hw().prop_map(ClientKey::Hw)];
+    (any_address(), any::<u32>(), key, any::<u32>(), any_time(), any::<u64>(), any_time()).prop_map(
+        |(address, subnet, client, lifetime, expires, generation, stamp)| {
+            let lifetime = Lifetime::from_secs(lifetime);
+            Granted::new(
+                address,
+                SubnetId(subnet),
+                client,
+                lifetime,
+                expires,
+                Generation(generation),
+                stamp,
+            )
+        },
+    )
+}
+
+fn any_outcome() -> impl Strategy<Value = Outcome> {
+    let taken =
+        prop::sample::select(vec![Taken::Leased, Taken::Reserved, Taken::Grace, Taken::Declined]);
+    let bare = prop::sample::select(vec![
+        Outcome::Late,
+        Outcome::Changed,
+        Outcome::GivenUp,
+        Outcome::NotHeld,
+        Outcome::LeaseExists,
+        Outcome::NoLease,
+        Outcome::Noted,
+    ]);
+    prop_oneof![
+        any_granted().prop_map(Outcome::Granted),
+        bare,
+        taken.prop_map(Outcome::Taken),
+        any::<(u32, bool)>().prop_map(|(count, more)| Outcome::Reclaimed { count, more }),
+        any::<bool>().prop_map(|created| Outcome::LeaseWritten { created }),
+        any::<u32>().prop_map(|id| Outcome::NoSubnet(SubnetId(id))),
+        any::<u32>().prop_map(|id| Outcome::OutsideSubnet(SubnetId(id))),
+        any::<u64>().prop_map(|count| Outcome::Deleted { count }),
+        any::<u64>().prop_map(|version| Outcome::ConfigSet(ConfigVersion(version))),
+        any::<u64>().prop_map(|version| Outcome::ConfigConflict(ConfigVersion(version))),
+        ".{0,8}".prop_map(Outcome::ConfigRefused),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn batches_come_back(stamp in any_time(), commands in prop::collection::vec(any_command(), 0..6)) {
+        let batch = Batch { stamp, commands };
+        prop_assert_eq!(decode_batch(&encode_batch(&batch)), Ok(batch));
+    }
+
+    #[test]
+    fn outcomes_come_back(outcomes in prop::collection::vec(any_outcome(), 0..6)) {
+        prop_assert_eq!(decode_outcomes(&encode_outcomes(&outcomes)), Ok(outcomes));
+    }
+
+    /// A damaged batch is refused or is some other batch that itself comes back; nothing panics.
+    #[test]
+    fn damaged_batches_do_not_panic(
+        commands in prop::collection::vec(any_command(), 1..4),
+        at in any::<prop::sample::Index>(),
+        bits in 1u8..,
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = encode_batch(&Batch { stamp: ClusterTime::ZERO, commands }).to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= bits;
+        for end in [bytes.len(), cut.index(bytes.len())] {
+            if let Ok(batch) = decode_batch(&bytes[..end]) {
+                prop_assert_eq!(decode_batch(&encode_batch(&batch)), Ok(batch));
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_outcomes_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        let _ = decode_outcomes(&bytes);
+        let _ = decode_batch(&bytes);
+    }
+}
+
+#[test]
+fn a_command_that_this_version_does_not_know_is_refused() {
+    let unknown =
+        pb::Batch { stamp: 1, commands: vec![pb::Command { kind: None }] }.encode_to_vec();
+    assert_eq!(decode_batch(&unknown), Err(BadWire::Field("command")));
+}
+
+#[test]
+fn r27_an_entry_of_more_than_128_commands_is_refused() {
+    let batch = Batch { stamp: ClusterTime::ZERO, commands: vec![Command::Tick; 129] };
+    assert_eq!(decode_batch(&encode_batch(&batch)), Err(BadWire::TooMany(129)));
+}

@@ -1,0 +1,194 @@
+//! The file `identity`: who this data directory is, and whom it knows (rules R14, R15).
+//!
+//! The instance id is drawn when the directory is first used and never changes. Cluster and node
+//! id come with formation. The file is written as a whole and durably; only its owner may read it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use leasehold_proto::cluster as proto;
+use prost::Message;
+
+use super::files::{Draft, FramedReader, FramedWriter};
+use crate::types::NodeId;
+
+const MAGIC: [u8; 8] = *b"LHIDENT1";
+
+/// One node of a roster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RosterNode {
+    /// Its id, never used again.
+    pub node: NodeId,
+    /// Its data directory.
+    pub instance: u64,
+    /// Where its peers reach it, `host:port`.
+    pub address: String,
+}
+
+impl From<&RosterNode> for proto::RosterNode {
+    fn from(node: &RosterNode) -> Self {
+        proto::RosterNode {
+            node: node.node.0,
+            instance: node.instance,
+            address: node.address.clone(),
+        }
+    }
+}
+
+impl From<proto::RosterNode> for RosterNode {
+    fn from(node: proto::RosterNode) -> Self {
+        RosterNode { node: NodeId(node.node), instance: node.instance, address: node.address }
+    }
+}
+
+/// A node's place in a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// The cluster, never 0.
+    pub cluster: u64,
+    /// This node, never 0.
+    pub node: NodeId,
+    /// The nodes that formed the cluster. Later ones are found in the replicated membership.
+    pub roster: Vec<RosterNode>,
+    /// Whether the coordinator may still replace it, because nobody has voted on it.
+    pub provisional: bool,
+    /// Whether the log has ever held anything. If it is empty then, it was lost, and the node must
+    /// not vote as itself again (R15).
+    pub started: bool,
+}
+
+/// Who a data directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Drawn once, never 0.
+    pub instance: u64,
+    /// Its place in a cluster, once it has one.
+    pub seat: Option<Seat>,
+}
+
+/// Draws an id that is not 0.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn draw() -> io::Result<u64> {
+    loop {
+        let id = getrandom::u64().map_err(io::Error::other)?;
+        if id != 0 {
+            return Ok(id);
+        }
+    }
+}
+
+/// The file.
+#[derive(Debug)]
+pub struct IdentityFile {
+    path: PathBuf,
+}
+
+impl IdentityFile {
+    /// The identity in `dir`; a new one is drawn and written if there is none.
+    ///
+    /// # Errors
+    /// `InvalidData` when the file is damaged: then the directory is nobody any more.
+    pub fn open(dir: &Path) -> io::Result<(IdentityFile, Identity)> {
+        let file = IdentityFile { path: dir.join("identity") };
+        match File::open(&file.path) {
+            Ok(input) => {
+                let identity = read(input).map_err(|error| {
+                    let text = format!(
+                        "{}: {error}. The directory can no longer prove who it is: empty it and let the node join as \
+                         a new one",
+                        file.path.display()
+                    );
+                    io::Error::new(io::ErrorKind::InvalidData, text)
+                })?;
+                Ok((file, identity))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let identity = Identity { instance: draw()?, seat: None };
+                file.write(&identity)?;
+                Ok((file, identity))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the file, durably.
+    ///
+    /// # Errors
+    /// The system's; the old file is in place then.
+    pub fn write(&self, identity: &Identity) -> io::Result<()> {
+        let seat = identity.seat.as_ref();
+        let message = proto::Identity {
+            instance: identity.instance,
+            cluster: seat.map_or(0, |seat| seat.cluster),
+            node: seat.map_or(0, |seat| seat.node.0),
+            roster: seat
+                .map(|seat| seat.roster.iter().map(Into::into).collect())
+                .unwrap_or_default(),
+            provisional: seat.is_some_and(|seat| seat.provisional),
+            started: seat.is_some_and(|seat| seat.started),
+        };
+        let mut draft = Draft::begin(&self.path, 0o600)?;
+        let mut framed = FramedWriter::begin(draft.file()?, MAGIC)?;
+        framed.write_all(&message.encode_to_vec())?;
+        framed.finish()?;
+        draft.publish()
+    }
+}
+
+fn read(input: File) -> io::Result<Identity> {
+    let mut framed = FramedReader::begin(input, MAGIC)?;
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut framed, &mut bytes)?;
+    let message = proto::Identity::decode(bytes.as_slice()).map_err(io::Error::other)?;
+    let seat = (message.cluster != 0).then(|| Seat {
+        cluster: message.cluster,
+        node: NodeId(message.node),
+        roster: message.roster.into_iter().map(Into::into).collect(),
+        provisional: message.provisional,
+        started: message.started,
+    });
+    Ok(Identity { instance: message.instance, seat })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn r14_an_instance_id_is_drawn_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, first) = IdentityFile::open(dir.path()).unwrap();
+        assert_ne!(first.instance, 0);
+        assert_eq!(first.seat, None);
+        let seat = Seat {
+            cluster: 7,
+            node: NodeId(2),
+            roster: vec![RosterNode { node: NodeId(2), instance: 9, address: "a:1".into() }],
+            provisional: true,
+            started: false,
+        };
+        let seated = Identity { instance: first.instance, seat: Some(seat) };
+        file.write(&seated).unwrap();
+        assert_eq!(IdentityFile::open(dir.path()).unwrap().1, seated);
+        let mode = fs::metadata(dir.path().join("identity")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_identity_is_refused_with_a_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        IdentityFile::open(dir.path()).unwrap();
+        let path = dir.path().join("identity");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[22] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let error = IdentityFile::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("join as a new one"), "{error}");
+    }
+}

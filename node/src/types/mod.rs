@@ -1,0 +1,11 @@
+//! Words that every other module uses: time, client identity, addresses and names.
+//!
+//! They parse, print, compare and do saturating arithmetic, and nothing else. Pure.
+
+mod client;
+mod net;
+mod time;
+
+pub use client::{BadClientId, BadHwAddr, ClientId, ClientKey, HwAddr};
+pub use net::{BadPrefix, BadRange, NodeId, Prefix, Range, SubnetId};
+pub use time::{ClusterTime, Lifetime};
