@@ -69,7 +69,7 @@ impl Dispatcher {
     async fn plan(&self, spec: &Spec, args: Args<'_>) -> Result<Plan, Refusal> {
         if wants_barrier(spec, &args)? {
             let barrier = timeout(PATIENCE + GRACE, self.backend.read_barrier(PATIENCE)).await;
-            barrier.unwrap_or_else(|_| Err("this node does not answer itself".to_owned())).map_err(
+            barrier.unwrap_or_else(|_| Err("it took too long".to_owned())).map_err(
                 |cause| {
                     Refusal::error(match spec.access {
                         Access::Read => format!(
@@ -126,7 +126,7 @@ impl Dispatcher {
                         format!("Nothing was changed, the cluster does not answer: {cause}."),
                     ),
                     Ok(Err(SubmitError::Unknown(cause))) => unknown(&cause),
-                    Err(_) => unknown("this node does not answer itself"),
+                    Err(_) => unknown("this node did not learn of it in time"),
                 }
             }
         }
@@ -136,8 +136,7 @@ impl Dispatcher {
     async fn active(&self, outcome: &Outcome) -> Option<Reply> {
         let Outcome::ConfigSet(version) = outcome else { return None };
         let active = timeout(PATIENCE + GRACE, self.backend.activated(*version, PATIENCE)).await;
-        let cause =
-            active.unwrap_or_else(|_| Err("this node does not answer itself".to_owned())).err()?;
+        let cause = active.unwrap_or_else(|_| Err("it took too long".to_owned())).err()?;
         Some(Reply::failure(
             Code::Error,
             format!(
@@ -153,7 +152,7 @@ impl Dispatcher {
             Effect::TransferLeader(to) => {
                 let moved =
                     timeout(PATIENCE + GRACE, self.backend.transfer_leader(to, PATIENCE)).await;
-                match moved.unwrap_or_else(|_| Err("this node does not answer itself".to_owned())) {
+                match moved.unwrap_or_else(|_| Err("it took too long".to_owned())) {
                     Ok(leader) => Reply::success(format!("Node {leader} leads."))
                         .with(&json!({ "leader": leader.0 })),
                     Err(cause) => {

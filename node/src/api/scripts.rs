@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::backend::Backend;
 use super::registry;
-use super::spec::{ApiContext, Args, Plan, Refusal, Reply};
+use super::spec::{ApiContext, Args, Code, Plan, Refusal, Reply};
 use super::testing::Fake;
 use crate::state::{ConfigVersion, Outcome};
 use crate::types::SubnetId;
@@ -132,4 +132,69 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::ConfigRefused("too new for this node".into()),
         Outcome::Late,
     ]
+}
+
+/// Every command with every argument that any of them knows, of every type: an answer or a refusal,
+/// never a panic, and a refusal has a text.
+#[test]
+fn arguments_of_any_type_are_answered_or_refused() {
+    let names = [
+        "Dhcp4",
+        "client-id",
+        "comment",
+        "consistency",
+        "document",
+        "expire",
+        "fqdn-fwd",
+        "from",
+        "hostname",
+        "hw-address",
+        "identifier",
+        "identifier-type",
+        "ip-address",
+        "limit",
+        "node",
+        "state",
+        "subnet-id",
+        "subnets",
+        "update-ddns",
+        "user-context",
+        "valid-lft",
+    ];
+    let values = [
+        "null",
+        "true",
+        "0",
+        "-1",
+        "4294967296",
+        "18446744073709551615",
+        "1.5",
+        "\"\"",
+        "\"é\"",
+        "\"start\"",
+        "[]",
+        "[[]]",
+        "{}",
+        "{\"a\":{}}",
+        "\"192.0.2.1\"",
+        "\"0\"",
+    ];
+    let fake = Fake::new();
+    let base =
+        r#""ip-address":"192.0.2.1","hw-address":"02:00:00:00:00:01","from":"start","limit":1"#;
+    for spec in registry::COMMANDS {
+        for value in values {
+            let mut requests = vec![format!("{} {value}", spec.name)];
+            for name in names {
+                requests.push(format!("{} {{\"{name}\":{value}}}", spec.name));
+                requests.push(format!("{} {{{base},\"{name}\":{value}}}", spec.name));
+            }
+            for request in requests {
+                if let Err(refusal) = plan(&fake, &request) {
+                    assert!(!refusal.text.is_empty(), "{request}");
+                    assert_ne!(refusal.code, Code::Success, "{request}");
+                }
+            }
+        }
+    }
 }

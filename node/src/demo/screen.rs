@@ -32,9 +32,15 @@ impl ClusterLine {
             return ClusterLine { name, role: "down".into(), term: None, applied: None, leases: None };
         };
         let number = |key: &str| status.get(key).and_then(Value::as_u64);
+        let own = number("node");
+        let role = status
+            .get("nodes")
+            .and_then(Value::as_array)
+            .and_then(|nodes| nodes.iter().find(|row| row.get("id").and_then(Value::as_u64) == own))
+            .and_then(|row| row.get("role").and_then(Value::as_str));
         ClusterLine {
             name,
-            role: status.get("role").and_then(Value::as_str).unwrap_or("?").to_owned(),
+            role: role.unwrap_or("?").to_owned(),
             term: number("term"),
             applied: number("applied-index"),
             leases: number("leases"),

@@ -29,7 +29,14 @@ struct Entry<V> {
 impl<K: Clone + Eq + Hash, V> Aged<K, V> {
     /// A table of at most `size` entries that each live for `age` after the last write.
     pub fn new(size: usize, age: Duration) -> Aged<K, V> {
-        Aged { entries: HashMap::new(), order: VecDeque::new(), next: 0, size: size.max(1), age, dropped: 0 }
+        Aged {
+            entries: HashMap::new(),
+            order: VecDeque::new(),
+            next: 0,
+            size: size.max(1),
+            age,
+            dropped: 0,
+        }
     }
 
     /// The entry of `key`, unless it is too old.
@@ -78,7 +85,10 @@ impl<K: Clone + Eq + Hash, V> Aged<K, V> {
 
     /// Entries that are not too old, in no particular order.
     pub fn iter(&self, now: Duration) -> impl Iterator<Item = (&K, &V)> {
-        self.entries.iter().filter(move |(_, entry)| self.is_young(entry, now)).map(|(key, entry)| (key, &entry.value))
+        self.entries
+            .iter()
+            .filter(move |(_, entry)| self.is_young(entry, now))
+            .map(|(key, entry)| (key, &entry.value))
     }
 
     /// How many entries there are, those too old but not yet swept among them.
@@ -132,7 +142,9 @@ impl<K: Clone + Eq + Hash, V> Aged<K, V> {
         // An old entry at the front keeps leftovers behind it; they may not pile up.
         if self.order.len() > 2 * self.size + 16 {
             let entries = &self.entries;
-            self.order.retain(|(number, key)| entries.get(key).is_some_and(|entry| entry.number == *number));
+            self.order.retain(|(number, key)| {
+                entries.get(key).is_some_and(|entry| entry.number == *number)
+            });
         }
     }
 }

@@ -39,8 +39,15 @@ pub(super) async fn exchange(shared: Arc<Shared>, node: NodeId, mut queue: mpsc:
     }
 }
 
-async fn talk(shared: &Shared, node: NodeId, queue: &mut mpsc::Receiver<Note>) -> Result<(), Status> {
-    let channel = shared.raft.channel(node, Purpose::Notes).ok_or_else(|| Status::not_found("no such member"))?;
+async fn talk(
+    shared: &Shared,
+    node: NodeId,
+    queue: &mut mpsc::Receiver<Note>,
+) -> Result<(), Status> {
+    let channel = shared
+        .raft
+        .channel(node, Purpose::Notes)
+        .ok_or_else(|| Status::not_found("no such member"))?;
     let mut client = NotesClient::new(channel)
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);

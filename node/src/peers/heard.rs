@@ -74,7 +74,8 @@ impl Ear {
     }
 
     fn within_window(&self, now: Duration) -> u32 {
-        let passed = usize::try_from(slot_of(now).saturating_sub(self.slot)).unwrap_or(SLOTS).min(SLOTS);
+        let passed =
+            usize::try_from(slot_of(now).saturating_sub(self.slot)).unwrap_or(SLOTS).min(SLOTS);
         self.slots.iter().take(SLOTS - passed).fold(0, |sum, count| sum.saturating_add(*count))
     }
 
@@ -166,7 +167,8 @@ impl Heard {
     /// What this node heard since it last told, at most `limit` links.
     pub fn take_untold(&mut self, limit: usize, now: Duration) -> Vec<(Link, u32)> {
         let links: Vec<Link> = self.untold.iter(now).map(|(link, _)| *link).take(limit).collect();
-        let taken = links.into_iter().filter_map(|link| Some((link, self.untold.take(&link, now)?)));
+        let taken =
+            links.into_iter().filter_map(|link| Some((link, self.untold.take(&link, now)?)));
         taken.collect()
     }
 
@@ -212,7 +214,10 @@ impl Ears {
     }
 
     fn hears(&self, node: NodeId, now: Duration) -> bool {
-        let Some(ear) = self.nodes.iter().find(|ear| ear.node == node && ear.remembered(now)) else { return false };
+        let Some(ear) = self.nodes.iter().find(|ear| ear.node == node && ear.remembered(now))
+        else {
+            return false;
+        };
         let loud = |other: &Ear| other.node != node && other.within_window(now) >= DEAF_COUNT;
         ear.heard_lately(now) || !self.nodes.iter().any(loud)
     }

@@ -61,7 +61,10 @@ impl Judge {
         } else {
             self.steady_since.entry(sight.node).or_insert(now);
         }
-        let steady = self.steady_since.get(&sight.node).map_or(Duration::ZERO, |since| now.saturating_sub(*since));
+        let steady = self
+            .steady_since
+            .get(&sight.node)
+            .map_or(Duration::ZERO, |since| now.saturating_sub(*since));
         let verdict = match sight.applied {
             Liveness::Up | Liveness::Draining if silence >= DOWN_AFTER => Liveness::Down,
             Liveness::Down if steady >= UP_AFTER || sight.leads => Liveness::Up,
@@ -116,7 +119,9 @@ mod tests {
             // A gap at 3 s and a lag until 8 s both start the count again.
             let ago = if tick == 30 { 700 } else { 20 };
             let lag = if tick < 80 { LAG + 1 } else { 3 };
-            if first_up.is_none() && !judge.judge(&[sight(Some(ago), lag, Liveness::Down)], now).is_empty() {
+            if first_up.is_none()
+                && !judge.judge(&[sight(Some(ago), lag, Liveness::Down)], now).is_empty()
+            {
                 first_up = Some(now);
             }
         }

@@ -127,7 +127,9 @@ impl Shared {
     fn newly_silent(&self) -> Vec<NodeId> {
         let now = self.clock.monotonic();
         let mut views = self.views.lock();
-        let silent = |view: &PeerView| view.heard_at.is_some_and(|at| now.saturating_sub(at) > SUSPECT_AFTER);
+        let silent = |view: &PeerView| {
+            view.heard_at.is_some_and(|at| now.saturating_sub(at) > SUSPECT_AFTER)
+        };
         let fresh = views.iter_mut().filter(|(_, view)| !view.suspected && silent(view));
         fresh.map(|(node, view)| (*node, view.suspected = true).0).collect()
     }
@@ -149,7 +151,8 @@ fn fastest_majority(peers: impl Iterator<Item = Option<Duration>>) -> Duration {
     let mut trips: Vec<Duration> = peers.map(|trip| trip.unwrap_or(Duration::MAX)).collect();
     trips.sort_unstable();
     let others_needed = trips.len().div_ceil(2);
-    let last = others_needed.checked_sub(1).and_then(|at| trips.get(at)).copied().unwrap_or_default();
+    let last =
+        others_needed.checked_sub(1).and_then(|at| trips.get(at)).copied().unwrap_or_default();
     // Nobody to wait for, or nobody measured yet.
     if last == Duration::MAX { Duration::ZERO } else { last }
 }
@@ -179,8 +182,13 @@ impl Drop for Peers {
 impl Peers {
     /// Starts talking to every member, on the current runtime.
     pub fn start(raft: Raft, clock: Arc<dyn Clock>, sink: Sink) -> Peers {
-        let shared =
-            Arc::new(Shared { raft, clock, sink, views: Mutex::default(), dropped: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            raft,
+            clock,
+            sink,
+            views: Mutex::default(),
+            dropped: AtomicU64::new(0),
+        });
         let queues: Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Note>>>> = Arc::default();
         let (trips, round_trip) = watch::channel(Duration::ZERO);
         let watcher = tokio::spawn(watch_peers(Arc::clone(&shared), Arc::clone(&queues), trips));
@@ -272,7 +280,8 @@ mod tests {
     #[test]
     fn r27_a_leader_waits_for_the_fastest_majority() {
         let ms = Duration::from_millis;
-        let majority = |trips: &[Option<u64>]| fastest_majority(trips.iter().map(|trip| trip.map(ms)));
+        let majority =
+            |trips: &[Option<u64>]| fastest_majority(trips.iter().map(|trip| trip.map(ms)));
         assert_eq!(majority(&[]), ms(0));
         assert_eq!(majority(&[Some(9)]), ms(9));
         assert_eq!(majority(&[Some(9), Some(3)]), ms(3));

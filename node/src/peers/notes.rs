@@ -61,13 +61,24 @@ pub struct Notes {
 
 impl Default for Notes {
     fn default() -> Notes {
-        Notes { seen: Aged::new(ANSWERS, MEMORY), offered: Aged::new(ANSWERS, MEMORY), untold: Vec::new(), lost: 0 }
+        Notes {
+            seen: Aged::new(ANSWERS, MEMORY),
+            offered: Aged::new(ANSWERS, MEMORY),
+            untold: Vec::new(),
+            lost: 0,
+        }
     }
 }
 
 impl Notes {
     /// A peer answered a client. `now` is monotonic, `at` the same moment in cluster time.
-    pub fn peer_answered(&mut self, node: NodeId, answered: Answered, now: Duration, at: ClusterTime) {
+    pub fn peer_answered(
+        &mut self,
+        node: NodeId,
+        answered: Answered,
+        now: Duration,
+        at: ClusterTime,
+    ) {
         if let (ReplyKind::Offer, Some(address)) = (answered.kind, answered.address) {
             self.offered.insert(address, answered.client.clone(), now);
         }

@@ -34,7 +34,10 @@ impl NotesService {
 impl Notes for NotesService {
     type ExchangeStream = ReceiverStream<Result<pb::Note, Status>>;
 
-    async fn exchange(&self, request: Request<Streaming<pb::Note>>) -> Result<Response<Self::ExchangeStream>, Status> {
+    async fn exchange(
+        &self,
+        request: Request<Streaming<pb::Note>>,
+    ) -> Result<Response<Self::ExchangeStream>, Status> {
         let node = NodeId(self.guard.check(request.metadata())?);
         let mut notes = request.into_inner();
         let (echoes, outgoing) = mpsc::channel(ECHOES);
@@ -44,7 +47,11 @@ impl Notes for NotesService {
             while let Ok(Some(note)) = notes.message().await {
                 shared.heard_from(node, note.applied_index);
                 if note.ping != 0 {
-                    let echo = pb::Note { echo: note.ping, applied_index: shared.applied(), ..pb::Note::default() };
+                    let echo = pb::Note {
+                        echo: note.ping,
+                        applied_index: shared.applied(),
+                        ..pb::Note::default()
+                    };
                     let _ = echoes.try_send(Ok(echo));
                 }
                 shared.deliver(node, wire::note_in(note));

@@ -70,7 +70,11 @@ pub fn note_in(note: pb::Note) -> Note {
             identity: answered.identity.into(),
         })
     });
-    Note { heard: heard.collect(), answered: answered.collect(), config: ConfigVersion(note.config) }
+    Note {
+        heard: heard.collect(),
+        answered: answered.collect(),
+        config: ConfigVersion(note.config),
+    }
 }
 
 fn kind_out(kind: ReplyKind) -> u32 {
@@ -120,7 +124,11 @@ mod tests {
         let hardware = pb::Hardware { r#type: 1, address: Bytes::from_static(&[0; 17]) };
         let broken = [
             pb::Answered { kind: 1, ..pb::Answered::default() },
-            pb::Answered { client: Some(pb::answered::Client::Hardware(hardware)), kind: 1, ..pb::Answered::default() },
+            pb::Answered {
+                client: Some(pb::answered::Client::Hardware(hardware)),
+                kind: 1,
+                ..pb::Answered::default()
+            },
             pb::Answered {
                 client: Some(pb::answered::Client::ClientId(Bytes::from_static(&[1, 2]))),
                 kind: 9,

@@ -123,7 +123,10 @@ pub struct Outgoing {
 /// each time. An administrator's command must not run twice, and the leader's duties are judged
 /// anew.
 pub fn may_repeat(command: &Command) -> bool {
-    matches!(command, Command::Grant(_) | Command::Release(_) | Command::Decline(_) | Command::NodeInfo(_))
+    matches!(
+        command,
+        Command::Grant(_) | Command::Release(_) | Command::Decline(_) | Command::NodeInfo(_)
+    )
 }
 
 /// A submission inside.
@@ -200,7 +203,9 @@ impl<T> Batcher<T> {
             return;
         }
         self.not_before = Duration::ZERO;
-        let (lost, kept) = std::mem::take(&mut self.flights).into_iter().partition(|f: &Flight<T>| f.route != route);
+        let (lost, kept) = std::mem::take(&mut self.flights)
+            .into_iter()
+            .partition(|f: &Flight<T>| f.route != route);
         self.flights = kept;
         self.take_back(lost, answers);
     }
@@ -222,11 +227,19 @@ impl<T> Batcher<T> {
     }
 
     /// The next batch to send, if one may leave. Call until `None` after every event.
-    pub fn next_batch(&mut self, now: Duration, answers: &mut Vec<(T, Answer)>) -> Option<Outgoing> {
-        if self.route == Route::Nowhere || now < self.not_before || self.flights.len() >= MOST_IN_FLIGHT {
+    pub fn next_batch(
+        &mut self,
+        now: Duration,
+        answers: &mut Vec<(T, Answer)>,
+    ) -> Option<Outgoing> {
+        if self.route == Route::Nowhere
+            || now < self.not_before
+            || self.flights.len() >= MOST_IN_FLIGHT
+        {
             return None;
         }
-        let moving = self.flights.iter().filter(|flight| now.saturating_sub(flight.sent) < STUCK_AFTER);
+        let moving =
+            self.flights.iter().filter(|flight| now.saturating_sub(flight.sent) < STUCK_AFTER);
         if moving.count() >= self.limit {
             return None;
         }
@@ -251,14 +264,25 @@ impl<T> Batcher<T> {
     }
 
     /// The fate of a batch. One that was given up meanwhile is ignored.
-    pub fn finish(&mut self, number: u64, result: Result, now: Duration, answers: &mut Vec<(T, Answer)>) {
-        let Some(at) = self.flights.iter().position(|flight| flight.number == number) else { return };
+    pub fn finish(
+        &mut self,
+        number: u64,
+        result: Result,
+        now: Duration,
+        answers: &mut Vec<(T, Answer)>,
+    ) {
+        let Some(at) = self.flights.iter().position(|flight| flight.number == number) else {
+            return;
+        };
         let flight = self.flights.remove(at);
         match result {
             Result::Applied { index, stamp, outcomes } if outcomes.len() == flight.items.len() => {
                 for (item, outcome) in flight.items.into_iter().zip(outcomes) {
                     if let Some(item) = item {
-                        answers.push((item.it.ticket, Answer::Committed(Committed { outcome, index, stamp })));
+                        answers.push((
+                            item.it.ticket,
+                            Answer::Committed(Committed { outcome, index, stamp }),
+                        ));
                     }
                 }
             }
@@ -284,7 +308,8 @@ impl<T> Batcher<T> {
     pub fn tick(&mut self, now: Duration, answers: &mut Vec<(T, Answer)>) {
         if self.queue.iter().any(|item| now >= item.it.deadline) {
             let all = std::mem::take(&mut self.queue);
-            let (over, waiting): (VecDeque<_>, VecDeque<_>) = all.into_iter().partition(|item| now >= item.it.deadline);
+            let (over, waiting): (VecDeque<_>, VecDeque<_>) =
+                all.into_iter().partition(|item| now >= item.it.deadline);
             self.queue = waiting;
             answers.extend(over.into_iter().map(|item| item.unsent(Unsent::NoLeader)));
         }
@@ -325,7 +350,9 @@ impl<T> Batcher<T> {
     }
 
     fn give_up(&self, flight: Flight<T>, answers: &mut Vec<(T, Answer)>) {
-        answers.extend(flight.items.into_iter().flatten().map(|item| (item.it.ticket, Answer::Unknown)));
+        answers.extend(
+            flight.items.into_iter().flatten().map(|item| (item.it.ticket, Answer::Unknown)),
+        );
     }
 
     /// Batches that may have been proposed: the commands that may be repeated go back to the head

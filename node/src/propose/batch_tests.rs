@@ -17,7 +17,11 @@ fn ms(millis: u64) -> Duration {
 fn release(n: u64) -> Command {
     Command::Release(GiveUp {
         origin: Origin { node: NodeId(1), incarnation: 1, sequence: n },
-        client: crate::state::Client { id: None, hw: HwAddr::ethernet([2, 0, 0, 0, 0, 1]), match_id: true },
+        client: crate::state::Client {
+            id: None,
+            hw: HwAddr::ethernet([2, 0, 0, 0, 0, 1]),
+            match_id: true,
+        },
         address: [192, 0, 2, 1].into(),
         generation: Some(Generation(1)),
         arrived: ClusterTime::ZERO,
@@ -34,7 +38,11 @@ fn submission(ticket: u64, command: Command) -> Submission<u64> {
 }
 
 fn applied(count: usize) -> Result {
-    Result::Applied { index: 7, stamp: ClusterTime::from_millis(70), outcomes: vec![Outcome::GivenUp; count] }
+    Result::Applied {
+        index: 7,
+        stamp: ClusterTime::from_millis(70),
+        outcomes: vec![Outcome::GivenUp; count],
+    }
 }
 
 /// A batcher on its way to a leader, and where answers collect.

@@ -104,7 +104,10 @@ async fn keep_stream(raft: Raft, leader: NodeId, mut jobs: mpsc::Receiver<Job>) 
     }
 }
 
-async fn open(raft: &Raft, leader: NodeId) -> Option<(mpsc::Sender<pb::Proposal>, Streaming<pb::Answer>)> {
+async fn open(
+    raft: &Raft,
+    leader: NodeId,
+) -> Option<(mpsc::Sender<pb::Proposal>, Streaming<pb::Answer>)> {
     let channel = raft.channel(leader, Purpose::Forward)?;
     let mut client = ProposalsClient::new(channel)
         .max_decoding_message_size(MESSAGE_LIMIT)
@@ -200,11 +203,19 @@ mod tests {
         let outcomes = wire::encode_outcomes(&[Outcome::Noted]);
         let good = pb::Outcomes { index: 7, stamp: 70, outcomes };
         let applied = fate_of(Some(Wire::Outcomes(good)));
-        assert!(matches!(applied, batch::Result::Applied { index: 7, outcomes, .. } if outcomes == [Outcome::Noted]));
+        assert!(
+            matches!(applied, batch::Result::Applied { index: 7, outcomes, .. } if outcomes == [Outcome::Noted])
+        );
         let garbage = pb::Outcomes { index: 7, stamp: 70, outcomes: Bytes::from_static(&[255; 9]) };
         assert!(matches!(fate_of(Some(Wire::Outcomes(garbage))), batch::Result::Lost));
-        assert!(matches!(fate_of(Some(Wire::NotLeader(pb::NotLeader { leader: 2 }))), batch::Result::NotProposed));
-        assert!(matches!(fate_of(Some(Wire::Unknown(pb::Unknown::default()))), batch::Result::Lost));
+        assert!(matches!(
+            fate_of(Some(Wire::NotLeader(pb::NotLeader { leader: 2 }))),
+            batch::Result::NotProposed
+        ));
+        assert!(matches!(
+            fate_of(Some(Wire::Unknown(pb::Unknown::default()))),
+            batch::Result::Lost
+        ));
         assert!(matches!(fate_of(None), batch::Result::Lost));
         assert!(matches!(proposed(Err(ProposeError::Unknown)), batch::Result::Lost));
         assert!(matches!(proposed(Err(ProposeError::NotLeader(None))), batch::Result::NotProposed));

@@ -50,7 +50,11 @@ pub type Sink = Arc<dyn Fn(Vec<(u64, Answer)>) + Send + Sync>;
 pub trait Transport: Send + Sync + 'static {
     /// Sends one batch to `route`, which is never [`Route::Nowhere`], and waits for its fate. May
     /// be dropped half-way: then the batch counts as lost.
-    fn send(&self, route: Route, commands: Vec<Command>) -> impl Future<Output = batch::Result> + Send;
+    fn send(
+        &self,
+        route: Route,
+        commands: Vec<Command>,
+    ) -> impl Future<Output = batch::Result> + Send;
 }
 
 /// Numbers of the proposer for metrics.
@@ -124,7 +128,12 @@ pub struct Signals {
 
 impl Proposer {
     /// Starts the task on the current runtime. It ends when every [`Proposer`] is gone.
-    pub fn start(transport: impl Transport, signals: Signals, sink: Sink, clock: Arc<dyn Clock>) -> (Proposer, JoinHandle<()>) {
+    pub fn start(
+        transport: impl Transport,
+        signals: Signals,
+        sink: Sink,
+        clock: Arc<dyn Clock>,
+    ) -> (Proposer, JoinHandle<()>) {
         let (queue, waiting) = mpsc::channel(CHANNEL);
         let counters = Arc::new(Counters::default());
         let task = Task {
@@ -180,11 +189,12 @@ impl Proposer {
             deadline: it.deadline,
             here_only: it.here_only,
         };
-        let (refused, why) = match self.queue.try_send(submissions.into_iter().map(inward).collect()) {
-            Ok(()) => return Vec::new(),
-            Err(mpsc::error::TrySendError::Full(refused)) => (refused, Unsent::Full),
-            Err(mpsc::error::TrySendError::Closed(refused)) => (refused, Unsent::Stopped),
-        };
+        let (refused, why) =
+            match self.queue.try_send(submissions.into_iter().map(inward).collect()) {
+                Ok(()) => return Vec::new(),
+                Err(mpsc::error::TrySendError::Full(refused)) => (refused, Unsent::Full),
+                Err(mpsc::error::TrySendError::Closed(refused)) => (refused, Unsent::Stopped),
+            };
         self.counters.refused.fetch_add(refused.len() as u64, Relaxed);
         let ticket = |it: Submission<Ticket>| match it.ticket.whose {
             Whose::Packet(number) => Some((number, Answer::Unsent(why))),
@@ -210,7 +220,11 @@ struct Task<T> {
 }
 
 impl<T: Transport> Task<T> {
-    async fn run(mut self, mut queue: mpsc::Receiver<Vec<Submission<Ticket>>>, mut signals: Signals) {
+    async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Vec<Submission<Ticket>>>,
+        mut signals: Signals,
+    ) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.batcher.set_route(*signals.route.borrow_and_update(), &mut self.answers);
@@ -276,7 +290,8 @@ impl<T: Transport> Task<T> {
             self.counters.forwarded.fetch_add(u64::from(batch.route != Route::Here), Relaxed);
             let transport = Arc::clone(&self.transport);
             self.flights.spawn(async move {
-                let fate = tokio::time::timeout(FLIGHT, transport.send(batch.route, batch.commands)).await;
+                let fate =
+                    tokio::time::timeout(FLIGHT, transport.send(batch.route, batch.commands)).await;
                 (batch.number, fate.unwrap_or(batch::Result::Lost))
             });
         }
@@ -292,7 +307,9 @@ impl<T: Transport> Task<T> {
                 Answer::Committed(_) => {
                     let waited = now.saturating_sub(ticket.since).as_micros();
                     self.counters.outcomes.fetch_add(1, Relaxed);
-                    self.counters.micros.fetch_add(u64::try_from(waited).unwrap_or(u64::MAX), Relaxed);
+                    self.counters
+                        .micros
+                        .fetch_add(u64::try_from(waited).unwrap_or(u64::MAX), Relaxed);
                 }
                 Answer::Unknown => _ = self.counters.unknown.fetch_add(1, Relaxed),
                 Answer::Unsent(Unsent::Full) => _ = self.counters.refused.fetch_add(1, Relaxed),

@@ -53,7 +53,11 @@ impl Proposals for ProposalsService {
     }
 }
 
-async fn serve(raft: Raft, mut proposals: Streaming<pb::Proposal>, answers: mpsc::Sender<Result<pb::Answer, Status>>) {
+async fn serve(
+    raft: Raft,
+    mut proposals: Streaming<pb::Proposal>,
+    answers: mpsc::Sender<Result<pb::Answer, Status>>,
+) {
     let mut flights = JoinSet::new();
     loop {
         tokio::select! {
@@ -97,7 +101,9 @@ fn result_out(result: Result<Applied, ProposeError>) -> Wire {
         Err(ProposeError::NotLeader(leader)) => {
             Wire::NotLeader(pb::NotLeader { leader: leader.map_or(0, |leader| leader.0) })
         }
-        Err(ProposeError::Stopped | ProposeError::TooMany) => Wire::NotLeader(pb::NotLeader { leader: 0 }),
+        Err(ProposeError::Stopped | ProposeError::TooMany) => {
+            Wire::NotLeader(pb::NotLeader { leader: 0 })
+        }
         Err(ProposeError::Unknown) => unknown("the leadership was lost"),
     }
 }

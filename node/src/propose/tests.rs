@@ -75,18 +75,25 @@ fn rig(first: Route) -> Rig {
 
 fn packets(tickets: std::ops::Range<u64>) -> Vec<Submission<u64>> {
     let deadline = Duration::from_secs(2);
-    tickets.map(|ticket| Submission { ticket, command: Command::Tick, deadline, here_only: false }).collect()
+    tickets
+        .map(|ticket| Submission { ticket, command: Command::Tick, deadline, here_only: false })
+        .collect()
 }
 
 fn committed() -> Answer {
-    Answer::Committed(Committed { outcome: Outcome::Noted, index: 9, stamp: ClusterTime::from_millis(90) })
+    Answer::Committed(Committed {
+        outcome: Outcome::Noted,
+        index: 9,
+        stamp: ClusterTime::from_millis(90),
+    })
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_waits_for_a_leader_and_gets_its_outcome() {
     let rig = rig(Route::Nowhere);
     let proposer = rig.proposer.clone();
-    let call = tokio::spawn(async move { proposer.submit(Command::Tick, Duration::from_secs(1)).await });
+    let call =
+        tokio::spawn(async move { proposer.submit(Command::Tick, Duration::from_secs(1)).await });
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(rig.leader.got.lock().is_empty());
     rig.route.send_replace(Route::To(LEADER));
@@ -125,7 +132,8 @@ async fn a_call_that_may_have_been_proposed_is_not_sent_to_the_next_leader() {
     let rig = rig(Route::To(LEADER));
     rig.leader.silent.lock().push(Route::To(LEADER));
     let proposer = rig.proposer.clone();
-    let call = tokio::spawn(async move { proposer.submit(Command::Tick, Duration::from_secs(1)).await });
+    let call =
+        tokio::spawn(async move { proposer.submit(Command::Tick, Duration::from_secs(1)).await });
     tokio::time::sleep(Duration::from_millis(300)).await;
     rig.route.send_replace(Route::To(NodeId(3)));
     assert_eq!(call.await.unwrap(), Answer::Unknown);

@@ -6,7 +6,9 @@
 //! | `log_store.rs`, `machine.rs` | adapters: log and state machine |
 //! | `network.rs`, `service.rs`, `guard.rs`, `wire.rs` | peers over gRPC |
 //! | `formation.rs`, `cluster_service.rs` | how a cluster begins; reads for followers |
+//! | `start.rs`, `status.rs` | settings and start; Raft at a glance |
 //! | `lease_clock.rs` | cluster time |
+//! | `local.rs` | a network inside one process, for simulations |
 //! | `recover.rs`, `checkpointer.rs`, `image.rs`, `upkeep.rs` | start, checkpoint, snapshots, purging |
 //!
 //! Start: [`form`] → [`Raft::start`] → [`Raft::serve`].
@@ -31,18 +33,18 @@ mod machine;
 mod network;
 mod recover;
 mod service;
+mod start;
+mod status;
 #[cfg(test)]
 mod tests;
 pub mod typ;
 mod upkeep;
 mod wire;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,11 +52,9 @@ use leasehold_proto::cluster as proto;
 use leasehold_proto::cluster::cluster_client::ClusterClient;
 use leasehold_proto::cluster::cluster_server::ClusterServer;
 use leasehold_proto::raft::raft_server::RaftServer;
-use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::network::{NetSnapshot, RaftNetworkFactory};
-use openraft::{ReadPolicy, ServerState, SnapshotPolicy};
-use parking_lot::{Mutex, RwLock};
+use openraft::{ReadPolicy, ServerState};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -68,10 +68,11 @@ pub use log_store::LogStore;
 pub use machine::{Machine, Progress, SnapshotData};
 pub use network::{Channels, ENDS, MESSAGE_LIMIT, Me, PeerChannel, Purpose};
 pub use recover::{RecoverError, Recovered, recover};
+pub use start::{Start, StartError, Timers};
+pub use status::{PeerStatus, Role, Status};
 pub use typ::TypeConfig;
 pub use upkeep::Keeping;
 
-use crate::clock::Clock;
 use crate::state::{Batch, Command, Outcome, State, wire as state_wire};
 use crate::storage::{Identity, IdentityFile, Log, LogId, RosterNode};
 use crate::types::{ClusterTime, NodeId};
@@ -87,102 +88,6 @@ const READ_DEADLINE: Duration = Duration::from_secs(2);
 const SERVER_GRACE: Duration = Duration::from_millis(500);
 /// How long a hand-over may take.
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(2);
-
-/// Timers of Raft. They are scaled together: a follower stands after `election_max` plus a random
-/// time between the two, so service is back after about `2 × election_max` at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timers {
-    /// Between heartbeats; also the time limit of one.
-    pub heartbeat: Duration,
-    /// The shortest election timeout.
-    pub election_min: Duration,
-    /// The longest one, and the leader's lease.
-    pub election_max: Duration,
-}
-
-impl Default for Timers {
-    fn default() -> Timers {
-        Timers {
-            heartbeat: Duration::from_millis(50),
-            election_min: Duration::from_millis(200),
-            election_max: Duration::from_millis(400),
-        }
-    }
-}
-
-impl Timers {
-    fn config(&self, cluster: u64) -> Result<typ::Config, StartError> {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let config = typ::Config {
-            cluster_name: format!("{cluster:016x}"),
-            heartbeat_interval: millis(self.heartbeat),
-            election_timeout_min: millis(self.election_min),
-            election_timeout_max: millis(self.election_max),
-            enable_pre_vote: Some(true),
-            // Lets a leader that reaches only a minority give way (openraft issue 2080).
-            quorum_loss_probe_interval: Some(millis(self.election_max).saturating_mul(5) / 2),
-            // A restarted leader stands again instead of taking its old place up.
-            enable_leader_restore: Some(false),
-            allow_log_reversion: Some(false),
-            // Bytes decide, not entries (R21): see `upkeep.rs`.
-            snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: u64::MAX / 4,
-            replication_lag_threshold: u64::MAX / 4,
-            purge_batch_size: 1,
-            max_payload_entries: 1024,
-            backoff: "50ms 100ms 200ms ...500ms".to_string(),
-            ..typ::Config::default()
-        };
-        config.validate().map_err(|error| StartError::Timers(error.to_string()))
-    }
-}
-
-/// What a node starts Raft with.
-#[derive(Debug)]
-pub struct Start {
-    /// The data directory.
-    pub dir: PathBuf,
-    /// Who the node is; its seat must be final.
-    pub identity: Identity,
-    /// The identity's file. Without one the node does not notice when its log was lost.
-    pub identity_file: Option<Arc<IdentityFile>>,
-    /// The log.
-    pub log: Arc<dyn Log>,
-    /// The machine; what is in it is replaced by what the disk holds.
-    pub state: Arc<RwLock<State>>,
-    /// Where time comes from.
-    pub clock: Arc<dyn Clock>,
-    /// Raft's timers.
-    pub timers: Timers,
-    /// When snapshots are written.
-    pub keeping: Keeping,
-}
-
-/// Why Raft did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The node has no final seat.
-    #[error("this node belongs to no cluster yet")]
-    NoSeat,
-    /// The log was there once and is empty now.
-    #[error(
-        "the log of this node is empty, but it has voted in its cluster before: it was lost. Remove this node from the \
-         cluster (cluster-ctl), empty its data directory and let it join as a new node"
-    )]
-    LogLost,
-    /// Raft's timers do not fit together.
-    #[error("the Raft timers do not fit together: {0}")]
-    Timers(String),
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    Recover(#[from] RecoverError),
-    /// openraft refused.
-    #[error("Raft did not start: {0}")]
-    Fatal(String),
-    /// The machine failed.
-    #[error("Raft did not start: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// A proposal that was committed and applied.
 #[derive(Debug, Clone, PartialEq)]
@@ -234,77 +139,6 @@ pub enum TransferError {
     Stopped,
 }
 
-/// What this node is in Raft just now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Receives, does not vote.
-    Learner,
-    /// Follows.
-    Follower,
-    /// Stands for election.
-    Candidate,
-    /// Leads.
-    Leader,
-    /// Stops.
-    Stopping,
-}
-
-/// A member as the leader or the membership shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// The node.
-    pub node: NodeId,
-    /// Where it is reached.
-    pub address: String,
-    /// Whether it votes.
-    pub voter: bool,
-    /// How long ago it last answered. Known to the leader only, about others only.
-    pub heard_ago: Option<Duration>,
-    /// The last entry known to be on its disk. Known to the leader only.
-    pub matched: Option<u64>,
-    /// Entries it is behind the leader. Known to the leader only.
-    pub lag: Option<u64>,
-}
-
-/// Raft at a glance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// This node.
-    pub id: NodeId,
-    /// The cluster.
-    pub cluster: u64,
-    /// Who leads, as far as this node knows.
-    pub leader: Option<NodeId>,
-    /// The term.
-    pub term: u64,
-    /// What this node is.
-    pub role: Role,
-    /// Whether this node leads and may stamp: it has applied an entry of its own term (R10).
-    pub stamping: bool,
-    /// How long ago a majority last answered the leader; known to the leader only.
-    pub quorum_heard_ago: Option<Duration>,
-    /// The last entry in the log.
-    pub last_log: Option<u64>,
-    /// The last entry known to be committed in the cluster.
-    pub committed: Option<u64>,
-    /// The last applied entry.
-    pub applied: Option<u64>,
-    /// The last stamp applied.
-    pub stamp: ClusterTime,
-    /// The last entry in a snapshot file.
-    pub snapshot: Option<u64>,
-    /// The last entry that is gone from the log.
-    pub purged: Option<u64>,
-    /// Bytes of log on disk.
-    pub log_bytes: u64,
-    /// Members, this node among them.
-    pub members: Vec<PeerStatus>,
-    /// Calls of peers that were refused.
-    pub refused: u64,
-    /// Why Raft has stopped, if it has.
-    pub stopped: Option<String>,
-}
-
 /// The handle. Cheap to clone.
 #[derive(Clone)]
 pub struct Raft {
@@ -335,97 +169,6 @@ impl fmt::Debug for Raft {
 }
 
 impl Raft {
-    /// Starts over gRPC.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub async fn start(start: Start) -> Result<Raft, StartError> {
-        let me = me(&start.identity)?;
-        let channels = Channels::new(me);
-        Raft::start_with(start, channels.clone(), channels).await
-    }
-
-    /// Starts over any network, as in a simulation. `channels` still serves
-    /// [`Raft::channel`].
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub async fn start_with<N>(
-        start: Start,
-        network: N,
-        channels: Channels,
-    ) -> Result<Raft, StartError>
-    where
-        N: RaftNetworkFactory<TypeConfig>,
-        N::Network: NetSnapshot<TypeConfig, SnapshotData = SnapshotData>,
-    {
-        let Start { dir, identity, identity_file, log, state, clock, timers, keeping } = start;
-        let me = me(&identity)?;
-        let seat = identity.seat.clone().ok_or(StartError::NoSeat)?;
-        let config = Arc::new(timers.config(me.cluster)?);
-        let recovered = tokio::task::spawn_blocking({
-            let log = log.clone();
-            move || recover(&dir, &*log)
-        })
-        .await
-        .map_err(io::Error::other)??;
-        let empty = {
-            let extent = log.extent();
-            extent.last.is_none() && extent.vote.is_none()
-        };
-        if empty && seat.started {
-            return Err(StartError::LogLost);
-        }
-
-        let Recovered { state: machine, base, snapshots, checkpoint, from_checkpoint } = recovered;
-        let written = from_checkpoint.then(|| (machine.freeze(), base.clone()));
-        let stamp = machine.now();
-        *state.write() = machine;
-        let meta = wire::meta_from_base(base.clone()).map_err(io::Error::from)?;
-        let membership = meta.last_membership;
-        let (progress, progress_seen) = watch::channel(Progress { applied: base.applied, stamp });
-        let (membership_sender, membership_seen) = watch::channel(Arc::new(membership.clone()));
-        let shared = Arc::new(Shared {
-            node: me.node,
-            state,
-            base: Mutex::new((meta.last_log_id, membership)),
-            snapshots,
-            progress,
-            membership: membership_sender,
-            lease_clock: Mutex::new(LeaseClock::new(stamp, clock.boottime())),
-            clock,
-        });
-        let store = LogStore::new(log.clone());
-        let core = Core::new(me.node, config, network, store, Machine::new(shared.clone()))
-            .await
-            .map_err(|fatal| StartError::Fatal(fatal.to_string()))?;
-
-        let roster = Arc::new(seat.roster.clone());
-        if empty && seat.roster.first().is_some_and(|first| first.node == seat.node) {
-            initialize(&core, &roster).await?;
-        }
-        let checkpointer = Checkpointer::start(shared.clone(), log.clone(), checkpoint, written)?;
-        let raft = Raft {
-            inner: Arc::new(Inner {
-                core,
-                me,
-                roster: roster.clone(),
-                identity: identity.clone(),
-                channels,
-                guard: Guard::new(me, roster, membership_seen),
-                log,
-                shared,
-                progress: progress_seen,
-                stamping: tokio::sync::Mutex::new(()),
-                checkpointer: Mutex::new(Some(checkpointer)),
-                upkeep: Mutex::new(None),
-            }),
-        };
-        let upkeep = tokio::spawn(upkeep::run(raft.clone(), keeping, identity_file, identity));
-        *raft.inner.upkeep.lock() = Some(upkeep);
-        Ok(raft)
-    }
-
     /// Serves peers on `listener` until `stop` ends, and half a second longer for calls under way;
     /// kept streams are cut then. `more` are services beside Raft's; wrap each in [`Raft::guard`].
     ///
@@ -695,64 +438,6 @@ impl Raft {
         self.inner.core.metrics().borrow_watched().clone()
     }
 
-    /// Raft at a glance.
-    pub fn status(&self) -> Status {
-        let metrics = self.metrics();
-        let progress = self.applied();
-        let membership = metrics.membership_config.membership().clone();
-        let voters: Vec<u64> = membership.voter_ids().collect();
-        let leads = metrics.state == ServerState::Leader;
-        let last = metrics.last_log_index;
-        let member = |node: u64, member: &Member| {
-            let own = node == self.inner.me.node;
-            let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&node));
-            let heard_ago = heard.and_then(|at| at.as_ref()).map(|at| at.elapsed());
-            let replicated = metrics.replication.as_ref().and_then(|all| all.get(&node));
-            let matched = match replicated.and_then(|id| *id) {
-                Some(id) => Some(id.index),
-                None if own && leads => last,
-                None => None,
-            };
-            let lag = leads.then(|| {
-                let end = last.map_or(0, |last| last + 1);
-                end.saturating_sub(matched.map_or(0, |matched| matched + 1))
-            });
-            PeerStatus {
-                node: NodeId(node),
-                address: member.address.clone(),
-                voter: voters.contains(&node),
-                heard_ago: heard_ago.filter(|_| !own),
-                matched,
-                lag,
-            }
-        };
-        Status {
-            id: self.id(),
-            cluster: self.inner.me.cluster,
-            leader: metrics.current_leader.map(NodeId),
-            term: metrics.current_term,
-            role: match metrics.state {
-                ServerState::Learner => Role::Learner,
-                ServerState::Follower => Role::Follower,
-                ServerState::Candidate => Role::Candidate,
-                ServerState::Leader => Role::Leader,
-                ServerState::Shutdown => Role::Stopping,
-            },
-            stamping: self.is_stamping(),
-            quorum_heard_ago: metrics.last_quorum_acked.as_ref().map(|at| at.elapsed()),
-            last_log: last,
-            committed: metrics.cluster_committed.max(metrics.local_committed).map(|id| id.index),
-            applied: progress.applied.map(|id| id.index),
-            stamp: progress.stamp,
-            snapshot: metrics.snapshot.map(|id| id.index),
-            purged: metrics.purged.map(|id| id.index),
-            log_bytes: self.inner.log.size(),
-            members: membership.nodes().map(|(node, known)| member(*node, known)).collect(),
-            refused: self.inner.guard.refused(),
-            stopped: metrics.running_state.err().map(|fatal| fatal.to_string()),
-        }
-    }
-
     /// Hands leadership to `to`, or to the voter that is nearest to the end of the log. Returns the
     /// new leader.
     ///
@@ -830,26 +515,3 @@ impl Raft {
         }
     }
 }
-
-fn me(identity: &Identity) -> Result<Me, StartError> {
-    match &identity.seat {
-        Some(seat) if !seat.provisional => {
-            Ok(Me { cluster: seat.cluster, node: seat.node.0, instance: identity.instance })
-        }
-        _ => Err(StartError::NoSeat),
-    }
-}
-
-/// The coordinator's last step. A crash before it is made good by the next start.
-async fn initialize(core: &Core, roster: &[RosterNode]) -> Result<(), StartError> {
-    let members: BTreeMap<u64, Member> = roster
-        .iter()
-        .map(|node| {
-            (node.node.0, Member { address: node.address.clone(), instance: node.instance })
-        })
-        .collect();
-    core.initialize(members).await.map_err(|error| StartError::Fatal(error.to_string()))
-}
-
-/// The log id of the last applied entry, for those who compare nodes.
-pub type Position = LogId;

@@ -10,9 +10,9 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use super::event::Event;
 use super::inbox::Inbox;
 use super::link::Links;
-use super::worker::Event;
 use crate::config::{Config, Listen, SocketType};
 use crate::net;
 use crate::raft::Raft;
@@ -62,12 +62,16 @@ impl Activator {
         // Counts what `follow` has carried out.
         let (reports, mut reported) = watch::channel(0_u64);
         let report = {
-            let (active, ports, machine) = (Arc::clone(&active), Arc::clone(&ports), machine.clone());
+            let (active, ports, machine) =
+                (Arc::clone(&active), Arc::clone(&ports), machine.clone());
             move |select: &[net::SelectProblem], open: &[net::OpenProblem]| {
                 let addresses = ports.addresses();
                 let links = Links::of(&machine.borrow());
                 inbox.event(Event::Listening(addresses.clone(), links));
-                let texts = select.iter().map(ToString::to_string).chain(open.iter().map(ToString::to_string));
+                let texts = select
+                    .iter()
+                    .map(ToString::to_string)
+                    .chain(open.iter().map(ToString::to_string));
                 let problems: Vec<String> = texts.collect();
                 for problem in &problems {
                     tracing::warn!(problem, "listening for DHCP");
@@ -93,7 +97,12 @@ impl Activator {
                 seen = version;
                 let next = wanted_by(&config, interfaces.as_deref());
                 reported.borrow_and_update();
-                if want.send_if_modified(|now| *now != next && { *now = next.clone(); true }) {
+                if want.send_if_modified(|now| {
+                    *now != next && {
+                        *now = next.clone();
+                        true
+                    }
+                }) {
                     // A slow machine is no reason to leave the operator without an answer.
                     let _ = tokio::time::timeout(OPENING, reported.changed()).await;
                 }
@@ -148,11 +157,14 @@ mod tests {
     #[test]
     fn interfaces_are_written_as_in_kea() {
         let listen = read(&["*", "eth0", "eth1/192.0.2.1"]).unwrap();
-        assert_eq!(listen, [
-            Listen::All,
-            Listen::Interface("eth0".into()),
-            Listen::Address("eth1".into(), [192, 0, 2, 1].into()),
-        ]);
+        assert_eq!(
+            listen,
+            [
+                Listen::All,
+                Listen::Interface("eth0".into()),
+                Listen::Address("eth1".into(), [192, 0, 2, 1].into()),
+            ]
+        );
         for bad in ["", " ", "/192.0.2.1", "eth0/x"] {
             assert_eq!(read(&[bad]), Err(BadInterface(bad.into())), "{bad:?}");
         }
@@ -161,7 +173,8 @@ mod tests {
     #[test]
     fn the_nodes_settings_win_over_the_clusters_interfaces() {
         let text = r#"{"Dhcp4": {"interfaces-config": {"interfaces": ["eth0"], "dhcp-socket-type": "udp"}}}"#;
-        let config = crate::config::parse(text, "test", &mut |_| Err(String::new())).unwrap().config;
+        let config =
+            crate::config::parse(text, "test", &mut |_| Err(String::new())).unwrap().config;
         let wanted = wanted_by(&config, None);
         assert_eq!(wanted.listen, [Listen::Interface("eth0".into())]);
         assert_eq!(wanted.mode, SocketType::Udp);

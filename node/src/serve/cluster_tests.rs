@@ -69,14 +69,19 @@ fn identity(node: NodeId) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, u8::try_from(node.0).unwrap())
 }
 
-async fn start(listener: TcpListener, initial: Vec<SocketAddr>, sent: Arc<Mutex<Vec<(NodeId, Reply)>>>) -> Node {
+async fn start(
+    listener: TcpListener,
+    initial: Vec<SocketAddr>,
+    sent: Arc<Mutex<Vec<(NodeId, Reply)>>>,
+) -> Node {
     let dir = tempfile::tempdir().unwrap();
     let (file, found) = IdentityFile::open(dir.path()).unwrap();
     let file = Arc::new(file);
     let plan = Plan { advertise: listener.local_addr().unwrap(), initial };
     let found = form(&plan, &listener, &file, found).await.unwrap();
     let on_fault = Arc::new(|what: &str, error: &std::io::Error| panic!("{what}: {error}"));
-    let log = Arc::new(DiskLog::open(&dir.path().join("log"), LogSettings::default(), on_fault).unwrap());
+    let log =
+        Arc::new(DiskLog::open(&dir.path().join("log"), LogSettings::default(), on_fault).unwrap());
     let state = Arc::new(RwLock::new(State::new()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let raft = Raft::start(Start {
@@ -94,14 +99,20 @@ async fn start(listener: TcpListener, initial: Vec<SocketAddr>, sent: Arc<Mutex<
 
     let inbox = Arc::new(Inbox::new(Arc::clone(&clock)));
     let to_worker = Arc::clone(&inbox);
-    let peers = Arc::new(Peers::start(raft.clone(), Arc::clone(&clock), Arc::new(move |event| to_worker.event(event.into()))));
+    let peers = Arc::new(Peers::start(
+        raft.clone(),
+        Arc::clone(&clock),
+        Arc::new(move |event| to_worker.event(event.into())),
+    ));
     let (stop, stopped) = oneshot::channel::<()>();
-    let routes = Routes::default().add_service(ProposalsService::server(&raft)).add_service(peers.service());
+    let routes =
+        Routes::default().add_service(ProposalsService::server(&raft)).add_service(peers.service());
     let server = raft.serve(&listener, routes, async { _ = stopped.await }).unwrap();
     let signals = Signals { route: follow_leader(&raft), round_trip: peers.round_trip() };
     let to_worker = Arc::clone(&inbox);
     let sink = Arc::new(move |answers| to_worker.event(Event::Answers(answers)));
-    let (proposer, proposing) = Proposer::start(ToLeader::new(raft.clone()), signals, sink, Arc::clone(&clock));
+    let (proposer, proposing) =
+        Proposer::start(ToLeader::new(raft.clone()), signals, sink, Arc::clone(&clock));
 
     let me = raft.id();
     let no_sockets = net::Ports::new(net::PortNumbers::default(), Arc::new(|_| {}));
@@ -115,7 +126,9 @@ async fn start(listener: TcpListener, initial: Vec<SocketAddr>, sent: Arc<Mutex<
     };
     let worker = Worker::new(me, 1, Ports::STANDARD, Arc::default());
     let hands = NoSockets { node: hands, sent };
-    let serve = Serve::start(worker, Arc::clone(&inbox), Arc::clone(&state), Arc::clone(&clock), hands).unwrap();
+    let serve =
+        Serve::start(worker, Arc::clone(&inbox), Arc::clone(&state), Arc::clone(&clock), hands)
+            .unwrap();
     inbox.event(Event::Listening(vec![identity(me)], link::Links::default()));
     let duties = Duties {
         raft: raft.clone(),
@@ -136,7 +149,10 @@ async fn start(listener: TcpListener, initial: Vec<SocketAddr>, sent: Arc<Mutex<
     });
     let tasks = vec![
         proposing,
-        tokio::spawn({ let duties = duties.clone(); async move { _ = duties.catch_up().await } }),
+        tokio::spawn({
+            let duties = duties.clone();
+            async move { _ = duties.catch_up().await }
+        }),
         tokio::spawn(duties.clone().watch_majority()),
         tokio::spawn(duties.clone().introduce(told)),
         tokio::spawn(duties.lead()),
@@ -188,7 +204,11 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Lets every node hear a query, as from a relay that knows them all, until one has answered; returns
 /// the answers after a little while more.
-async fn ask(nodes: &[Node], sent: &Mutex<Vec<(NodeId, Reply)>>, query: &Query) -> Vec<(NodeId, Reply)> {
+async fn ask(
+    nodes: &[Node],
+    sent: &Mutex<Vec<(NodeId, Reply)>>,
+    query: &Query,
+) -> Vec<(NodeId, Reply)> {
     sent.lock().clear();
     for _ in 0..10 {
         nodes.iter().for_each(|node| node.hears(query));
@@ -205,7 +225,8 @@ async fn ask(nodes: &[Node], sent: &Mutex<Vec<(NodeId, Reply)>>, query: &Query) 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_answer_as_one_and_go_on_when_the_leader_dies() {
-    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let listeners: Vec<TcpListener> =
+        (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let initial: Vec<SocketAddr> = listeners.iter().map(|it| it.local_addr().unwrap()).collect();
     let sent: Arc<Mutex<Vec<(NodeId, Reply)>>> = Arc::default();
     let mut starting: Vec<_> = listeners
@@ -216,13 +237,19 @@ async fn three_nodes_answer_as_one_and_go_on_when_the_leader_dies() {
     for node in starting.drain(..) {
         nodes.push(node.await.unwrap());
     }
-    eventually("a leader is known to all", || nodes.iter().all(|node| node.raft.leader().is_some())).await;
+    eventually("a leader is known to all", || {
+        nodes.iter().all(|node| node.raft.leader().is_some())
+    })
+    .await;
 
     // A follower's proposal reaches the leader over the stream.
     let follower = nodes.iter().find(|node| node.raft.leader() != Some(node.raft.id())).unwrap();
     let set = Command::SetConfig(SetConfig { expected: None, text: CONFIG.into() });
     let answer = follower.proposer.submit(set, Duration::from_secs(10)).await;
-    assert!(matches!(&answer, Answer::Committed(done) if matches!(done.outcome, Outcome::ConfigSet(_))), "{answer:?}");
+    assert!(
+        matches!(&answer, Answer::Committed(done) if matches!(done.outcome, Outcome::ConfigSet(_))),
+        "{answer:?}"
+    );
     assert!(follower.proposer.counters().forwarded.load(Relaxed) > 0);
 
     // R16: everybody says who it is, and hears the others.
@@ -234,7 +261,8 @@ async fn three_nodes_answer_as_one_and_go_on_when_the_leader_dies() {
     eventually("all peers hear each other", || {
         nodes.iter().all(|node| {
             let views = node.peers.views();
-            views.len() == 2 && views.values().all(|view| view.round_trip.is_some() && !view.suspected)
+            views.len() == 2
+                && views.values().all(|view| view.round_trip.is_some() && !view.suspected)
         })
     })
     .await;
@@ -244,8 +272,10 @@ async fn three_nodes_answer_as_one_and_go_on_when_the_leader_dies() {
     let mac = HwAddr::ethernet([2, 0, 0, 0, 0, 1]);
     let offers = ask(&nodes, &sent, &Query::new(MessageType::Discover, 1, mac)).await;
     assert_eq!(offers.len(), 1, "{offers:?}");
-    let (address, server) = (offers[0].1.answered().address.unwrap(), offers[0].1.answered().identity);
-    let request = Query::new(MessageType::Request, 2, mac).requested_address(address).server_id(server);
+    let (address, server) =
+        (offers[0].1.answered().address.unwrap(), offers[0].1.answered().identity);
+    let request =
+        Query::new(MessageType::Request, 2, mac).requested_address(address).server_id(server);
     let acks = ask(&nodes, &sent, &request).await;
     assert_eq!(acks.len(), 1, "{acks:?}");
     assert_eq!((acks[0].1.kind(), acks[0].1.answered().address), (ReplyKind::Ack, Some(address)));
@@ -266,8 +296,10 @@ async fn three_nodes_answer_as_one_and_go_on_when_the_leader_dies() {
         let mac = HwAddr::ethernet([2, 0, 0, 0, 0, n]);
         let offers = ask(&nodes, &sent, &Query::new(MessageType::Discover, 1, mac)).await;
         assert_eq!(offers.len(), 1, "{offers:?}");
-        let (address, server) = (offers[0].1.answered().address.unwrap(), offers[0].1.answered().identity);
-        let request = Query::new(MessageType::Request, 2, mac).requested_address(address).server_id(server);
+        let (address, server) =
+            (offers[0].1.answered().address.unwrap(), offers[0].1.answered().identity);
+        let request =
+            Query::new(MessageType::Request, 2, mac).requested_address(address).server_id(server);
         let acks = ask(&nodes, &sent, &request).await;
         assert_eq!(acks.len(), 1, "{acks:?}");
         assert_eq!(acks[0].1.kind(), ReplyKind::Ack);

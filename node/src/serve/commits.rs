@@ -41,13 +41,24 @@ pub struct Flying {
     pub waiting: Waiting,
 }
 
+/// A repeat of a request that was granted a moment ago.
+#[derive(Debug)]
+pub struct Repeat {
+    /// What the engine needs to answer it.
+    pub pending: Box<Pending>,
+    /// The packet.
+    pub waiting: Waiting,
+    /// What it is answered from.
+    pub granted: Granted,
+}
+
 /// What to do with a request that needs a commit.
 #[derive(Debug)]
 pub enum Admission {
     /// The same is being committed; the newer packet gets the answer.
     Absorbed,
     /// The same has just been committed; answer from this.
-    Granted(Box<Pending>, Waiting, Granted),
+    Repeat(Box<Repeat>),
     /// Propose it under this ticket.
     New(Ticket),
 }
@@ -72,14 +83,26 @@ struct Fresh {
 
 impl Default for Commits {
     fn default() -> Commits {
-        Commits { flying: HashMap::new(), newest: HashMap::new(), fresh: Aged::new(GRANTS, REPEAT), next: 1 }
+        Commits {
+            flying: HashMap::new(),
+            newest: HashMap::new(),
+            fresh: Aged::new(GRANTS, REPEAT),
+            next: 1,
+        }
     }
 }
 
 impl Commits {
     /// Takes in a request that needs a commit.
-    pub fn admit(&mut self, pending: Box<Pending>, waiting: Waiting, view: View<'_>, now: Duration) -> Admission {
-        let newest = self.newest.get(pending.client()).and_then(|ticket| self.flying.get_mut(ticket));
+    pub fn admit(
+        &mut self,
+        pending: Box<Pending>,
+        waiting: Waiting,
+        view: View<'_>,
+        now: Duration,
+    ) -> Admission {
+        let newest =
+            self.newest.get(pending.client()).and_then(|ticket| self.flying.get_mut(ticket));
         if let Some(flying) = newest
             && flying.pending.repeats(&pending)
         {
@@ -90,7 +113,8 @@ impl Commits {
             && fresh.pending.repeats(&pending)
             && fresh.holds(view)
         {
-            return Admission::Granted(pending, waiting, fresh.granted.clone());
+            let granted = fresh.granted.clone();
+            return Admission::Repeat(Box::new(Repeat { pending, waiting, granted }));
         }
         let ticket = self.ticket();
         self.newest.insert(pending.client().clone(), ticket);

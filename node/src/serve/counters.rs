@@ -36,7 +36,8 @@ macro_rules! counters {
 }
 
 /// Kinds of replies, in the order of their counters.
-const KINDS: [ReplyKind; 4] = [ReplyKind::Offer, ReplyKind::Ack, ReplyKind::InformAck, ReplyKind::Nak];
+const KINDS: [ReplyKind; 4] =
+    [ReplyKind::Offer, ReplyKind::Ack, ReplyKind::InformAck, ReplyKind::Nak];
 
 counters! {
     /// Datagrams read from the queue.
@@ -82,14 +83,18 @@ counters! {
 impl Counters {
     /// Counts a packet that gets no answer.
     pub fn reason(&self, reason: Reason) {
-        if let Some(counter) = Reason::ALL.iter().position(|r| *r == reason).and_then(|at| self.reasons.get(at)) {
+        if let Some(counter) =
+            Reason::ALL.iter().position(|r| *r == reason).and_then(|at| self.reasons.get(at))
+        {
             counter.fetch_add(1, Relaxed);
         }
     }
 
     /// Counts a reply.
     pub fn reply(&self, kind: ReplyKind) {
-        if let Some(counter) = KINDS.iter().position(|k| *k == kind).and_then(|at| self.replies.get(at)) {
+        if let Some(counter) =
+            KINDS.iter().position(|k| *k == kind).and_then(|at| self.replies.get(at))
+        {
             counter.fetch_add(1, Relaxed);
         }
     }

@@ -12,16 +12,16 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::event::Event;
 use super::inbox::Inbox;
 use super::reclaim::Sweeper;
-use super::worker::Event;
 use crate::clock::Clock;
 use crate::config::ExpiredLeases;
 use crate::peers::Peers;
 use crate::peers::liveness::{Judge, Sight};
 use crate::propose::{Answer, Committed, Proposer, boot};
 use crate::raft::{Raft, Status};
-use crate::state::{Command, Liveness, NodeInfo, Outcome, State, WallOffset};
+use crate::state::{Command, Liveness, NodeEntry, NodeInfo, Outcome, State, WallOffset};
 use crate::types::ClusterTime;
 
 /// How often a leader looks around.
@@ -96,16 +96,27 @@ impl Duties {
         heard_at.is_some_and(|at| now.saturating_sub(at) < MAJORITY)
     }
 
-    /// R16: has the cluster know this node as `info` says.
+    /// R16: has the cluster know this node as `info` says. A node that comes back sooner than the
+    /// others noticed that it was gone says so itself, or it would count as leaving for ever; the
+    /// leader finds it up 5 s later.
     pub async fn introduce(self, mut info: watch::Receiver<NodeInfo>) {
+        let started = self.raft.now();
         loop {
             let wanted = info.borrow_and_update().clone();
-            let known = {
+            let (known, left_before) = {
                 let state = self.state.read();
-                state.view().meta().node(wanted.node).and_then(|entry| entry.info.clone())
+                let entry = state.view().meta().node(wanted.node);
+                let leaving = |entry: &NodeEntry| {
+                    entry.liveness == Liveness::Draining && entry.since <= started
+                };
+                (entry.and_then(|it| it.info.clone()), entry.is_some_and(|it| leaving(it)))
             };
+            // Whatever the answers are, the next look shows whether it came through.
+            if left_before {
+                let was_away = Command::NodeLiveness(wanted.node, Liveness::Down);
+                let _ = self.proposer.submit(was_away, WITHIN).await;
+            }
             if known.as_ref() != Some(&wanted) {
-                // Whatever the answer is, the next look shows whether it came through.
                 let _ = self.proposer.submit(Command::NodeInfo(wanted), WITHIN).await;
             }
             tokio::select! {
@@ -207,7 +218,12 @@ pub struct Leading {
 impl Leading {
     /// A term begins.
     pub fn new(now: Duration) -> Leading {
-        Leading { judge: Judge::new(now), sweeper: Sweeper::default(), last: (0, now), wall_set: None }
+        Leading {
+            judge: Judge::new(now),
+            sweeper: Sweeper::default(),
+            last: (0, now),
+            wall_set: None,
+        }
     }
 
     /// What is to be proposed now.
@@ -229,7 +245,9 @@ impl Leading {
     /// A sweep has an answer.
     pub fn swept(&mut self, answer: &Answer, now: Duration) {
         match answer {
-            Answer::Committed(Committed { outcome: Outcome::Reclaimed { count, more }, .. }) => {
+            Answer::Committed(Committed {
+                outcome: Outcome::Reclaimed { count, more }, ..
+            }) => {
                 self.sweeper.swept(*count, *more, now);
             }
             _ => self.sweeper.failed(),
@@ -291,9 +309,15 @@ mod tests {
     fn r12_the_time_of_day_is_put_right_when_it_is_off_by_more_than_a_second() {
         let mut leading = Leading::new(ms(0));
         assert!(leading.look(&facts(1, 2_000), ms(100)).is_empty());
-        assert_eq!(leading.look(&facts(1, 2_001), ms(200)), [Command::SetWallOffset(WallOffset(1_001))]);
+        assert_eq!(
+            leading.look(&facts(1, 2_001), ms(200)),
+            [Command::SetWallOffset(WallOffset(1_001))]
+        );
         assert!(leading.look(&facts(1, 2_001), ms(300)).is_empty(), "not again at once");
-        assert_eq!(leading.look(&facts(1, -3_000), ms(5_300)), [Command::SetWallOffset(WallOffset(-4_000))]);
+        assert_eq!(
+            leading.look(&facts(1, -3_000), ms(5_300)),
+            [Command::SetWallOffset(WallOffset(-4_000))]
+        );
     }
 
     #[test]
@@ -315,7 +339,10 @@ mod tests {
         assert!(leading.look(&due(1_001), ms(100)).is_empty());
         assert!(matches!(leading.look(&due(1_000), ms(200))[..], [Command::Reclaim(_)]));
         leading.swept(&Answer::Unknown, ms(250));
-        assert!(matches!(leading.look(&due(1_000), ms(300))[..], [Command::Reclaim(_)]), "no outcome: again");
+        assert!(
+            matches!(leading.look(&due(1_000), ms(300))[..], [Command::Reclaim(_)]),
+            "no outcome: again"
+        );
     }
 
     #[test]

@@ -111,7 +111,9 @@ pub fn has_taken_effect(command: &Command, view: View<'_>) -> bool {
     let (Command::Release(give) | Command::Decline(give)) = command else { return false };
     let GiveUp { client, address, generation, .. } = give;
     match (view.lease(*address), generation) {
-        (Some(lease), Some(generation)) => lease.generation != *generation || !lease.held_by(client),
+        (Some(lease), Some(generation)) => {
+            lease.generation != *generation || !lease.held_by(client)
+        }
         (Some(lease), None) => matches!(lease.state, LeaseState::Released | LeaseState::Declined),
         (None, Some(_)) => true,
         (None, None) => false,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::event::{Event, Received};
 use super::queue::{PACKETS, PacketQueue, extends};
-use super::worker::{Event, Received};
 use crate::clock::Clock;
 use crate::net;
 use crate::propose::boot;
@@ -17,6 +17,15 @@ use crate::propose::boot;
 /// from each peer, and beyond this number they are dropped and counted, which costs nothing but a
 /// needless second answer.
 const EVENTS: usize = 16_384;
+
+/// What the worker takes out at a time.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Everything that happened.
+    pub events: Vec<Event>,
+    /// Packets, each with whether it waited too long to be read.
+    pub packets: Vec<(Received, bool)>,
+}
 
 /// The queue of one worker. Its depth and its order are in `queue.rs`.
 pub struct Inbox {
@@ -70,9 +79,9 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Waits until something is there or `until` has come; moves out all events and at most
-    /// `packets` packets, each with whether it waited too long. `None` once it is closed.
-    pub fn take(&self, packets: usize, until: Duration) -> Option<(Vec<Event>, Vec<(Received, bool)>)> {
+    /// Waits until something is there or `until` has come; takes out all events and at most `most`
+    /// packets. `None` once it is closed.
+    pub fn take(&self, most: usize, until: Duration) -> Option<Taken> {
         let mut inner = self.inner.lock();
         loop {
             if inner.closed {
@@ -81,8 +90,8 @@ impl Inbox {
             let now = boot(&*self.clock);
             if !inner.packets.is_empty() || !inner.events.is_empty() || now >= until {
                 let events = inner.events.drain(..).collect();
-                let taken = std::iter::from_fn(|| inner.packets.pop(now)).take(packets).collect();
-                return Some((events, taken));
+                let packets = std::iter::from_fn(|| inner.packets.pop(now)).take(most).collect();
+                return Some(Taken { events, packets });
             }
             self.arrived.wait_for(&mut inner, until - now);
         }

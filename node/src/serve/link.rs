@@ -17,7 +17,10 @@ impl Links {
     pub fn of(interfaces: &[net::InterfaceState]) -> Links {
         let addresses = |it: &net::InterfaceState| {
             let index = it.index;
-            it.addresses.iter().map(move |one| (index, one.address, one.prefix_len)).collect::<Vec<_>>()
+            it.addresses
+                .iter()
+                .map(move |one| (index, one.address, one.prefix_len))
+                .collect::<Vec<_>>()
         };
         Links(interfaces.iter().flat_map(addresses).collect())
     }
@@ -26,9 +29,12 @@ impl Links {
     /// link of its own, when there is none.
     fn prefix_len(&self, index: u32, address: Ipv4Addr) -> u8 {
         let its = || self.0.iter().filter(|(its, ..)| *its == index);
-        let holds = |one: Ipv4Addr, len| Prefix::new(one, len).is_ok_and(|prefix| prefix.contains(address));
+        let holds =
+            |one: Ipv4Addr, len| Prefix::new(one, len).is_ok_and(|prefix| prefix.contains(address));
         let exact = its().find(|(_, one, _)| *one == address);
-        exact.or_else(|| its().find(|(_, one, len)| holds(*one, *len))).map_or(32, |(_, _, len)| *len)
+        exact
+            .or_else(|| its().find(|(_, one, len)| holds(*one, *len)))
+            .map_or(32, |(_, _, len)| *len)
     }
 }
 
@@ -56,5 +62,10 @@ pub fn transmission(interface: u32, reply: &Reply) -> net::Transmission {
         How::Broadcast => net::Dest::Broadcast,
         How::Frame(mac) => net::Dest::Link { mac, ip: *delivery.to.ip() },
     };
-    net::Transmission { interface, source: *delivery.from.ip(), dest, payload: reply.payload().to_vec() }
+    net::Transmission {
+        interface,
+        source: *delivery.from.ip(),
+        dest,
+        payload: reply.payload().to_vec(),
+    }
 }

@@ -69,7 +69,10 @@ impl Remembered {
             }
             self.notes.peer_answered(node, answered, now, at);
         }
-        let news = note.heard.into_iter().filter(|(link, count)| self.heard.reported(node, *link, *count, now));
+        let news = note
+            .heard
+            .into_iter()
+            .filter(|(link, count)| self.heard.reported(node, *link, *count, now));
         news.map(|(link, _)| link).collect()
     }
 
@@ -126,7 +129,11 @@ impl Memory for Recall<'_> {
     fn attempts(&self, client: &ClientKey) -> Option<Attempts> {
         let tries = self.tables.shadows.get(client, self.now)?;
         let same = self.message == Some(tries.message);
-        same.then_some(Attempts { count: tries.count, first: tries.first, answered: tries.answered })
+        same.then_some(Attempts {
+            count: tries.count,
+            first: tries.first,
+            answered: tries.answered,
+        })
     }
 
     fn noted(&self, client: &ClientKey) -> Option<Ipv4Addr> {
@@ -170,7 +177,12 @@ mod tests {
             identity: [192, 0, 2, 1].into(),
         };
         let note = Note { answered: vec![answered], ..Note::default() };
-        memory.note(NodeId(2), note, Duration::from_secs(secs), ClusterTime::from_millis(secs * 1000));
+        memory.note(
+            NodeId(2),
+            note,
+            Duration::from_secs(secs),
+            ClusterTime::from_millis(secs * 1000),
+        );
     }
 
     #[test]
@@ -180,7 +192,11 @@ mod tests {
         shadow(&mut memory, MessageType::Discover, 0);
         shadow(&mut memory, MessageType::Discover, 4);
         assert_eq!(tries(&memory, MessageType::Discover, 5), Some((2, false)));
-        assert_eq!(tries(&memory, MessageType::Request, 5), None, "the first REQUEST is no second try");
+        assert_eq!(
+            tries(&memory, MessageType::Request, 5),
+            None,
+            "the first REQUEST is no second try"
+        );
         assert_eq!(tries(&memory, MessageType::Discover, 65), None);
     }
 
@@ -204,6 +220,9 @@ mod tests {
         // The owner dies; the client tries again: that is a first try, and the next a second.
         shadow(&mut memory, MessageType::Discover, 10);
         assert_eq!(tries(&memory, MessageType::Discover, 14), Some((1, false)));
-        assert_eq!(memory.at(Duration::from_secs(14), None).noted(&client()), Some([192, 0, 2, 9].into()));
+        assert_eq!(
+            memory.at(Duration::from_secs(14), None).noted(&client()),
+            Some([192, 0, 2, 9].into())
+        );
     }
 }

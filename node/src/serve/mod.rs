@@ -24,13 +24,16 @@
 //! with an empty memory takes over (A10). Stopping the worker at any point costs clients a retry.
 
 pub mod activate;
+mod barrier;
 pub mod commits;
 pub mod counters;
 pub mod duties;
+pub mod event;
 pub mod give_ups;
 mod inbox;
 pub mod link;
 pub mod memory;
+mod parked;
 pub mod queue;
 pub mod reclaim;
 pub mod worker;
@@ -45,8 +48,9 @@ use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use counters::Counters;
-pub use inbox::Inbox;
-pub use worker::{Action, Event, Now, Received, Sizes, Worker};
+pub use event::{Action, Event, Now, Received, Sizes};
+pub use inbox::{Inbox, Taken};
+pub use worker::Worker;
 
 use crate::clock::Clock;
 use crate::dhcp::decision::Reply;
@@ -115,7 +119,8 @@ impl Hands for NodeHands {
     fn barrier(&self, number: u64) {
         let (raft, inbox) = (self.raft.clone(), Arc::clone(&self.inbox));
         self.runtime.spawn(async move {
-            let passed = matches!(tokio::time::timeout(BARRIER, raft.read_barrier()).await, Ok(Ok(_)));
+            let passed =
+                matches!(tokio::time::timeout(BARRIER, raft.read_barrier()).await, Ok(Ok(_)));
             inbox.event(Event::Barrier(number, passed));
         });
     }
@@ -154,9 +159,16 @@ impl Serve {
     ) -> std::io::Result<Serve> {
         let counters = Arc::clone(worker.counters());
         let sizes = Arc::new(Mutex::new(Sizes::default()));
-        let mut turn =
-            Turn { worker, inbox: Arc::clone(&inbox), state, clock, hands, sizes: Arc::clone(&sizes) };
-        let thread = std::thread::Builder::new().name("dhcp4 worker".into()).spawn(move || turn.run())?;
+        let mut turn = Turn {
+            worker,
+            inbox: Arc::clone(&inbox),
+            state,
+            clock,
+            hands,
+            sizes: Arc::clone(&sizes),
+        };
+        let thread =
+            std::thread::Builder::new().name("dhcp4 worker".into()).spawn(move || turn.run())?;
         Ok(Serve { inbox, counters, sizes, thread: Some(thread) })
     }
 
@@ -210,8 +222,8 @@ impl<H: Hands> Turn<H> {
             if self.worker.wants_entries() {
                 until = until.min(boot(&*self.clock) + ENTRY_POLL);
             }
-            let Some((events, packets)) = self.inbox.take(BATCH, until) else { return };
-            let out = self.handle(events, packets);
+            let Some(taken) = self.inbox.take(BATCH, until) else { return };
+            let out = self.handle(taken);
             self.act(out);
             *self.sizes.lock() = self.worker.sizes();
             let (_, full, _) = self.inbox.counts();
@@ -220,7 +232,8 @@ impl<H: Hands> Turn<H> {
         }
     }
 
-    fn handle(&mut self, events: Vec<Event>, packets: Vec<(Received, bool)>) -> Vec<Action> {
+    fn handle(&mut self, taken: Taken) -> Vec<Action> {
+        let Taken { events, packets } = taken;
         let mut out = Vec::new();
         // Before the lock: reading the lease clock takes one of its own.
         let now = Now { mono: boot(&*self.clock), cluster: self.hands.cluster_time() };
@@ -232,7 +245,9 @@ impl<H: Hands> Turn<H> {
         for (received, overdue) in packets {
             let hash = xxh3_64(&received.datagram.bytes);
             let what = || format!("the packet with hash {hash:016x}");
-            self.guarded(&mut out, what, |worker, out| worker.packet(received, overdue, &state, now, out));
+            self.guarded(&mut out, what, |worker, out| {
+                worker.packet(received, overdue, &state, now, out)
+            });
         }
         self.guarded(&mut out, "the clock", |worker, out| worker.tick(&state, now, out));
         out

@@ -35,13 +35,20 @@ struct Entry<T> {
 impl<T> PacketQueue<T> {
     /// An empty queue of at most `size` packets.
     pub fn new(size: usize) -> PacketQueue<T> {
-        PacketQueue { extending: VecDeque::new(), others: VecDeque::new(), size: size.max(1), next: 0, dropped: 0 }
+        PacketQueue {
+            extending: VecDeque::new(),
+            others: VecDeque::new(),
+            size: size.max(1),
+            next: 0,
+            dropped: 0,
+        }
     }
 
     /// Adds a packet received at the monotonic time `at`.
     pub fn push(&mut self, packet: T, extends: bool, at: Duration) {
         if self.len() >= self.size {
-            let oldest = if self.others.is_empty() { &mut self.extending } else { &mut self.others };
+            let oldest =
+                if self.others.is_empty() { &mut self.extending } else { &mut self.others };
             oldest.pop_front();
             self.dropped += 1;
         }
@@ -58,7 +65,8 @@ impl<T> PacketQueue<T> {
             (Some(extending), Some(other)) => crowded || extending < other,
             (extending, _) => extending.is_some(),
         };
-        let entry = if take_extending { self.extending.pop_front() } else { self.others.pop_front() }?;
+        let entry =
+            if take_extending { self.extending.pop_front() } else { self.others.pop_front() }?;
         Some((entry.packet, now.saturating_sub(entry.at) > PATIENCE))
     }
 

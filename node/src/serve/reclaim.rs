@@ -44,7 +44,9 @@ impl Sweeper {
         let wait = Duration::from_secs(u64::from(settings.reclaim_timer_wait_time));
         let left = match self.left {
             Some(left) => left,
-            None if self.ended.is_some_and(|ended| now.saturating_sub(ended) < wait) => return None,
+            None if self.ended.is_some_and(|ended| now.saturating_sub(ended) < wait) => {
+                return None;
+            }
             None if settings.max_reclaim_leases == 0 => u32::MAX,
             None => settings.max_reclaim_leases,
         };
@@ -105,7 +107,10 @@ mod tests {
         let mut sweeper = Sweeper::default();
         let at = ClusterTime::from_millis(99);
         assert_eq!(sweeper.next(&settings(100, 1), None, s(0), at), None);
-        assert_eq!(sweeper.next(&settings(100, 1), Some(ClusterTime::from_millis(100)), s(0), at), None);
+        assert_eq!(
+            sweeper.next(&settings(100, 1), Some(ClusterTime::from_millis(100)), s(0), at),
+            None
+        );
     }
 
     #[test]

@@ -36,7 +36,9 @@ impl Hands for TestHands {
         let outcomes = state.apply(index, &Batch { stamp, commands });
         drop(state);
         let answer = |outcome| Answer::Committed(Committed { outcome, index, stamp });
-        self.inbox.event(Event::Answers(tickets.into_iter().zip(outcomes.into_iter().map(answer)).collect()));
+        self.inbox.event(Event::Answers(
+            tickets.into_iter().zip(outcomes.into_iter().map(answer)).collect(),
+        ));
         Vec::new()
     }
     fn barrier(&self, number: u64) {
@@ -91,7 +93,9 @@ fn a_client_gets_its_lease_through_the_thread() {
     assert_eq!(offer.kind(), ReplyKind::Offer);
     let address = offer.answered().address.unwrap();
     let request = Query::new(MessageType::Request, 2, mac);
-    serve.inbox().packet(datagram(&request.requested_address(address).server_id([192, 0, 2, 1].into())));
+    serve
+        .inbox()
+        .packet(datagram(&request.requested_address(address).server_id([192, 0, 2, 1].into())));
     assert_eq!(reply(&received).kind(), ReplyKind::Ack);
     assert!(state.read().view().lease(address).is_some());
 }
@@ -109,14 +113,14 @@ fn a10_a_panic_costs_the_workers_memory_and_nothing_else() {
     inbox.event(Event::Majority(true));
     inbox.event(Event::ServeFrom(1));
     let mut out = Vec::new();
-    let (events, _) = turn.inbox.take(BATCH, Duration::ZERO).unwrap();
-    out.extend(turn.handle(events, Vec::new()));
+    let taken = turn.inbox.take(BATCH, Duration::ZERO).unwrap();
+    out.extend(turn.handle(taken));
     turn.guarded(&mut out, "a test", |_, _| panic!("planted"));
     assert_eq!(turn.worker.counters().panics.load(Relaxed), 1);
     let mac = HwAddr::ethernet([2, 0, 0, 0, 0, 7]);
     inbox.packet(datagram(&Query::new(MessageType::Discover, 1, mac)));
-    let (events, packets) = turn.inbox.take(BATCH, Duration::ZERO).unwrap();
-    let actions = turn.handle(events, packets);
+    let taken = turn.inbox.take(BATCH, Duration::ZERO).unwrap();
+    let actions = turn.handle(taken);
     turn.act(actions);
     assert_eq!(reply(&received).kind(), ReplyKind::Offer);
 }

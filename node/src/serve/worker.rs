@@ -11,17 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::commits::{Admission, Commits, Flying, Ticket, Waiting};
+use super::barrier::Barriers;
+use super::commits::{Admission, Commits, Flying, Repeat, Ticket, Waiting};
 use super::counters::{Counters, count};
+use super::event::{Action, Event, Now, Received, Sizes};
 use super::give_ups::{self, Entry, GiveUps};
 use super::link::{Links, arrival};
 use super::memory::Remembered;
+use super::parked::Parked;
 use crate::alloc::{Cursors, Holds};
 use crate::dhcp::decision::{Decision, Link, Offered, Reason, Reply, ReplyKind};
 use crate::dhcp::v4::{self, Context, HOLD_FLOOR, PATIENCE, Packet, Pending, Ports};
 use crate::net;
 use crate::packet::v4::{Malformed, Message};
-use crate::peers;
 use crate::peers::heard::First;
 use crate::peers::notes::{ANSWERED_EVERY, HEARD_EVERY, Note, PER_NOTE};
 use crate::propose::batch::{Answer, Committed, Submission, Unsent};
@@ -32,72 +34,6 @@ use crate::types::{ClusterTime, NodeId};
 pub const WAITING: usize = 4_096;
 /// How often old memories are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// One moment on both clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Monotonic, since any fixed moment.
-    pub mono: Duration,
-    /// As this node estimates it.
-    pub cluster: ClusterTime,
-}
-
-/// A datagram as it came from the sockets.
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// What was received, and how.
-    pub datagram: net::Received,
-    /// When it came, monotonic.
-    pub at: Duration,
-}
-
-/// What reaches the worker beside packets.
-#[derive(Debug)]
-pub enum Event {
-    /// Answers of the proposer to [`Action::Submit`].
-    Answers(Vec<(Ticket, Answer)>),
-    /// A peer told something (R17).
-    Note(NodeId, Note),
-    /// The stream to a peer works; it wants to know which links this node hears.
-    PeerConnected(NodeId),
-    /// A peer has been silent, or speaks again: local suspicion (R16).
-    PeerSuspected(NodeId, bool),
-    /// The read barrier with this number passed, and the state given now includes it; or it did
-    /// not pass.
-    Barrier(u64, bool),
-    /// Later entries are applied: see [`Worker::wants_entries`].
-    Applied,
-    /// The addresses that this node listens on, and the links of its interfaces.
-    Listening(Vec<Ipv4Addr>, Links),
-    /// Whether this node hears a leader that has a majority (C12).
-    Majority(bool),
-    /// The committed index this node saw at its start: it answers once it has applied that (C15).
-    ServeFrom(u64),
-}
-
-impl From<peers::Event> for Event {
-    fn from(event: peers::Event) -> Event {
-        match event {
-            peers::Event::Note(node, note) => Event::Note(node, note),
-            peers::Event::Connected(node) => Event::PeerConnected(node),
-            peers::Event::Suspected(node, suspected) => Event::PeerSuspected(node, suspected),
-        }
-    }
-}
-
-/// What the worker wants done.
-#[derive(Debug)]
-pub enum Action {
-    /// Put the reply on the wire, out of the interface with this number.
-    Send(u32, Reply),
-    /// Give it to the proposer; its answer comes back as [`Event::Answers`].
-    Submit(Submission<Ticket>),
-    /// Begin a read barrier now and answer with [`Event::Barrier`] when this node has applied what
-    /// it covers.
-    Barrier(u64),
-    /// Tell every peer, or one.
-    Tell(Option<NodeId>, Note),
-}
 
 /// What was tried already with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,20 +57,16 @@ pub struct Worker {
     cursors: RefCell<Cursors>,
     commits: Commits,
     give_ups: GiveUps,
-    /// Packets that wait for the peers' notes (R17), by the moment they wait until.
-    parked: VecDeque<(Duration, Link, Waiting)>,
+    parked: Parked,
     /// Packets that wait for this node to apply an entry, in order of arrival.
     behind: VecDeque<(u64, Waiting)>,
-    /// Packets that the barrier on its way is for, and those that came after it began (C11).
-    barrier: Vec<Waiting>,
-    next_barrier: Vec<Waiting>,
-    barrier_number: u64,
-    barrier_under_way: bool,
+    barriers: Barriers,
     peers: Vec<NodeId>,
     majority: bool,
     serve_from: Option<u64>,
     /// The newest configuration any peer has told of (W6).
     known_config: ConfigVersion,
+    told_config: ConfigVersion,
     told_answered: Duration,
     told_heard: Duration,
     swept: Duration,
@@ -157,16 +89,14 @@ impl Worker {
             cursors: RefCell::default(),
             commits: Commits::default(),
             give_ups: GiveUps::default(),
-            parked: VecDeque::new(),
+            parked: Parked::default(),
             behind: VecDeque::new(),
-            barrier: Vec::new(),
-            next_barrier: Vec::new(),
-            barrier_number: 0,
-            barrier_under_way: false,
+            barriers: Barriers::default(),
             peers: Vec::new(),
             majority: false,
             serve_from: None,
             known_config: ConfigVersion::default(),
+            told_config: ConfigVersion::default(),
             told_answered: Duration::ZERO,
             told_heard: Duration::ZERO,
             swept: Duration::ZERO,
@@ -177,14 +107,14 @@ impl Worker {
     /// A worker to go on after this one panicked: it knows what it cannot learn again, keeps the
     /// releases and declines, and has forgotten the rest.
     pub fn successor(&mut self) -> Worker {
-        let mut heir = Worker::new(self.me, self.incarnation, self.ports, Arc::clone(&self.counters));
+        let mut heir =
+            Worker::new(self.me, self.incarnation, self.ports, Arc::clone(&self.counters));
         heir.sequence = self.sequence + 1;
         heir.own = std::mem::take(&mut self.own);
         heir.links = self.links.clone();
         heir.commits = self.commits.successor();
         heir.give_ups = std::mem::take(&mut self.give_ups);
-        // The answer of a barrier on its way belongs to packets that are gone.
-        heir.barrier_number = self.barrier_number;
+        heir.barriers = self.barriers.successor();
         heir.peers = std::mem::take(&mut self.peers);
         heir.majority = self.majority;
         heir.serve_from = self.serve_from;
@@ -198,7 +128,14 @@ impl Worker {
     }
 
     /// A datagram is read. `overdue`: it waited too long for that (S11).
-    pub fn packet(&mut self, received: Received, overdue: bool, state: &State, now: Now, out: &mut Vec<Action>) {
+    pub fn packet(
+        &mut self,
+        received: Received,
+        overdue: bool,
+        state: &State,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
         count(&self.counters.received);
         if overdue {
             return count(&self.counters.queue_late);
@@ -229,6 +166,7 @@ impl Worker {
                     self.peers.push(node);
                 }
                 self.memory.suspect(node, false);
+                out.push(Action::Tell(Some(node), self.bare_note(state)));
                 for chunk in self.memory.heard.all_mine(now.mono).chunks(PER_NOTE) {
                     let note = Note { heard: chunk.to_vec(), ..self.bare_note(state) };
                     out.push(Action::Tell(Some(node), note));
@@ -242,7 +180,9 @@ impl Worker {
                     self.peers.push(node);
                 }
             }
-            Event::Barrier(number, passed) => self.barrier_answered(number, passed, state, now, out),
+            Event::Barrier(number, passed) => {
+                self.barrier_answered(number, passed, state, now, out)
+            }
             Event::Applied => self.entries_applied(state, now, out),
             Event::Listening(addresses, links) => (self.own, self.links) = (addresses, links),
             Event::Majority(there) => self.majority = there,
@@ -252,10 +192,8 @@ impl Worker {
 
     /// Time passed. Call at [`Worker::next_deadline`] and after every batch of packets.
     pub fn tick(&mut self, state: &State, now: Now, out: &mut Vec<Action>) {
-        while self.parked.front().is_some_and(|(until, ..)| *until <= now.mono) {
-            if let Some((_, _, waiting)) = self.parked.pop_front() {
-                self.decide(waiting, Tried { asked: true, ..Tried::default() }, state, now, out);
-            }
+        while let Some(waiting) = self.parked.take_due(now.mono) {
+            self.decide(waiting, Tried { asked: true, ..Tried::default() }, state, now, out);
         }
         while let Some(entry) = self.give_ups.take_due(now.mono) {
             if give_ups::has_taken_effect(&entry.command, state.view()) {
@@ -281,8 +219,8 @@ impl Worker {
     /// When [`Worker::tick`] is wanted next, monotonic.
     pub fn next_deadline(&self) -> Duration {
         let regular = self.told_answered + ANSWERED_EVERY;
-        let parked = self.parked.front().map(|(until, ..)| *until);
-        [parked, self.give_ups.next_due()].into_iter().flatten().fold(regular, Duration::min)
+        let due = [self.parked.next_due(), self.give_ups.next_due()];
+        due.into_iter().flatten().fold(regular, Duration::min)
     }
 
     /// Whether packets wait for entries to be applied: then [`Event::Applied`] is wanted.
@@ -292,7 +230,8 @@ impl Worker {
 
     /// Whether this node answers, as far as the worker is concerned (C15).
     pub fn is_ready(&self, state: &State) -> bool {
-        self.serve_from.is_some_and(|index| state.applied() >= index) && state.view().config().is_some()
+        self.serve_from.is_some_and(|index| state.applied() >= index)
+            && state.view().config().is_some()
     }
 
     /// Addresses held, shadows, requests on their way: for metrics.
@@ -302,12 +241,20 @@ impl Worker {
             shadows: self.memory.shadows(),
             links: self.memory.heard.len(),
             flying: self.commits.flying(),
+            waiting: self.parked.len() + self.barriers.len() + self.behind.len(),
             kept: self.give_ups.kept(),
             dropped: self.memory.dropped(),
         }
     }
 
-    fn decide(&mut self, waiting: Waiting, tried: Tried, state: &State, now: Now, out: &mut Vec<Action>) {
+    fn decide(
+        &mut self,
+        waiting: Waiting,
+        tried: Tried,
+        state: &State,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
         if now.mono.saturating_sub(waiting.received) > PATIENCE {
             return self.counters.reason(Reason::Late);
         }
@@ -347,8 +294,12 @@ impl Worker {
             Decision::Reply(reply) => self.reply(reply, waiting.interface, now, out),
             Decision::Refuse(_) if tried.fresh => self.counters.reason(Reason::StrangeOutcome),
             Decision::Refuse(_) => self.await_barrier(waiting, out),
-            Decision::Commit(command, pending) => self.commit(command, pending, waiting, state, now, out),
-            Decision::Propose { command, after } => self.propose(command, after, waiting.received, now, out),
+            Decision::Commit(command, pending) => {
+                self.commit(command, pending, waiting, state, now, out)
+            }
+            Decision::Propose { command, after } => {
+                self.propose(command, after, waiting.received, now, out)
+            }
             // Only an outcome leads to it.
             Decision::Again => self.counters.reason(Reason::StrangeOutcome),
         }
@@ -363,7 +314,11 @@ impl Worker {
             cursors: &self.cursors,
             hold_floor: HOLD_FLOOR,
             ports: self.ports,
-            origin: Origin { node: self.me, incarnation: self.incarnation, sequence: self.sequence },
+            origin: Origin {
+                node: self.me,
+                incarnation: self.incarnation,
+                sequence: self.sequence,
+            },
             asked: tried.asked,
             fresh: tried.fresh,
             again: tried.again,
@@ -399,12 +354,10 @@ impl Worker {
             // Nobody there to ask.
             self.memory.heard.settled(link, now.mono);
             self.decide(waiting, Tried { asked: true, ..Tried::default() }, state, now, out);
-        } else if self.parked.len() >= WAITING {
-            count(&self.counters.waiting_full);
-        } else {
+        } else if self.parked.wait(waiting, link, until, WAITING) {
             count(&self.counters.asked);
-            let at = self.parked.partition_point(|(other, ..)| *other <= until);
-            self.parked.insert(at, (until, link, waiting));
+        } else {
+            count(&self.counters.waiting_full);
         }
     }
 
@@ -436,7 +389,8 @@ impl Worker {
         let deadline = waiting.received + PATIENCE;
         match self.commits.admit(pending, waiting, state.view(), now.mono) {
             Admission::Absorbed => count(&self.counters.absorbed),
-            Admission::Granted(pending, waiting, granted) => {
+            Admission::Repeat(repeat) => {
+                let Repeat { pending, waiting, granted } = *repeat;
                 count(&self.counters.repeated);
                 let flying = Flying { pending, waiting };
                 self.finish(flying, &Outcome::Granted(granted), state.applied(), state, now, out);
@@ -444,13 +398,25 @@ impl Worker {
             Admission::New(ticket) => {
                 self.sequence += 1;
                 count(&self.counters.proposed);
-                out.push(Action::Submit(Submission { ticket, command, deadline, here_only: false }));
+                out.push(Action::Submit(Submission {
+                    ticket,
+                    command,
+                    deadline,
+                    here_only: false,
+                }));
             }
         }
     }
 
     /// A RELEASE or DECLINE (C10).
-    fn propose(&mut self, command: Command, after: Duration, received: Duration, now: Now, out: &mut Vec<Action>) {
+    fn propose(
+        &mut self,
+        command: Command,
+        after: Duration,
+        received: Duration,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
         self.sequence += 1;
         if let Command::Release(give) | Command::Decline(give) = &command {
             self.commits.forget(&give.client.key(), now.mono);
@@ -467,11 +433,23 @@ impl Worker {
         count(&self.counters.proposed);
         let ticket = self.commits.ticket();
         let deadline = now.mono + PATIENCE;
-        out.push(Action::Submit(Submission { ticket, command: entry.command.clone(), deadline, here_only: false }));
+        out.push(Action::Submit(Submission {
+            ticket,
+            command: entry.command.clone(),
+            deadline,
+            here_only: false,
+        }));
         self.give_ups.fly(ticket, entry);
     }
 
-    fn answered(&mut self, ticket: Ticket, answer: Answer, state: &State, now: Now, out: &mut Vec<Action>) {
+    fn answered(
+        &mut self,
+        ticket: Ticket,
+        answer: Answer,
+        state: &State,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
         match &answer {
             Answer::Committed(_) => {}
             Answer::Unknown => count(&self.counters.unknown),
@@ -509,13 +487,24 @@ impl Worker {
         let Flying { pending, waiting } = flying;
         let decision = {
             let memory = self.memory.at(now.mono, waiting.packet.message.message_type().ok());
-            pending.finish(outcome, &self.context(&memory, Tried::default()), state.view(), now.cluster)
+            pending.finish(
+                outcome,
+                &self.context(&memory, Tried::default()),
+                state.view(),
+                now.cluster,
+            )
         };
         match decision {
             Decision::Reply(reply) => self.reply(reply, waiting.interface, now, out),
             Decision::Drop(reason) => self.counters.reason(reason),
             Decision::Again if state.applied() >= index => {
-                self.decide(waiting, Tried { asked: true, again: true, ..Tried::default() }, state, now, out);
+                self.decide(
+                    waiting,
+                    Tried { asked: true, again: true, ..Tried::default() },
+                    state,
+                    now,
+                    out,
+                );
             }
             Decision::Again if self.behind.len() >= WAITING => count(&self.counters.waiting_full),
             Decision::Again => self.behind.push_back((index, waiting)),
@@ -526,41 +515,41 @@ impl Worker {
 
     /// C11: one barrier serves all packets that came before it began.
     fn await_barrier(&mut self, waiting: Waiting, out: &mut Vec<Action>) {
-        if self.next_barrier.len() >= WAITING {
-            return count(&self.counters.waiting_full);
+        if !self.barriers.wait(waiting, WAITING) {
+            count(&self.counters.waiting_full);
         }
-        self.next_barrier.push(waiting);
-        self.begin_barrier(out);
+        out.extend(self.barriers.begin().map(Action::Barrier));
     }
 
-    fn begin_barrier(&mut self, out: &mut Vec<Action>) {
-        if !self.barrier_under_way && !self.next_barrier.is_empty() {
-            self.barrier = std::mem::take(&mut self.next_barrier);
-            self.barrier_number += 1;
-            self.barrier_under_way = true;
-            out.push(Action::Barrier(self.barrier_number));
-        }
-    }
-
-    fn barrier_answered(&mut self, number: u64, passed: bool, state: &State, now: Now, out: &mut Vec<Action>) {
-        if number != self.barrier_number || !self.barrier_under_way {
-            return;
-        }
-        self.barrier_under_way = false;
-        for waiting in std::mem::take(&mut self.barrier) {
+    fn barrier_answered(
+        &mut self,
+        number: u64,
+        passed: bool,
+        state: &State,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        for waiting in self.barriers.answered(number) {
             if passed {
-                self.decide(waiting, Tried { asked: true, fresh: true, again: false }, state, now, out);
+                let tried = Tried { asked: true, fresh: true, again: false };
+                self.decide(waiting, tried, state, now, out);
             } else {
                 count(&self.counters.no_barrier);
             }
         }
-        self.begin_barrier(out);
+        out.extend(self.barriers.begin().map(Action::Barrier));
     }
 
     fn entries_applied(&mut self, state: &State, now: Now, out: &mut Vec<Action>) {
         for (index, waiting) in std::mem::take(&mut self.behind) {
             if state.applied() >= index {
-                self.decide(waiting, Tried { asked: true, again: true, ..Tried::default() }, state, now, out);
+                self.decide(
+                    waiting,
+                    Tried { asked: true, again: true, ..Tried::default() },
+                    state,
+                    now,
+                    out,
+                );
             } else if now.mono.saturating_sub(waiting.received) > PATIENCE {
                 self.counters.reason(Reason::Late);
             } else {
@@ -579,11 +568,7 @@ impl Worker {
             }
             // Everybody who could answer has: nobody needs to wait for the rest of the 50 ms.
             self.memory.heard.settled(link, now.mono);
-            let (settled, parked) =
-                std::mem::take(&mut self.parked).into_iter().partition(|(_, parked, _)| *parked == link);
-            self.parked = parked;
-            let settled: VecDeque<(Duration, Link, Waiting)> = settled;
-            for (_, _, waiting) in settled {
+            for waiting in self.parked.take_link(link) {
                 self.decide(waiting, Tried { asked: true, ..Tried::default() }, state, now, out);
             }
         }
@@ -601,7 +586,9 @@ impl Worker {
             heard = self.memory.heard.take_untold(PER_NOTE, now.mono);
         }
         let note = Note { answered, heard, ..self.bare_note(state) };
-        if !note.is_empty() && !self.peers.is_empty() {
+        let news = !note.is_empty() || note.config != self.told_config;
+        self.told_config = note.config;
+        if news && !self.peers.is_empty() {
             out.push(Action::Tell(None, note));
         }
     }
@@ -609,23 +596,6 @@ impl Worker {
     fn bare_note(&self, state: &State) -> Note {
         Note { config: state.view().config_version(), ..Note::default() }
     }
-}
-
-/// How much the worker remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sizes {
-    /// Addresses held for offers (M3).
-    pub holds: usize,
-    /// Shadows (C2).
-    pub shadows: usize,
-    /// Links (C1a).
-    pub links: usize,
-    /// Requests whose commands are on their way.
-    pub flying: usize,
-    /// Releases and declines kept for the majority's return (C12).
-    pub kept: usize,
-    /// Entries dropped because a table was full (R17).
-    pub dropped: u64,
 }
 
 /// The moment `ago` before `now`, not before formation.

@@ -364,7 +364,10 @@ fn c2_c4_another_nodes_client_is_answered_when_it_has_tried_often_enough() {
         rig.packet(&discover(client, 1));
         tries += 1;
     }
-    assert!((2..=3).contains(&tries), "second in order on the second try, third on the third: {tries}");
+    assert!(
+        (2..=3).contains(&tries),
+        "second in order on the second try, third on the third: {tries}"
+    );
     assert_eq!(rig.kinds(), [ReplyKind::Offer]);
 }
 
@@ -418,7 +421,8 @@ fn c2a_answers_are_told_every_100_ms() {
 fn c11_a_nak_waits_for_a_read_barrier_that_began_after_its_packet() {
     let mut rig = Rig::new(1);
     // INIT-REBOOT with an address of another network: to be refused, since we are authoritative.
-    let stray = |n| Query::new(MessageType::Request, 4, mac(n)).requested_address([10, 0, 0, 1].into());
+    let stray =
+        |n| Query::new(MessageType::Request, 4, mac(n)).requested_address([10, 0, 0, 1].into());
     rig.packet(&stray(1));
     assert!(rig.sent.is_empty());
     assert_eq!(rig.barriers, [1]);
@@ -436,7 +440,9 @@ fn c11_a_nak_waits_for_a_read_barrier_that_began_after_its_packet() {
 #[test]
 fn c11_without_a_barrier_there_is_no_nak() {
     let mut rig = Rig::new(1);
-    rig.packet(&Query::new(MessageType::Request, 4, mac(1)).requested_address([10, 0, 0, 1].into()));
+    rig.packet(
+        &Query::new(MessageType::Request, 4, mac(1)).requested_address([10, 0, 0, 1].into()),
+    );
     rig.event(Event::Barrier(1, false));
     assert!(rig.sent.is_empty());
     assert_eq!(rig.count("no_barrier"), 1);
@@ -588,6 +594,19 @@ fn w6_a_node_that_knows_of_a_newer_configuration_does_not_answer() {
 }
 
 #[test]
+fn w6_a_new_configuration_is_told_at_once() {
+    let mut rig = Rig::new(3);
+    rig.pass(100);
+    assert!(rig.told.is_empty());
+    rig.apply(Command::SetConfig(SetConfig { expected: None, text: CONFIG.into() }));
+    rig.pass(100);
+    assert_eq!(rig.told.len(), 1);
+    assert_eq!(rig.told[0].1.config, ConfigVersion(2));
+    rig.pass(100);
+    assert_eq!(rig.told.len(), 1);
+}
+
+#[test]
 fn r2_a_request_that_met_a_change_is_decided_once_more_when_the_change_is_applied() {
     let mut rig = Rig::new(1);
     let address = rig.bind(1);
@@ -596,7 +615,8 @@ fn r2_a_request_that_met_a_change_is_decided_once_more_when_the_change_is_applie
     let first = rig.submitted.remove(0);
     // Another node's view was newer: the entry that answered is not applied here yet.
     let index = rig.state.applied() + 1;
-    let changed = Committed { outcome: Outcome::Changed, index, stamp: ClusterTime::from_millis(rig.time) };
+    let changed =
+        Committed { outcome: Outcome::Changed, index, stamp: ClusterTime::from_millis(rig.time) };
     rig.event(Event::Answers(vec![(first.ticket, Answer::Committed(changed.clone()))]));
     assert!(rig.sent.is_empty() && rig.submitted.is_empty());
     assert!(rig.worker.wants_entries());
@@ -606,7 +626,10 @@ fn r2_a_request_that_met_a_change_is_decided_once_more_when_the_change_is_applie
     assert!(!rig.worker.wants_entries());
     // Once only.
     let second = rig.submitted.remove(0);
-    rig.event(Event::Answers(vec![(second.ticket, Answer::Committed(Committed { index: index + 9, ..changed }))]));
+    rig.event(Event::Answers(vec![(
+        second.ticket,
+        Answer::Committed(Committed { index: index + 9, ..changed }),
+    )]));
     assert!(rig.submitted.is_empty() && !rig.worker.wants_entries());
     assert_eq!(rig.dropped(Reason::ChangedTwice), 1);
 }
@@ -635,8 +658,8 @@ fn a_peer_that_connects_learns_which_links_are_heard_here() {
     rig.told.clear();
     rig.event(Event::PeerSuspected(NodeId(2), true));
     rig.event(Event::PeerConnected(NodeId(2)));
-    let (whom, note) = &rig.told[0];
-    assert_eq!(*whom, Some(NodeId(2)));
+    assert!(rig.told.iter().all(|(whom, _)| *whom == Some(NodeId(2))));
+    let (_, note) = rig.told.last().unwrap();
     assert_eq!(note.heard, [(Link::Subnet(crate::types::SubnetId(1)), 1)]);
 }
 

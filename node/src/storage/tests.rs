@@ -404,22 +404,22 @@ proptest! {
                 Op::Append { count, new_term } => {
                     term += u64::from(new_term);
                     let entries: Vec<Entry> = (next..next + count).map(|index| entry(term, index)).collect();
-                    both.map(|log| append(log, entries.clone()));
+                    both.iter().for_each(|log| append(*log, entries.clone()));
                 }
                 Op::Truncate { back } => {
                     // As Raft does: never what is committed or purged.
                     let floor = extent.committed.max(extent.purged).map_or(0, |id| id.index + 1);
                     let index = next.saturating_sub(back).max(floor);
-                    both.map(|log| log.truncate(index).unwrap());
+                    both.iter().for_each(|log| log.truncate(index).unwrap());
                 }
                 Op::Purge { forward } => {
                     let index = extent.purged.map_or(0, |id| id.index) + forward;
                     let upto = at(index).unwrap_or_else(|| id(term, index.max(next)));
-                    both.map(|log| log.purge(upto).unwrap());
+                    both.iter().for_each(|log| log.purge(upto).unwrap());
                 }
                 Op::Commit { back } => {
                     if let Some(committed) = at(next.saturating_sub(back + 1)) {
-                        both.map(|log| log.save_committed(committed).unwrap());
+                        both.iter().for_each(|log| log.save_committed(committed).unwrap());
                     }
                 }
                 Op::Vote { new_term, committed } => {

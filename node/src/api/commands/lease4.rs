@@ -342,6 +342,9 @@ fn lease_of(args: &Args<'_>, config: Option<&Config>, mode: PutMode) -> Result<P
 /// A domain name has at most 255 bytes (RFC 1035 §2.3.4).
 const MOST_HOSTNAME: usize = 255;
 
+/// A lease is held in memory on every node, and in the log.
+const MOST_CONTEXT: usize = 16 << 10;
+
 /// `user-context`, with `comment` folded in, as JSON text; empty for none.
 fn user_context(args: &Args<'_>) -> Result<String, Refusal> {
     let mut context: Option<Map<String, Value>> = match args.get("user-context") {
@@ -356,7 +359,13 @@ fn user_context(args: &Args<'_>) -> Result<String, Refusal> {
     if let Some(comment) = args.string_or("comment")? {
         context.get_or_insert_default().insert("comment".into(), comment.into());
     }
-    Ok(context.map(|map| Value::Object(map).to_string()).unwrap_or_default())
+    let text = context.map(|map| Value::Object(map).to_string()).unwrap_or_default();
+    if text.len() > MOST_CONTEXT {
+        return Err(Refusal::error(format!(
+            "the user context is longer than {MOST_CONTEXT} bytes"
+        )));
+    }
+    Ok(text)
 }
 
 fn subnet_for(config: Option<&Config>, id: u32, address: Ipv4Addr) -> Result<&Subnet, Refusal> {

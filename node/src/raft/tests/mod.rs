@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use super::start::me;
 use crate::clock::SystemClock;
 use crate::state::WallOffset;
 use crate::storage::{DiskLog, LogSettings};

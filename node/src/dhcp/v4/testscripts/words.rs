@@ -14,7 +14,8 @@
 fn datagram(words: &[&str]) -> Result<Vec<u8>, String> {
     let (kind, words) = words.split_first().ok_or("no words")?;
     let word = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-    let hw = word("hw").unwrap_or("02:00:00:00:00:01").parse::<HwAddr>().map_err(|e| e.to_string())?;
+    let hw =
+        word("hw").unwrap_or("02:00:00:00:00:01").parse::<HwAddr>().map_err(|e| e.to_string())?;
     let htype = word("htype").map_or(Ok(1), str::parse).map_err(|_| "htype is a number")?;
     let hw = HwAddr::new(htype, hw.bytes()).map_err(|e| e.to_string())?;
     let xid = u32::from_str_radix(word("xid").unwrap_or("1"), 16).map_err(|e| e.to_string())?;
@@ -82,5 +83,8 @@ fn bytes(value: &str) -> Result<Vec<u8>, String> {
     if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
         return Err(bad());
     }
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| bad())).collect()
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| bad()))
+        .collect()
 }
