@@ -91,7 +91,11 @@ fn missing(tools: &[&str]) -> Option<String> {
         .map(|error| format!("network namespaces do not work here: {error:#}"))
 }
 
-fn skip(test: &str, reason: &str) {
+/// Says that a test does not run, and why.
+///
+/// # Panics
+/// When `LEASEHOLD_REQUIRE_ROOT_TESTS=1` forbids it.
+pub fn skip(test: &str, reason: &str) {
     println!("SKIPPED {test}: {reason}");
     assert!(
         std::env::var("LEASEHOLD_REQUIRE_ROOT_TESTS").as_deref() != Ok("1"),

@@ -8,6 +8,11 @@ use serde_json::json;
 #[test]
 fn two_thousand_exchanges_a_second_drop_less_than_one_in_a_thousand() -> Result<()> {
     let test = "two_thousand_exchanges_a_second_drop_less_than_one_in_a_thousand";
+    // At this rate an unoptimised server uses more than two cores.
+    if std::env::var_os("LEASEHOLD_BIN").is_none() {
+        gate::skip(test, "LEASEHOLD_BIN does not name an optimised build, as .ci/run makes one");
+        return Ok(());
+    }
     let Some(gate) = gate::enter(test, &["perfdhcp"])? else { return Ok(()) };
     let plan = Plan {
         pools: vec!["10.77.16.0 - 10.77.255.254".to_owned()],

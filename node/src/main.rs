@@ -15,7 +15,12 @@ use leasehold::{demo, observe};
 
 /// A DHCP server that is a cluster.
 #[derive(Parser, Debug)]
-#[command(name = "leasehold", version, disable_version_flag = true, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "leasehold",
+    version,
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -87,7 +92,9 @@ fn main() -> ExitCode {
             observe::start_logging(cli.debug);
             let mut settings = match kea_settings(&file, cli.data_dir) {
                 Ok(settings) => settings,
-                Err(text) => return fail(BAD_SETTINGS, &format!("Failed to apply configuration: {text}")),
+                Err(text) => {
+                    return fail(BAD_SETTINGS, &format!("Failed to apply configuration: {text}"));
+                }
             };
             settings.dhcp4.port = cli.port;
             settings.dhcp4.relay_port = cli.port;
@@ -113,8 +120,10 @@ fn host_name() -> String {
 }
 
 fn read_settings(file: &Path) -> Result<Settings, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    Settings::parse(&text, &file.display().to_string(), &host_name()).map_err(|error| error.to_string())
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Settings::parse(&text, &file.display().to_string(), &host_name())
+        .map_err(|error| error.to_string())
 }
 
 /// The Kea personality (R26): state beside the lease database that the file names, control sockets

@@ -77,7 +77,11 @@ pub struct Control {
 
 impl Default for Control {
     fn default() -> Control {
-        Control { listen: vec![SocketAddr::from(([127, 0, 0, 1], 8000))], socket: None, body_limit: 64 << 20 }
+        Control {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8000))],
+            socket: None,
+            body_limit: 64 << 20,
+        }
     }
 }
 
@@ -275,11 +279,20 @@ impl NodeLocal {
         let mut local = NodeLocal::default();
         for socket in list.chain(dhcp4.get("control-socket")) {
             match text(socket, "socket-type").as_deref() {
-                Some("unix") => local.control_socket = text(socket, "socket-name").map(PathBuf::from),
+                Some("unix") => {
+                    local.control_socket = text(socket, "socket-name").map(PathBuf::from)
+                }
                 Some("http") => {
-                    let address = text(socket, "socket-address").and_then(|address| address.parse::<IpAddr>().ok());
-                    let port = socket.get("socket-port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
-                    let address = SocketAddr::new(address.unwrap_or([127, 0, 0, 1].into()), port.unwrap_or(8000));
+                    let address = text(socket, "socket-address")
+                        .and_then(|address| address.parse::<IpAddr>().ok());
+                    let port = socket
+                        .get("socket-port")
+                        .and_then(Value::as_u64)
+                        .and_then(|port| u16::try_from(port).ok());
+                    let address = SocketAddr::new(
+                        address.unwrap_or([127, 0, 0, 1].into()),
+                        port.unwrap_or(8000),
+                    );
                     local.control_listen.get_or_insert_default().push(address);
                 }
                 _ => {}
@@ -373,7 +386,10 @@ config = "/etc/leasehold/kea-dhcp4.conf"
     fn contradictions_are_refused_with_the_remedy() {
         let cases = [
             (FULL.replace("insecure = true", ""), "insecure = true"),
-            (FULL.replace("\"192.0.2.11:7701\", \"192.0.2.12", "\"192.0.2.12"), "does not list this node"),
+            (
+                FULL.replace("\"192.0.2.11:7701\", \"192.0.2.12", "\"192.0.2.12"),
+                "does not list this node",
+            ),
             (FULL.replace("192.0.2.13:7701\"]", "192.0.2.12:7701\"]"), "twice"),
             (format!("{FULL}\n[raft]\nheartbeat = 150\n"), "election-min"),
             (FULL.replace("advertise = \"192.0.2.11", "advertise = \"0.0.0.0"), "can reach"),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The modules from bottom to top, as `lib.rs` lists them.
 const ORDER: &[&str] = &[
-    "types", "packet", "options", "config", "state", "alloc", "dhcp", "clock", "observe", "settings", "storage", "raft",
-    "propose", "peers", "net", "serve", "api", "node", "demo",
+    "types", "packet", "options", "config", "state", "alloc", "dhcp", "clock", "observe",
+    "settings", "storage", "raft", "propose", "peers", "net", "serve", "api", "node", "demo",
 ];
 
 /// How many of [`ORDER`] take values and return values and do nothing else.
@@ -17,8 +17,23 @@ const PURE: usize = 7;
 /// What a pure module must not name: sockets, files, tasks, clocks, randomness, environment,
 /// metrics and log lines.
 const IMPURE: &[&str] = &[
-    "std::fs", "std::net::Tcp", "std::net::Udp", "std::thread", "std::process", "std::env", "std::time::Instant",
-    "SystemTime", "tokio", "tonic::", "openraft", "sled", "tracing::", "prometheus", "getrandom", "rand::", "println!",
+    "std::fs",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::thread",
+    "std::process",
+    "std::env",
+    "std::time::Instant",
+    "SystemTime",
+    "tokio",
+    "tonic::",
+    "openraft",
+    "sled",
+    "tracing::",
+    "prometheus",
+    "getrandom",
+    "rand::",
+    "println!",
     "eprintln!",
 ];
 
@@ -47,12 +62,18 @@ fn files_of(module: &str) -> Vec<PathBuf> {
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("a source file can be read");
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn is_test_file(path: &Path) -> bool {
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    name.ends_with("tests") || name.ends_with("test") || name == "testing" || path.components().any(|c| c.as_os_str() == "tests")
+    name.ends_with("tests")
+        || name.ends_with("test")
+        || name == "testing"
+        || path.components().any(|c| c.as_os_str() == "tests")
 }
 
 #[test]
@@ -64,10 +85,8 @@ fn every_module_is_in_the_order_and_in_lib_rs() {
     declared.sort_unstable();
     listed.sort_unstable();
     assert_eq!(declared, listed);
-    let rows: Vec<&str> = lib
-        .lines()
-        .filter_map(|line| line.strip_prefix("//! | [`")?.split('`').next())
-        .collect();
+    let rows: Vec<&str> =
+        lib.lines().filter_map(|line| line.strip_prefix("//! | [`")?.split('`').next()).collect();
     assert_eq!(rows, ORDER, "the table in lib.rs and the order here");
 }
 
@@ -94,7 +113,12 @@ fn pure_modules_name_nothing_impure() {
     for module in &ORDER[..PURE] {
         for file in files_of(module).iter().filter(|file| !is_test_file(file)) {
             let code = code(file);
-            wrong.extend(IMPURE.iter().filter(|word| code.contains(*word)).map(|word| format!("{}: {word}", file.display())));
+            wrong.extend(
+                IMPURE
+                    .iter()
+                    .filter(|word| code.contains(*word))
+                    .map(|word| format!("{}: {word}", file.display())),
+            );
         }
     }
     assert!(wrong.is_empty(), "pure modules take values and return values:\n{}", wrong.join("\n"));
@@ -107,7 +131,11 @@ fn unsafe_code_lives_in_one_file() {
     for module in ORDER {
         for file in files_of(module) {
             let code = code(&file);
-            if file != allowed && (code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("allow(unsafe_code)")) {
+            if file != allowed
+                && (code.contains("unsafe {")
+                    || code.contains("unsafe fn")
+                    || code.contains("allow(unsafe_code)"))
+            {
                 found.push(file.display().to_string());
             }
         }
@@ -120,15 +148,19 @@ fn every_test_script_is_named_by_a_runner() {
     let mut orphans = Vec::new();
     for module in ORDER {
         let mut directories = vec![source().join(module)];
-        let sources: String =
-            files_of(module).iter().map(|file| fs::read_to_string(file).unwrap_or_default()).collect();
+        let sources: String = files_of(module)
+            .iter()
+            .map(|file| fs::read_to_string(file).unwrap_or_default())
+            .collect();
         while let Some(directory) = directories.pop() {
             for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
                 let path = entry.path();
                 if !path.is_dir() {
                     continue;
                 }
-                if path.file_name().is_some_and(|name| name == "testscripts") && !sources.contains("testscripts") {
+                if path.file_name().is_some_and(|name| name == "testscripts")
+                    && !sources.contains("testscripts")
+                {
                     orphans.push(path.display().to_string());
                 }
                 directories.push(path);

@@ -7,6 +7,7 @@
 use anyhow::Result;
 
 pub mod netns;
+pub mod sim;
 
 /// Whether a fault is in place.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod check;
 mod global;
 mod hooks;
 mod json;
+mod lookup;
 mod mistake;
 mod model;
 mod option_data;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
+use super::lookup::Lookup;
 use crate::types::{ClientId, HwAddr, Lifetime, Prefix, Range, SubnetId};
 
 /// Kea's `Dhcp4`, resolved.
@@ -32,6 +33,7 @@ pub struct Config {
     /// Every subnet, in the order of the document within each network; indexed by [`SubnetIndex`].
     pub subnets: Vec<Subnet>,
     pub(super) by_id: HashMap<SubnetId, SubnetIndex>,
+    pub(super) lookup: Lookup,
     /// What the operator wrote, comments gone and includes pasted, for `config-get` and the log.
     pub(super) document: Arc<serde_json::Value>,
     /// [`Config::hash`], once somebody has asked.

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
 use super::json::{Element, Map, Member, Position, Value};
+use super::lookup::Lookup;
 use super::mistake::{Path, Report};
 use super::model::{Config, Network, NetworkIndex, OptionSet, Pool, Subnet, SubnetIndex};
 use super::resolve::{self, Chain};
@@ -84,6 +85,7 @@ pub(super) fn build(element: &Element, dhcp4: &Map, report: &mut Report) -> Conf
     builder.lone_subnets(dhcp4, &global, &path);
     builder.warn_of_overlaps();
     let Builder { report, networks, subnets, by_id, .. } = builder;
+    let subnets: Vec<Subnet> = subnets.into_iter().map(|placed| placed.subnet).collect();
     hooks::check(dhcp4, &path, report);
     Config {
         interfaces: global::interfaces(dhcp4, &path, report),
@@ -92,8 +94,9 @@ pub(super) fn build(element: &Element, dhcp4: &Map, report: &mut Report) -> Conf
         expired: global::expired(dhcp4),
         options: option_data::read(dhcp4, &path, report),
         authoritative: global.flag("authoritative"),
+        lookup: Lookup::new(&networks, &subnets),
         networks,
-        subnets: subnets.into_iter().map(|placed| placed.subnet).collect(),
+        subnets,
         by_id,
         document: Arc::new(serde_json::Value::Null),
         hash: Arc::new(OnceLock::new()),

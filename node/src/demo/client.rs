@@ -113,16 +113,22 @@ impl Client {
                 self.go(Phase::Requesting { address: reply.yiaddr(), server }, now);
                 Step::Onward
             }
-            (Some(MessageType::Ack), Phase::Requesting { address, .. }) if reply.yiaddr() == address => {
+            (Some(MessageType::Ack), Phase::Requesting { address, .. })
+                if reply.yiaddr() == address =>
+            {
                 self.phase = Phase::Bound { address, server, since: now };
                 self.send_at = None;
                 let lifetime = match reply.opts().get(OptionCode::AddressLeaseTime) {
-                    Some(DhcpOption::AddressLeaseTime(secs)) => Duration::from_secs(u64::from(*secs)),
+                    Some(DhcpOption::AddressLeaseTime(secs)) => {
+                        Duration::from_secs(u64::from(*secs))
+                    }
                     _ => Duration::ZERO,
                 };
                 Step::Acked { address, server, lifetime }
             }
-            (Some(MessageType::Nak), Phase::Requesting { server: chosen, .. }) if server == chosen => {
+            (Some(MessageType::Nak), Phase::Requesting { server: chosen, .. })
+                if server == chosen =>
+            {
                 self.go(Phase::Selecting, now);
                 Step::Refused
             }

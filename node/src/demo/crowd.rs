@@ -88,7 +88,11 @@ pub struct Crowd {
 
 impl Crowd {
     /// Opens the relay's socket and starts the thread. No client is switched on yet.
-    pub fn start(relay: SocketAddrV4, nodes: Vec<SocketAddrV4>, clock: Stopwatch) -> io::Result<Crowd> {
+    pub fn start(
+        relay: SocketAddrV4,
+        nodes: Vec<SocketAddrV4>,
+        clock: Stopwatch,
+    ) -> io::Result<Crowd> {
         let socket = UdpSocket::bind(relay)?;
         socket.set_read_timeout(Some(Duration::from_millis(2)))?;
         let ledger = Arc::new(Mutex::new(Ledger::default()));
@@ -218,7 +222,10 @@ mod tests {
 
     #[test]
     fn the_ledger_sees_an_address_given_twice_but_not_a_client_answered_twice() {
-        let mut ledger = Ledger { acked: vec![acked("a", 1, 0), acked("b", 2, 5), acked("a", 1, 9)], ..Ledger::default() };
+        let mut ledger = Ledger {
+            acked: vec![acked("a", 1, 0), acked("b", 2, 5), acked("a", 1, 9)],
+            ..Ledger::default()
+        };
         assert!(ledger.given_twice().is_empty());
         ledger.acked.push(acked("c", 2, 12));
         assert_eq!(ledger.given_twice(), vec![Ipv4Addr::new(10, 77, 1, 2)]);
@@ -226,7 +233,10 @@ mod tests {
 
     #[test]
     fn the_longest_gap_counts_from_the_given_moment() {
-        let ledger = Ledger { acked: vec![acked("a", 1, 0), acked("b", 2, 900), acked("c", 3, 1000)], ..Ledger::default() };
+        let ledger = Ledger {
+            acked: vec![acked("a", 1, 0), acked("b", 2, 900), acked("c", 3, 1000)],
+            ..Ledger::default()
+        };
         assert_eq!(ledger.longest_gap(Duration::from_millis(500)), Duration::from_millis(400));
     }
 }

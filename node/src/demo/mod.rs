@@ -105,7 +105,9 @@ impl Demo {
         addresses.push(RELAY);
         let ports = Ports::find(&addresses).context("free loopback ports")?;
         fs::write(root.join("kea-dhcp4.conf"), nodes::sample_config(RELAY))?;
-        let nodes = (1..=3).map(|number| Node::prepare(root, number, ports)).collect::<Result<Vec<_>, _>>()?;
+        let nodes = (1..=3)
+            .map(|number| Node::prepare(root, number, ports))
+            .collect::<Result<Vec<_>, _>>()?;
         let relay = SocketAddrV4::new(RELAY, ports.relay);
         let crowd = Crowd::start(relay, nodes.iter().map(Node::dhcp).collect(), clock)
             .with_context(|| format!("relay socket on {relay}"))?;
@@ -116,10 +118,18 @@ impl Demo {
         self.screen.step("1. Three nodes form a cluster by themselves");
         for node in &mut self.nodes {
             node.start()?;
-            self.screen.note(&format!("node {} started: DHCP {}, API {}", node.number, node.dhcp(), node.url()));
+            self.screen.note(&format!(
+                "node {} started: DHCP {}, API {}",
+                node.number,
+                node.dhcp(),
+                node.url()
+            ));
         }
         self.wait("all nodes are ready", Demo::not_ready)?;
-        self.screen.note(&format!("all three are ready after {:.1} s", self.clock.elapsed().as_secs_f64()));
+        self.screen.note(&format!(
+            "all three are ready after {:.1} s",
+            self.clock.elapsed().as_secs_f64()
+        ));
         Ok(())
     }
 
@@ -132,8 +142,11 @@ impl Demo {
         for acked in &ledger.acked {
             *by_server.entry(acked.server).or_default() += 1;
         }
-        let shares: Vec<String> =
-            self.nodes.iter().map(|n| by_server.get(&n.address).copied().unwrap_or(0).to_string()).collect();
+        let shares: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|n| by_server.get(&n.address).copied().unwrap_or(0).to_string())
+            .collect();
         checks.record(
             &self.screen,
             by_server.len() == 3,
@@ -200,7 +213,11 @@ impl Demo {
             &format!("{} acknowledged leases, {lost} lost", ledger.acked.len()),
         );
         let twice = ledger.given_twice();
-        checks.record(&self.screen, twice.is_empty(), &format!("addresses given to two clients: {}", twice.len()));
+        checks.record(
+            &self.screen,
+            twice.is_empty(),
+            &format!("addresses given to two clients: {}", twice.len()),
+        );
         Ok(())
     }
 
@@ -210,7 +227,11 @@ impl Demo {
         self.wait("it is ready", Demo::not_ready)?;
         let ledger = self.crowd.ledger();
         let lost = missing(&ledger, &leases_of(&self.nodes[killed], "local")?);
-        checks.record(&self.screen, lost == 0, &format!("it has caught up: {lost} of {} leases missing", ledger.acked.len()));
+        checks.record(
+            &self.screen,
+            lost == 0,
+            &format!("it has caught up: {lost} of {} leases missing", ledger.acked.len()),
+        );
         self.show();
         Ok(())
     }
@@ -222,7 +243,9 @@ impl Demo {
             format!("cluster-ctl --node {url} status"),
             format!("cluster-ctl --node {url} lease list"),
             format!("cluster-ctl --node {url} leader transfer"),
-            format!("curl -s -X POST -H 'Content-Type: application/json' -d '{{\"command\": \"lease4-get-page\", \"arguments\": {{\"from\": \"start\", \"limit\": 3}}}}' {url}"),
+            format!(
+                "curl -s -X POST -H 'Content-Type: application/json' -d '{{\"command\": \"lease4-get-page\", \"arguments\": {{\"from\": \"start\", \"limit\": 3}}}}' {url}"
+            ),
             format!("curl -s {url}/metrics | grep leasehold_raft"),
         ] {
             self.screen.command(&line);
@@ -252,7 +275,11 @@ impl Demo {
     }
 
     /// Waits until `missing` finds nothing more, showing what it waits for.
-    fn wait(&mut self, what: &str, missing: impl Fn(&Demo) -> Option<String>) -> anyhow::Result<()> {
+    fn wait(
+        &mut self,
+        what: &str,
+        missing: impl Fn(&Demo) -> Option<String>,
+    ) -> anyhow::Result<()> {
         let until = self.clock.elapsed() + PATIENCE;
         loop {
             for node in &mut self.nodes {
@@ -274,7 +301,9 @@ impl Demo {
     }
 
     fn not_ready(&self) -> Option<String> {
-        self.nodes.iter().find_map(|n| n.ready().err().map(|reason| format!("node {}: {reason}", n.number)))
+        self.nodes
+            .iter()
+            .find_map(|n| n.ready().err().map(|reason| format!("node {}: {reason}", n.number)))
     }
 
     fn show(&self) {
@@ -303,7 +332,8 @@ fn leases_of(node: &Node, consistency: &str) -> anyhow::Result<BTreeMap<String, 
         )?;
         let leases = page.get("leases").and_then(Value::as_array).cloned().unwrap_or_default();
         for lease in &leases {
-            let text = |name: &str| lease.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let text =
+                |name: &str| lease.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             from = text("ip-address");
             all.insert(text("ip-address"), text("hw-address"));
         }
@@ -315,5 +345,9 @@ fn leases_of(node: &Node, consistency: &str) -> anyhow::Result<BTreeMap<String, 
 
 /// How many acknowledged leases the node does not know as their client's.
 fn missing(ledger: &Ledger, leases: &BTreeMap<String, String>) -> usize {
-    ledger.acked.iter().filter(|acked| leases.get(&acked.address.to_string()) != Some(&acked.mac)).count()
+    ledger
+        .acked
+        .iter()
+        .filter(|acked| leases.get(&acked.address.to_string()) != Some(&acked.mac))
+        .count()
 }

@@ -47,8 +47,11 @@ pub fn address_of(number: u8) -> Ipv4Addr {
 impl Ports {
     /// Asks the kernel for ports and checks them on every address in use.
     pub fn find(addresses: &[Ipv4Addr]) -> io::Result<Ports> {
-        let udp = || find_port(addresses, |address, port| UdpSocket::bind((address, port))?.local_addr());
-        let tcp = || find_port(addresses, |address, port| TcpListener::bind((address, port))?.local_addr());
+        let udp =
+            || find_port(addresses, |address, port| UdpSocket::bind((address, port))?.local_addr());
+        let tcp = || {
+            find_port(addresses, |address, port| TcpListener::bind((address, port))?.local_addr())
+        };
         let (dhcp, peer) = (udp()?, tcp()?);
         let different = |find: &dyn Fn() -> io::Result<u16>, from: u16| -> io::Result<u16> {
             for _ in 0..32 {
@@ -82,7 +85,8 @@ impl Node {
         let address = address_of(number);
         let directory = root.join(format!("node-{number}"));
         fs::create_dir_all(&directory)?;
-        let initial: Vec<String> = (1..=3).map(|n| format!("\"{}:{}\"", address_of(n), ports.peer)).collect();
+        let initial: Vec<String> =
+            (1..=3).map(|n| format!("\"{}:{}\"", address_of(n), ports.peer)).collect();
         let settings = format!(
             r#"name = "node-{number}"
 rack = "{rack}"
@@ -155,7 +159,11 @@ config = "{config}"
             let log = fs::read_to_string(self.log()).unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(8).collect();
             let tail: Vec<&str> = tail.into_iter().rev().collect();
-            bail!("node {} ended with {status}. The end of its log:\n{}", self.number, tail.join("\n"));
+            bail!(
+                "node {} ended with {status}. The end of its log:\n{}",
+                self.number,
+                tail.join("\n")
+            );
         }
         Ok(true)
     }
@@ -174,7 +182,9 @@ config = "{config}"
         let agent = agent(Duration::from_secs(1));
         match agent.get(format!("{}/health/ready", self.url())).call() {
             Ok(answer) if answer.status() == 200 => Ok(()),
-            Ok(mut answer) => Err(answer.body_mut().read_to_string().unwrap_or_default().trim().to_owned()),
+            Ok(mut answer) => {
+                Err(answer.body_mut().read_to_string().unwrap_or_default().trim().to_owned())
+            }
             Err(_) => Err("the control API does not answer yet".into()),
         }
     }

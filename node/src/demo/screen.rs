@@ -29,7 +29,13 @@ impl ClusterLine {
     pub fn of(node: &Node) -> ClusterLine {
         let name = format!("node-{}", node.number);
         let Ok(status) = node.command("cluster-status", json!({})) else {
-            return ClusterLine { name, role: "down".into(), term: None, applied: None, leases: None };
+            return ClusterLine {
+                name,
+                role: "down".into(),
+                term: None,
+                applied: None,
+                leases: None,
+            };
         };
         let number = |key: &str| status.get(key).and_then(Value::as_u64);
         let own = number("node");
@@ -60,7 +66,11 @@ pub struct Screen {
 impl Screen {
     /// Looks whether standard output is a terminal.
     pub fn new() -> Screen {
-        Screen { terminal: stdout().is_terminal(), drawn: Cell::new(0), last_table: Cell::new(Duration::ZERO) }
+        Screen {
+            terminal: stdout().is_terminal(),
+            drawn: Cell::new(0),
+            last_table: Cell::new(Duration::ZERO),
+        }
     }
 
     /// The first line.
@@ -131,7 +141,8 @@ impl Screen {
         }
         self.last_table.set(now);
         if !self.terminal {
-            let nodes: Vec<String> = lines.iter().map(|line| format!("{} {}", line.name, line.role)).collect();
+            let nodes: Vec<String> =
+                lines.iter().map(|line| format!("{} {}", line.name, line.role)).collect();
             self.line(&format!(
                 "   {:5.1} s  {}  |  {bound} clients bound, {waiting} waiting",
                 now.as_secs_f64(),
@@ -141,7 +152,10 @@ impl Screen {
         }
         self.erase();
         let show = |value: Option<u64>| value.map_or("–".to_owned(), |v| v.to_string());
-        self.line(&format!("   {:<8} {:<10} {:>5} {:>9} {:>8}", "NODE", "ROLE", "TERM", "APPLIED", "LEASES"));
+        self.line(&format!(
+            "   {:<8} {:<10} {:>5} {:>9} {:>8}",
+            "NODE", "ROLE", "TERM", "APPLIED", "LEASES"
+        ));
         for line in lines {
             self.line(&format!(
                 "   {:<8} {:<10} {:>5} {:>9} {:>8}",

@@ -343,6 +343,11 @@ named! {
         PoolExhausted = "pool-exhausted",
         /// Too many addresses held through this circuit (A1).
         HoldLimit = "hold-limit",
+        /// The client asked for parameters too often (M13).
+        InformLimit = "inform-limit",
+        /// So many addresses of the pool are in probation through this circuit that its DECLINEs are
+        /// believed no longer (M11).
+        ProbationLimit = "probation-limit",
         /// The client declined too often (M11).
         DeclineLimit = "decline-limit",
         /// We know nothing about this client and are not authoritative.
@@ -359,6 +364,8 @@ named! {
         NotReady = "not-ready",
         /// The packet or its commit took longer than 2 s.
         Late = "late",
+        /// The client was given another address while the packet waited (R2).
+        Overtaken = "overtaken",
         /// The commit found another state twice.
         ChangedTwice = "changed-twice",
         /// The commit refused what may not be answered with a NAK.

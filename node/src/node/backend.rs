@@ -1,14 +1,15 @@
 //! What the control API needs, answered by the parts of this node.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::api::{Answer, Backend, Member, NodeReport, Role, Sockets, SubmitError};
 use crate::alloc::Holds;
+use crate::api::{Answer, Backend, Member, NodeReport, Role, Sockets, SubmitError};
 use crate::clock::Stopwatch;
 use crate::net;
 use crate::observe::metrics::{self, Direction, Readings, SubnetReading, Table, TableReading};
@@ -36,6 +37,8 @@ pub(super) struct NodeBackend {
     pub activated_at: watch::Receiver<Duration>,
     /// The committed index this node saw when it started (C15); `None` until it heard a leader.
     pub serve_from: watch::Receiver<Option<u64>>,
+    /// Changes of leader seen since the start.
+    pub leader_changes: Arc<AtomicU64>,
     pub started: Stopwatch,
 }
 
@@ -50,7 +53,9 @@ impl NodeBackend {
         };
         let applied = status.applied.unwrap_or(0);
         if applied < from {
-            return Err(format!("applied {applied} of the {from} entries that were committed at the start"));
+            return Err(format!(
+                "applied {applied} of the {from} entries that were committed at the start"
+            ));
         }
         if !self.parts.has_majority(status) {
             return Err("no leader is heard: a majority of the nodes may be down or cut off".into());
@@ -88,7 +93,11 @@ impl NodeBackend {
                     address: member.address.clone(),
                     role,
                     applied: if own { status.applied } else { view.map(|view| view.applied) },
-                    reachable: if own { Some(true) } else { view.map(|view| view.heard_at.is_some() && !view.suspected) },
+                    reachable: if own {
+                        Some(true)
+                    } else {
+                        view.map(|view| view.heard_at.is_some() && !view.suspected)
+                    },
                 }
             })
             .collect()
@@ -118,7 +127,8 @@ impl Backend for NodeBackend {
                 (false, _) => Sockets::Retrying(active.problems),
             },
             term: status.term,
-            leader: status.leader,
+            // A leader that is cut off from its majority leads nobody.
+            leader: status.leader.filter(|_| self.parts.has_majority(&status)),
             last_log: status.last_log.unwrap_or(0),
             committed: status.committed.unwrap_or(0),
             applied: status.applied.unwrap_or(0),
@@ -137,7 +147,11 @@ impl Backend for NodeBackend {
         let proposed = self.parts.proposer.counters();
         let (syncs, sync_micros) = self.log.syncs();
         let (cache, _) = self.log.cache();
-        let table = |entries: usize, room: usize| TableReading { entries: entries as u64, room: room as u64, dropped: 0 };
+        let table = |entries: usize, room: usize| TableReading {
+            entries: entries as u64,
+            room: room as u64,
+        };
+        let events = counters.named().into_iter().chain([("table_full", sizes.dropped)]);
         Readings {
             name: self.settings.name.clone(),
             uptime: self.started.elapsed().as_secs_f64(),
@@ -157,18 +171,24 @@ impl Backend for NodeBackend {
                     .filter(|member| member.id != status.id)
                     .map(|member| metrics::Peer {
                         node: member.id,
-                        lag: member.applied.map(|applied| status.committed.unwrap_or(0).saturating_sub(applied)),
+                        lag: member
+                            .applied
+                            .map(|applied| status.committed.unwrap_or(0).saturating_sub(applied)),
                         reachable: member.reachable == Some(true),
                     })
                     .collect(),
-                ..metrics::Raft::default()
+                leader_changes: self.leader_changes.load(Relaxed),
             },
-            packets: counters.replies().map(|(kind, count)| (Direction::Sent, kind.name(), count)).collect(),
+            packets: counters
+                .replies()
+                .map(|(kind, count)| (Direction::Sent, kind.name(), count))
+                .collect(),
             dropped: counters
                 .reasons()
                 .map(|(reason, count)| (reason.name(), count))
                 .chain(self.ports.counters().all())
                 .collect(),
+            events: events.collect(),
             leases: self.subnet_readings(),
             config_version: self.parts.state.read().view().config_version().0,
             propose: metrics::Propose {
@@ -189,25 +209,31 @@ impl Backend for NodeBackend {
                 log_bytes: status.log_bytes,
                 log_cache_bytes: cache,
                 checkpoint_cache_bytes: crate::storage::CHECKPOINT_CACHE,
-                ..metrics::Storage::default()
             },
             tables: vec![
                 (Table::Holds, table(sizes.holds, Holds::CAPACITY)),
                 (Table::Shadows, table(sizes.shadows, serve::memory::SHADOWS)),
                 (Table::HeardLinks, table(sizes.links, crate::peers::heard::LINKS)),
-                (Table::Waiting, table(sizes.flying, serve::worker::WAITING)),
+                (Table::Waiting, table(sizes.waiting, serve::worker::WAITING)),
+                (Table::Committing, table(sizes.flying, propose::batch::QUEUE)),
+                (Table::Kept, table(sizes.kept, serve::give_ups::MOST)),
             ],
             control: metrics::Control::default(),
         }
     }
 
-    fn submit(&self, command: Command, within: Duration) -> Answer<'_, Result<Outcome, SubmitError>> {
+    fn submit(
+        &self,
+        command: Command,
+        within: Duration,
+    ) -> Answer<'_, Result<Outcome, SubmitError>> {
         Box::pin(async move {
+            let watch = Stopwatch::start();
             match self.parts.proposer.submit(command, within).await {
                 propose::Answer::Committed(committed) => {
                     // The next read here shall see it.
                     let applied = self.parts.raft.applied_at_least(committed.index);
-                    match tokio::time::timeout(within, applied).await {
+                    match tokio::time::timeout(within.saturating_sub(watch.elapsed()), applied).await {
                         Ok(()) => Ok(committed.outcome),
                         Err(_) => Err(SubmitError::Unknown(
                             "the command is committed, but this node has not applied it in time".into(),
@@ -232,18 +258,27 @@ impl Backend for NodeBackend {
         })
     }
 
-    fn activated(&self, version: ConfigVersion, within: Duration) -> Answer<'_, Result<(), String>> {
+    fn activated(
+        &self,
+        version: ConfigVersion,
+        within: Duration,
+    ) -> Answer<'_, Result<(), String>> {
         Box::pin(async move {
             let mut active = self.active.clone();
             let reached = active.wait_for(|active| active.version >= version);
             match tokio::time::timeout(within, reached).await {
-                Ok(Ok(_)) => Ok(()),
+                Ok(Ok(active)) if active.problems.is_empty() => Ok(()),
+                Ok(Ok(active)) => Err(active.problems.join("; ")),
                 _ => Err(format!("configuration {} is not active on this node yet", version.0)),
             }
         })
     }
 
-    fn transfer_leader(&self, to: Option<NodeId>, within: Duration) -> Answer<'_, Result<NodeId, String>> {
+    fn transfer_leader(
+        &self,
+        to: Option<NodeId>,
+        within: Duration,
+    ) -> Answer<'_, Result<NodeId, String>> {
         Box::pin(async move {
             match tokio::time::timeout(within, self.parts.raft.transfer_leader(to)).await {
                 Ok(Ok(leader)) => Ok(leader),
@@ -259,7 +294,7 @@ impl NodeBackend {
         match why {
             Unsent::Full => "too many commands are waiting; try again".into(),
             Unsent::Stopped => "this node is stopping".into(),
-            _ => "no leader: a majority of the nodes may be down or cut off; nothing was changed".into(),
+            _ => "no leader: a majority of the nodes may be down or cut off".into(),
         }
     }
 

@@ -19,6 +19,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -33,7 +34,7 @@ use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::dhcp;
 use crate::net;
 use crate::peers::{self, Peers};
-use crate::propose::{ProposalsService, Proposer, Signals, ToLeader, follow_leader};
+use crate::propose::{ProposalsService, Proposer, Route, Signals, ToLeader, follow_leader};
 use crate::raft::{self, Raft};
 use crate::serve::activate::{Activation, Activator, listen_of};
 use crate::serve::duties::Duties;
@@ -88,7 +89,11 @@ pub fn run_until_told_to_stop(
     result
 }
 
-async fn run(settings: Settings, file: ConfigFile, until_stdin_closes: bool) -> Result<(), RunError> {
+async fn run(
+    settings: Settings,
+    file: ConfigFile,
+    until_stdin_closes: bool,
+) -> Result<(), RunError> {
     let started = Stopwatch::start();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut requests = signals::listen(until_stdin_closes).map_err(fault("signals"))?;
@@ -102,11 +107,13 @@ async fn run(settings: Settings, file: ConfigFile, until_stdin_closes: bool) -> 
         .map_err(|error| RunError::Settings(format!("[dhcp4].interfaces: {error}")))?;
 
     let _lock = claim(&settings.data_dir)?;
-    let (identity_file, identity) = IdentityFile::open(&settings.data_dir).map_err(fault("the identity file"))?;
+    let (identity_file, identity) =
+        IdentityFile::open(&settings.data_dir).map_err(fault("the identity file"))?;
     let identity_file = Arc::new(identity_file);
     let is_new = identity.seat.as_ref().is_none_or(|seat| seat.provisional);
     let listener = settings.peer.as_ref().map(bind_peer).transpose()?;
-    let advertised = settings.peer.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), Peer::advertised);
+    let advertised =
+        settings.peer.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), Peer::advertised);
     let plan = formation_plan(&settings, advertised);
 
     let forming = async {
@@ -130,8 +137,12 @@ async fn run(settings: Settings, file: ConfigFile, until_stdin_closes: bool) -> 
         request = wait_for_stop(&mut requests) => return request,
     };
 
-    let log = DiskLog::open(&settings.data_dir.join("log"), LogSettings::default(), storage::exit_on_fault())
-        .map_err(|error| RunError::Fault(error.to_string()))?;
+    let log = DiskLog::open(
+        &settings.data_dir.join("log"),
+        LogSettings::default(),
+        storage::exit_on_fault(),
+    )
+    .map_err(|error| RunError::Fault(error.to_string()))?;
     let log = Arc::new(log);
     let state = Arc::new(RwLock::new(State::new()));
     let raft = Raft::start(raft::Start {
@@ -148,7 +159,8 @@ async fn run(settings: Settings, file: ConfigFile, until_stdin_closes: bool) -> 
     .map_err(|error| RunError::Fault(error.to_string()))?;
     tracing::info!(node = %raft.id(), applied = state.read().applied(), "the log is open");
 
-    let node = Node::start(settings, started, clock, log, state, raft, listener, interfaces).await?;
+    let node =
+        Node::start(settings, started, clock, log, state, raft, listener, interfaces).await?;
     let result = loop {
         tokio::select! {
             request = requests.recv() => match request {
@@ -171,7 +183,9 @@ async fn run(settings: Settings, file: ConfigFile, until_stdin_closes: bool) -> 
     result
 }
 
-async fn wait_for_stop(requests: &mut tokio::sync::mpsc::Receiver<Request>) -> Result<(), RunError> {
+async fn wait_for_stop(
+    requests: &mut tokio::sync::mpsc::Receiver<Request>,
+) -> Result<(), RunError> {
     while requests.recv().await == Some(Request::Reload) {}
     Ok(())
 }
@@ -189,13 +203,18 @@ fn timers(settings: &Settings) -> raft::Timers {
 }
 
 fn formation_plan(settings: &Settings, advertised: SocketAddr) -> raft::Plan {
-    let initial = if settings.cluster.initial.is_empty() { vec![advertised] } else { settings.cluster.initial.clone() };
+    let initial = if settings.cluster.initial.is_empty() {
+        vec![advertised]
+    } else {
+        settings.cluster.initial.clone()
+    };
     raft::Plan { advertise: advertised, initial }
 }
 
 /// Makes the data directory, readable by nobody else, and claims it for this process.
 fn claim(directory: &Path) -> Result<File, RunError> {
-    let wrong = |error: io::Error| RunError::Settings(format!("data-dir {}: {error}", directory.display()));
+    let wrong =
+        |error: io::Error| RunError::Settings(format!("data-dir {}: {error}", directory.display()));
     if !directory.exists() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
     }
@@ -208,9 +227,10 @@ fn claim(directory: &Path) -> Result<File, RunError> {
         .map_err(wrong)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(RunError::Settings(format!("data-dir {} is in use by another process", directory.display())))
-        }
+        Err(TryLockError::WouldBlock) => Err(RunError::Settings(format!(
+            "data-dir {} is in use by another process",
+            directory.display()
+        ))),
         Err(TryLockError::Error(error)) => Err(wrong(error)),
     }
 }
@@ -251,11 +271,15 @@ impl Node {
         let (stop_peers, peers_stopping) = watch::channel(false);
 
         // Peers first: a proposal of ours may have to go to one, and theirs to us.
-        let peers = listener.as_ref().map(|_| Arc::new(Peers::start(raft.clone(), clock.clone(), peer_events(&inbox))));
+        let peers = listener
+            .as_ref()
+            .map(|_| Arc::new(Peers::start(raft.clone(), clock.clone(), peer_events(&inbox))));
         if let (Some(listener), Some(peers)) = (&listener, &peers) {
             let services =
                 Routes::new(ProposalsService::server(&raft)).add_service(peers.service());
-            let server = raft.serve(listener, services, until(peers_stopping)).map_err(fault("the peer port"))?;
+            let server = raft
+                .serve(listener, services, until(peers_stopping))
+                .map_err(fault("the peer port"))?;
             tasks.spawn(async move {
                 if let Ok(Err(error)) = server.await {
                     tracing::error!(%error, "the peer port has closed");
@@ -271,7 +295,8 @@ impl Node {
             Arc::new(move |answers| inbox.event(serve::Event::Answers(answers)))
         };
         let signals = Signals { route: follow_leader(&raft), round_trip };
-        let (proposer, proposing) = Proposer::start(ToLeader::new(raft.clone()), signals, answers, clock.clone());
+        let (proposer, proposing) =
+            Proposer::start(ToLeader::new(raft.clone()), signals, answers, clock.clone());
         tasks.spawn(async move {
             // Ends with the last handle of the proposer.
             let _ = proposing.await;
@@ -280,7 +305,11 @@ impl Node {
         let parts = Duties { raft, state, clock, proposer, peers, inbox };
         let numbers = &settings.dhcp4;
         let ports = Arc::new(net::Ports::new(
-            net::PortNumbers { server: numbers.port, relay: numbers.relay_port, client: numbers.client_port },
+            net::PortNumbers {
+                server: numbers.port,
+                relay: numbers.relay_port,
+                client: numbers.client_port,
+            },
             {
                 let inbox = parts.inbox.clone();
                 Arc::new(move |received| inbox.packet(received))
@@ -320,10 +349,20 @@ impl Node {
             active,
             activated_at,
             serve_from,
+            leader_changes: count_leaders(&parts.raft),
             started,
         });
         serve_api(&settings, backend, &stopping, &mut tasks).await?;
-        Ok(Node { parts, settings, serve, ports, stop, stop_peers, tasks, seeded: watch::channel(false).0 })
+        Ok(Node {
+            parts,
+            settings,
+            serve,
+            ports,
+            stop,
+            stop_peers,
+            tasks,
+            seeded: watch::channel(false).0,
+        })
     }
 
     /// SIGHUP.
@@ -339,10 +378,15 @@ impl Node {
                     Ok(seed) => seed::plant(&seed, file, &self.parts).await,
                     Err(error) => Err(error),
                 };
-                let name = self.settings.cluster.config.as_deref().unwrap_or(Path::new("")).display();
+                let name =
+                    self.settings.cluster.config.as_deref().unwrap_or(Path::new("")).display();
                 match planted {
-                    Ok(()) => tracing::info!("dynamic server reconfiguration succeeded with file: {name}"),
-                    Err(error) => tracing::error!("dynamic server reconfiguration failed with file: {name}: {error}"),
+                    Ok(()) => {
+                        tracing::info!("dynamic server reconfiguration succeeded with file: {name}")
+                    }
+                    Err(error) => tracing::error!(
+                        "dynamic server reconfiguration failed with file: {name}: {error}"
+                    ),
                 }
             }
         }
@@ -359,7 +403,8 @@ impl Node {
             }
         }
         if !alone && self.parts.has_majority(&raft.status()) {
-            let draining = crate::state::Command::NodeLiveness(raft.id(), crate::state::Liveness::Draining);
+            let draining =
+                crate::state::Command::NodeLiveness(raft.id(), crate::state::Liveness::Draining);
             // Best effort: without it the others notice in half a second.
             let _ = tokio::time::timeout(STEP, self.parts.proposer.submit(draining, STEP)).await;
             tokio::time::sleep(LAST_ANSWERS).await;
@@ -384,16 +429,14 @@ async fn until(mut stop: watch::Receiver<bool>) {
 
 fn peer_events(inbox: &Arc<Inbox>) -> peers::Sink {
     let inbox = inbox.clone();
-    Arc::new(move |event| {
-        inbox.event(match event {
-            peers::Event::Note(node, note) => serve::Event::Note(node, note),
-            peers::Event::Connected(node) => serve::Event::PeerConnected(node),
-            peers::Event::Suspected(node, suspected) => serve::Event::PeerSuspected(node, suspected),
-        });
-    })
+    Arc::new(move |event| inbox.event(event.into()))
 }
 
-fn start_worker(parts: &Duties, settings: &Settings, ports: &net::Ports) -> Result<Serve, RunError> {
+fn start_worker(
+    parts: &Duties,
+    settings: &Settings,
+    ports: &net::Ports,
+) -> Result<Serve, RunError> {
     let incarnation = storage::draw().map_err(fault("randomness"))?;
     let numbers = dhcp::v4::Ports {
         server: settings.dhcp4.port,
@@ -419,13 +462,19 @@ fn node_info(
     raft: &Raft,
     mut active: watch::Receiver<Activation>,
 ) -> watch::Receiver<NodeInfo> {
-    let peer_address = settings.peer.as_ref().map_or(String::new(), |peer| peer.advertised().to_string());
+    let peer_address =
+        settings.peer.as_ref().map_or(String::new(), |peer| peer.advertised().to_string());
     let info = NodeInfo {
         node: raft.id(),
         name: settings.name.clone(),
         rack: settings.rack.clone(),
         peer_address,
-        control: settings.control.listen.iter().map(|address| format!("http://{address}")).collect(),
+        control: settings
+            .control
+            .listen
+            .iter()
+            .map(|address| format!("http://{address}"))
+            .collect(),
         identities: active.borrow().addresses.clone(),
         version: crate::VERSION.to_owned(),
     };
@@ -443,14 +492,46 @@ fn node_info(
     receiver
 }
 
-async fn tell_activations(mut active: watch::Receiver<Activation>, at: watch::Sender<Duration>, started: Stopwatch) {
+/// Logs who leads, and counts the leaders that follow the first; ends with Raft.
+fn count_leaders(raft: &Raft) -> Arc<AtomicU64> {
+    let changes = Arc::new(AtomicU64::new(0));
+    let (counter, mut route) = (changes.clone(), follow_leader(raft));
+    tokio::spawn(async move {
+        let mut last = Route::Nowhere;
+        while route.changed().await.is_ok() {
+            let now = *route.borrow_and_update();
+            match now {
+                Route::Here => tracing::info!("this node leads"),
+                Route::To(leader) => tracing::info!(%leader, "another node leads"),
+                Route::Nowhere => tracing::warn!(
+                    "no leader: elections are under way, or a majority is out of reach"
+                ),
+            }
+            if now != Route::Nowhere {
+                counter.fetch_add(u64::from(last != Route::Nowhere && now != last), Relaxed);
+                last = now;
+            }
+        }
+    });
+    changes
+}
+
+async fn tell_activations(
+    mut active: watch::Receiver<Activation>,
+    at: watch::Sender<Duration>,
+    started: Stopwatch,
+) {
     let mut version = active.borrow_and_update().version;
     while active.changed().await.is_ok() {
         let now = active.borrow_and_update().version;
         if now != version {
             version = now;
             at.send_replace(started.elapsed());
-            tracing::info!(version = version.0, "server version {} started: the configuration is active", crate::VERSION);
+            tracing::info!(
+                version = version.0,
+                "server version {} started: the configuration is active",
+                crate::VERSION
+            );
         }
     }
 }
@@ -472,8 +553,9 @@ async fn serve_api(
         tasks.spawn(api::http::serve(api.clone(), listener, stopping.clone()));
     }
     if let Some(path) = &settings.control.socket {
-        let listener = api::unix::bind(path)
-            .map_err(|error| RunError::Settings(format!("[control].socket {}: {error}", path.display())))?;
+        let listener = api::unix::bind(path).map_err(|error| {
+            RunError::Settings(format!("[control].socket {}: {error}", path.display()))
+        })?;
         tasks.spawn(api::unix::serve(api.clone(), listener, stopping.clone()));
     }
     Ok(())

@@ -65,7 +65,9 @@ pub(super) async fn plant(seed: &Seed, file: ConfigFile, parts: &Duties) -> Resu
                 }
                 Outcome::ConfigConflict(_) => return Ok(()),
                 Outcome::ConfigRefused(text) => {
-                    return Err(RunError::Settings(format!("Failed to apply configuration: {text}")));
+                    return Err(RunError::Settings(format!(
+                        "Failed to apply configuration: {text}"
+                    )));
                 }
                 _ => {}
             },

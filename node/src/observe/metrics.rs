@@ -31,6 +31,8 @@ pub struct Readings {
     pub packets: Vec<(Direction, &'static str, u64)>,
     /// Packets that got no answer, by the engine's or the edge's reason.
     pub dropped: Vec<(&'static str, u64)>,
+    /// What happened to packets on their way, by event.
+    pub events: Vec<(&'static str, u64)>,
     /// Leases, one row a subnet.
     pub leases: Vec<SubnetReading>,
     /// Version of the configuration in force.
@@ -154,14 +156,6 @@ pub struct Storage {
     pub log_cache_bytes: u64,
     /// Room of the checkpoint database's cache.
     pub checkpoint_cache_bytes: u64,
-    /// Index of the last checkpoint.
-    pub checkpoint: u64,
-    /// Checkpoints written.
-    pub checkpoints: u64,
-    /// Snapshots written or received.
-    pub snapshots: u64,
-    /// Bytes of snapshots on disk.
-    pub snapshot_bytes: u64,
 }
 
 /// A bounded table in memory (R17).
@@ -169,24 +163,27 @@ pub struct Storage {
 pub enum Table {
     /// Addresses offered and not yet bound.
     Holds,
-    /// What peers told.
-    Notes,
-    /// Offers that other servers or nodes made.
+    /// Packets left to another node (C2).
     Shadows,
     /// Links on which somebody heard a packet.
     HeardLinks,
-    /// Packets that wait for the peers' notes.
+    /// Packets that wait for notes, for a read barrier, or for an entry.
     Waiting,
+    /// Requests whose commands are on their way.
+    Committing,
+    /// Releases and declines kept for the return of the majority (C12).
+    Kept,
 }
 
 impl Table {
     fn name(self) -> &'static str {
         match self {
             Table::Holds => "holds",
-            Table::Notes => "notes",
             Table::Shadows => "shadows",
             Table::HeardLinks => "heard_links",
             Table::Waiting => "waiting",
+            Table::Committing => "committing",
+            Table::Kept => "kept",
         }
     }
 }
@@ -198,8 +195,6 @@ pub struct TableReading {
     pub entries: u64,
     /// Room for so many.
     pub room: u64,
-    /// Entries dropped because the table was full.
-    pub dropped: u64,
 }
 
 /// The control API.
@@ -309,6 +304,9 @@ const METRICS: &[Metric] = &[
     Metric { name: "dhcp4_packets_dropped", help: "DHCPv4 packets that got no answer, by reason", kind: Kind::Counter,
         read: |r, s| for (reason, count) in &r.dropped { s.with([("reason", (*reason).to_owned())], *count) } },
 
+    Metric { name: "dhcp4_events", help: "What happened to DHCPv4 packets on their way, by event", kind: Kind::Counter,
+        read: |r, s| for (event, count) in &r.events { s.with([("event", (*event).to_owned())], *count) } },
+
     Metric { name: "leases4", help: "Leases by subnet and state", kind: Kind::Gauge,
         read: |r, s| for row in &r.leases {
             for state in LeaseState::ALL {
@@ -358,21 +356,11 @@ const METRICS: &[Metric] = &[
         read: |r, s| s.one(r.storage.log_cache_bytes) },
     Metric { name: "storage_checkpoint_cache_bytes", help: "Memory allowed for the cache of the checkpoint database", kind: Kind::Gauge,
         read: |r, s| s.one(r.storage.checkpoint_cache_bytes) },
-    Metric { name: "storage_checkpoint_index", help: "Index of the last checkpoint", kind: Kind::Gauge,
-        read: |r, s| s.one(r.storage.checkpoint) },
-    Metric { name: "storage_checkpoints", help: "Checkpoints written", kind: Kind::Counter,
-        read: |r, s| s.one(r.storage.checkpoints) },
-    Metric { name: "storage_snapshots", help: "Snapshots written or received", kind: Kind::Counter,
-        read: |r, s| s.one(r.storage.snapshots) },
-    Metric { name: "storage_snapshot_bytes", help: "Size of the snapshots on disk", kind: Kind::Gauge,
-        read: |r, s| s.one(r.storage.snapshot_bytes) },
 
     Metric { name: "table_entries", help: "Entries in a bounded table in memory", kind: Kind::Gauge,
         read: |r, s| s.each_table(r, |table| table.entries) },
     Metric { name: "table_room", help: "The most entries a bounded table can have", kind: Kind::Gauge,
         read: |r, s| s.each_table(r, |table| table.room) },
-    Metric { name: "table_dropped", help: "Entries dropped because a bounded table was full", kind: Kind::Counter,
-        read: |r, s| s.each_table(r, |table| table.dropped) },
 
     Metric { name: "control_connections", help: "Open connections to the control API", kind: Kind::Gauge,
         read: |r, s| s.one(r.control.open) },
@@ -423,9 +411,17 @@ impl Collector for Page {
                     labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
                 let labels = labels.as_slice();
                 let mut one = family.encode_family(&labels)?;
-                match metric.kind {
-                    Kind::Gauge => one.encode_gauge(value)?,
-                    Kind::Counter => one.encode_counter::<NoLabelSet, _, f64>(value, None)?,
+                // Whole numbers without a fraction: scripts look for "is_leader 1".
+                let whole = (value.fract() == 0.0 && value.abs() < 9e15).then_some(*value as i64);
+                match (metric.kind, whole) {
+                    (Kind::Gauge, Some(whole)) => one.encode_gauge(&whole)?,
+                    (Kind::Gauge, None) => one.encode_gauge(value)?,
+                    (Kind::Counter, Some(whole)) => {
+                        one.encode_counter::<NoLabelSet, _, f64>(&whole.unsigned_abs(), None)?;
+                    }
+                    (Kind::Counter, None) => {
+                        one.encode_counter::<NoLabelSet, _, f64>(value, None)?
+                    }
                 }
             }
         }
@@ -448,6 +444,7 @@ mod tests {
             },
             packets: vec![(Direction::Received, "DISCOVER", 7), (Direction::Sent, "OFFER", 6)],
             dropped: vec![("no-subnet", 1)],
+            events: vec![("shadowed", 2)],
             leases: vec![SubnetReading {
                 subnet: SubnetId(1),
                 prefix: "192.0.2.0/24".into(),
@@ -455,7 +452,7 @@ mod tests {
                 counts: StateCounts::default(),
                 totals: Totals { assigned: 4, ..Totals::default() },
             }],
-            tables: vec![(Table::Holds, TableReading { entries: 1, room: 65_536, dropped: 0 })],
+            tables: vec![(Table::Holds, TableReading { entries: 1, room: 65_536 })],
             ..Readings::default()
         }
     }
@@ -469,7 +466,7 @@ mod tests {
             assert!(page.contains(&format!("# HELP {name} ")), "{name}");
             assert!(page.lines().any(|line| line.starts_with(&name)), "{name}");
         }
-        assert!(page.contains("\nleasehold_raft_is_leader 1"));
+        assert!(page.contains("\nleasehold_raft_is_leader 1\n"));
         assert!(
             page.contains("leasehold_dhcp4_packets_total{direction=\"sent\",type=\"offer\"} 6")
         );

@@ -27,8 +27,8 @@ pub struct Sight {
     pub heard_ago: Option<Duration>,
     /// How many committed entries it has not yet got.
     pub lag: u64,
-    /// The judgement in applied state.
-    pub applied: Liveness,
+    /// The judgement in applied state; `None` while the cluster has not heard of the node.
+    pub applied: Option<Liveness>,
 }
 
 /// The judge; exists while this node leads and begins anew with each term.
@@ -66,8 +66,10 @@ impl Judge {
             .get(&sight.node)
             .map_or(Duration::ZERO, |since| now.saturating_sub(*since));
         let verdict = match sight.applied {
-            Liveness::Up | Liveness::Draining if silence >= DOWN_AFTER => Liveness::Down,
-            Liveness::Down if steady >= UP_AFTER || sight.leads => Liveness::Up,
+            Some(Liveness::Up | Liveness::Draining) | None if silence >= DOWN_AFTER => {
+                Liveness::Down
+            }
+            Some(Liveness::Down) | None if steady >= UP_AFTER || sight.leads => Liveness::Up,
             _ => return None,
         };
         let fresh = self.proposed.get(&sight.node);
@@ -88,6 +90,7 @@ mod tests {
     }
 
     fn sight(heard_ago: Option<u64>, lag: u64, applied: Liveness) -> Sight {
+        let applied = Some(applied);
         Sight { node: NodeId(2), leads: false, heard_ago: heard_ago.map(ms), lag, applied }
     }
 
@@ -133,6 +136,20 @@ mod tests {
         let mut judge = Judge::new(ms(0));
         let own = Sight { leads: true, ..sight(Some(0), 0, Liveness::Down) };
         assert_eq!(judge.judge(&[own], ms(1)), [Command::NodeLiveness(NodeId(2), Liveness::Up)]);
+    }
+
+    #[test]
+    fn r16_a_node_that_nobody_has_heard_of_is_judged_as_well() {
+        let unknown = |heard_ago| Sight { applied: None, ..sight(heard_ago, 0, Liveness::Up) };
+        let mut judge = Judge::new(ms(0));
+        assert!(judge.judge(&[unknown(None)], ms(499)).is_empty(), "it may be about to speak");
+        let down = Command::NodeLiveness(NodeId(2), Liveness::Down);
+        assert_eq!(judge.judge(&[unknown(None)], ms(500)), [down]);
+        let mut judge = Judge::new(ms(0));
+        assert!(judge.judge(&[unknown(Some(20))], ms(100)).is_empty());
+        assert!(judge.judge(&[unknown(Some(20))], ms(5_099)).is_empty());
+        let up = Command::NodeLiveness(NodeId(2), Liveness::Up);
+        assert_eq!(judge.judge(&[unknown(Some(20))], ms(5_100)), [up]);
     }
 
     #[test]

@@ -40,6 +40,9 @@ use notes::Note;
 /// Silence after which a peer is suspected locally (R16): it shortens C4's wait and nothing else.
 pub const SUSPECT_AFTER: Duration = Duration::from_millis(500);
 
+/// A look around that comes so late means that this node itself was stopped or starved.
+const LATE: Duration = Duration::from_millis(300);
+
 /// What happens between this node and its peers.
 #[derive(Debug)]
 pub enum Event {
@@ -98,9 +101,9 @@ impl Shared {
         let view = views.entry(node).or_default();
         view.heard_at = Some(now);
         view.applied = view.applied.max(applied);
-        let again = std::mem::take(&mut view.suspected);
-        drop(views);
-        if again {
+        // Told under the lock, so that two changes arrive in their order.
+        if std::mem::take(&mut view.suspected) {
+            tracing::info!(%node, "a peer is heard again");
             (self.sink)(Event::Suspected(node, false));
         }
     }
@@ -123,15 +126,17 @@ impl Shared {
         }
     }
 
-    /// Who has fallen silent since the last look.
-    fn newly_silent(&self) -> Vec<NodeId> {
+    /// Tells who has fallen silent since the last look.
+    fn look_for_silent(&self) {
         let now = self.clock.monotonic();
-        let mut views = self.views.lock();
-        let silent = |view: &PeerView| {
-            view.heard_at.is_some_and(|at| now.saturating_sub(at) > SUSPECT_AFTER)
-        };
-        let fresh = views.iter_mut().filter(|(_, view)| !view.suspected && silent(view));
-        fresh.map(|(node, view)| (*node, view.suspected = true).0).collect()
+        for (node, view) in self.views.lock().iter_mut() {
+            let silent = view.heard_at.is_some_and(|at| now.saturating_sub(at) > SUSPECT_AFTER);
+            if silent && !view.suspected {
+                view.suspected = true;
+                tracing::warn!(%node, "a peer is silent");
+                (self.sink)(Event::Suspected(*node, true));
+            }
+        }
     }
 
     /// The way of a batch (R27): to the leader, or on the leader to the fastest majority.
@@ -236,6 +241,8 @@ async fn watch_peers(
     let mut tick = interval(exchange::PING_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let me = shared.raft.id();
+    let mut looked = shared.clock.monotonic();
+    let mut awake = looked;
     loop {
         let members: Vec<NodeId> = {
             let stored = membership.borrow_and_update();
@@ -262,8 +269,14 @@ async fn watch_peers(
                     break;
                 }
                 _ = tick.tick() => {
-                    for node in shared.newly_silent() {
-                        (shared.sink)(Event::Suspected(node, true));
+                    // A node that has been asleep hears nobody at first: that says nothing about them.
+                    let now = shared.clock.monotonic();
+                    if now.saturating_sub(looked) > LATE {
+                        awake = now;
+                    }
+                    looked = now;
+                    if now.saturating_sub(awake) > SUSPECT_AFTER {
+                        shared.look_for_silent();
                     }
                     let trip = shared.batch_round_trip();
                     trips.send_if_modified(|old| std::mem::replace(old, trip) != trip);

@@ -25,6 +25,7 @@ fn release(n: u64) -> Command {
         address: [192, 0, 2, 1].into(),
         generation: Some(Generation(1)),
         arrived: ClusterTime::ZERO,
+        circuit: 0,
     })
 }
 

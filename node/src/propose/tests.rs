@@ -141,6 +141,39 @@ async fn a_call_that_may_have_been_proposed_is_not_sent_to_the_next_leader() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r3_a_release_that_may_have_been_proposed_goes_to_the_next_leader_in_its_time() {
+    let rig = rig(Route::To(LEADER));
+    rig.leader.silent.lock().push(Route::To(LEADER));
+    let release = || {
+        Command::Release(crate::state::GiveUp {
+            origin: crate::state::Origin { node: NodeId(1), incarnation: 1, sequence: 1 },
+            client: crate::state::Client {
+                id: None,
+                hw: crate::types::HwAddr::ethernet([2, 0, 0, 0, 0, 1]),
+                match_id: true,
+            },
+            address: [192, 0, 2, 1].into(),
+            generation: None,
+            arrived: ClusterTime::ZERO,
+            circuit: 0,
+        })
+    };
+    let submit = |ticket, millis| {
+        let deadline = Duration::from_millis(millis);
+        let it = Submission { ticket, command: release(), deadline, here_only: false };
+        assert!(rig.proposer.submit_packets(vec![it]).is_empty());
+    };
+    submit(1, 200);
+    submit(2, 2_000);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(*rig.answers.lock(), [(1, Answer::Unknown)]);
+    rig.route.send_replace(Route::To(NodeId(3)));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(*rig.answers.lock(), [(1, Answer::Unknown), (2, committed())]);
+    assert_eq!(rig.leader.got.lock().last(), Some(&(Route::To(NodeId(3)), 1)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_duty_goes_nowhere_but_here() {
     let rig = rig(Route::To(LEADER));
     let answer = rig.proposer.submit_here(Command::Tick, Duration::from_secs(1)).await;

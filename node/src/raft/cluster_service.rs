@@ -1,11 +1,13 @@
 //! The server's side of `cluster.proto`'s service `Cluster` once this node belongs to a cluster:
-//! it says who it is, refuses to be formed again, and answers reads that followers ask for.
+//! it says who it is, refuses to be formed again, and does for followers what only a leader can: reads and
+//! handing over.
 
 use leasehold_proto::cluster as proto;
 use leasehold_proto::cluster::cluster_server::Cluster;
 use tonic::{Request, Response, Status};
 
 use super::{Guard, Raft};
+use crate::types::NodeId;
 
 /// Serves `Cluster` for a member.
 #[derive(Debug)]
@@ -52,5 +54,18 @@ impl Cluster for ClusterService {
             }
         };
         Ok(Response::new(proto::ReadIndexResponse { result: Some(result) }))
+    }
+    async fn hand_over(
+        &self,
+        request: Request<proto::HandOverRequest>,
+    ) -> Result<Response<proto::HandOverResponse>, Status> {
+        use proto::hand_over_response::Result as Wire;
+        self.guard.check(request.metadata())?;
+        let to = Some(NodeId(request.into_inner().to)).filter(|node| node.0 != 0);
+        let result = match self.raft.hand_over(to).await {
+            Ok(leader) => Wire::Leader(leader.0),
+            Err(error) => Wire::Refused(error.to_string()),
+        };
+        Ok(Response::new(proto::HandOverResponse { result: Some(result) }))
     }
 }

@@ -400,4 +400,10 @@ impl Cluster for FormingService {
     ) -> Result<Response<proto::ReadIndexResponse>, Status> {
         Err(Status::unavailable("this node is not in a cluster yet"))
     }
+    async fn hand_over(
+        &self,
+        _request: Request<proto::HandOverRequest>,
+    ) -> Result<Response<proto::HandOverResponse>, Status> {
+        Err(Status::unavailable("this node is not in a cluster yet"))
+    }
 }

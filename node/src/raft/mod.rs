@@ -73,8 +73,8 @@ pub use status::{PeerStatus, Role, Status};
 pub use typ::TypeConfig;
 pub use upkeep::Keeping;
 
-use crate::state::{Batch, Command, Outcome, State, wire as state_wire};
-use crate::storage::{Identity, IdentityFile, Log, LogId, RosterNode};
+use crate::state::{Batch, Command, Outcome, wire as state_wire};
+use crate::storage::{Identity, Log, RosterNode};
 use crate::types::{ClusterTime, NodeId};
 use checkpointer::{Checkpointer, Ending};
 use machine::Shared;
@@ -123,11 +123,16 @@ pub enum ProposeError {
 pub struct NoLeader;
 
 /// Why leadership was not handed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
-    /// Only the leader hands over. Perhaps that one leads.
-    #[error("this node does not lead")]
+    /// Only the leader hands over, and none is known, or it changes just now.
+    #[error(
+        "no leader is known that could hand over; a majority of the nodes may be down or cut off"
+    )]
     NotLeader(Option<NodeId>),
+    /// The leader refused.
+    #[error("node {0}, which leads, did not hand over: {1}")]
+    Refused(NodeId, String),
     /// There is nobody to hand over to, or the named node is no voter.
     #[error("there is no such voter to hand over to")]
     NoTarget,
@@ -360,7 +365,7 @@ impl Raft {
     }
 
     /// The read index, if this node leads and a majority says so; else who leads perhaps.
-    pub(in crate::raft) async fn leader_read_index(&self) -> Result<u64, Option<NodeId>> {
+    pub async fn leader_read_index(&self) -> Result<u64, Option<NodeId>> {
         if let Err(error) = self.leading() {
             return match error {
                 ProposeError::NotLeader(leader) => Err(leader),
@@ -438,17 +443,48 @@ impl Raft {
         self.inner.core.metrics().borrow_watched().clone()
     }
 
-    /// Hands leadership to `to`, or to the voter that is nearest to the end of the log. Returns the
-    /// new leader.
+    /// Has the leader, whoever it is, hand over to `to`, or to the voter that is nearest to the end
+    /// of the log. Returns the new leader.
     ///
     /// # Errors
     /// See [`TransferError`].
     pub async fn transfer_leader(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        let leader = match self.hand_over(to).await {
+            Err(TransferError::NotLeader(Some(leader))) if leader != self.id() => leader,
+            result => return result,
+        };
+        if to == Some(leader) {
+            return Ok(leader);
+        }
+        use proto::hand_over_response::Result as Wire;
+        let channel =
+            self.channel(leader, Purpose::Forward).ok_or(TransferError::NotLeader(None))?;
+        let request = proto::HandOverRequest { to: to.map_or(0, |node| node.0) };
+        let mut client = ClusterClient::new(channel);
+        let asking = client.hand_over(request);
+        match tokio::time::timeout(TRANSFER_DEADLINE * 2, asking).await {
+            Ok(Ok(response)) => match response.into_inner().result {
+                Some(Wire::Leader(leader)) => Ok(NodeId(leader)),
+                Some(Wire::Refused(reason)) => Err(TransferError::Refused(leader, reason)),
+                None => Err(TransferError::NotLeader(None)),
+            },
+            Ok(Err(_)) | Err(_) => Err(TransferError::TimedOut),
+        }
+    }
+
+    /// [`Raft::transfer_leader`] for the node that leads.
+    pub(in crate::raft) async fn hand_over(
+        &self,
+        to: Option<NodeId>,
+    ) -> Result<NodeId, TransferError> {
         if let Err(error) = self.leading() {
             return Err(match error {
                 ProposeError::NotLeader(leader) => TransferError::NotLeader(leader),
                 _ => TransferError::Stopped,
             });
+        }
+        if to == Some(self.id()) {
+            return Ok(self.id());
         }
         let status = self.status();
         let others = status.members.iter().filter(|m| m.voter && m.node != status.id);

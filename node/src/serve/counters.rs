@@ -74,6 +74,9 @@ counters! {
     waiting_full,
     /// Options left out for want of room (W3).
     omitted_options,
+    /// Changes of the hardware address behind a client id, beyond three in an hour: cloned machines
+    /// fight for one lease (I3).
+    client_id_moved,
     /// Panics of the worker caught (A10).
     panics,
     /// Replies the sockets did not take.

@@ -58,15 +58,26 @@ pub struct Duties {
 
 impl Duties {
     /// C15: tells the worker when this node has applied what was committed at its start; returns
-    /// the last of those entries.
+    /// the last of those entries. In a new cluster the entries must name every voter, or this node
+    /// would take itself for the only one: no grace (R7), and every share its own (C8).
     pub async fn catch_up(self) -> u64 {
         loop {
-            if let Ok(index) = self.raft.read_barrier().await {
-                self.inbox.event(Event::ServeFrom(index));
+            if let Ok(index) = self.raft.read_barrier().await
+                && self.knows_all_voters()
+            {
+                // The machine counts entries with commands only. The barrier has passed, so it shows
+                // all of them, also if the last entry is a leader's first and has none.
+                let shown = index.min(self.state.read().applied());
+                self.inbox.event(Event::ServeFrom(shown));
                 return index;
             }
             sleep(LOOK).await;
         }
+    }
+
+    fn knows_all_voters(&self) -> bool {
+        let status = self.raft.status();
+        knows_all_voters(&status, &self.state.read())
     }
 
     /// C12: tells the worker whether there is a majority.
@@ -159,17 +170,16 @@ impl Duties {
         let view = state.view();
         let sight = |member: &crate::raft::PeerStatus| {
             let leads = member.node == status.id;
-            Some(Sight {
+            Sight {
                 node: member.node,
                 leads,
                 heard_ago: if leads { Some(Duration::ZERO) } else { member.heard_ago },
                 lag: if leads { 0 } else { member.lag.unwrap_or(u64::MAX) },
-                // Nobody has spoken of it yet; its own word will come first.
-                applied: view.meta().node(member.node)?.liveness,
-            })
+                applied: view.meta().node(member.node).map(|entry| entry.liveness),
+            }
         };
         Facts {
-            sights: status.members.iter().filter_map(sight).collect(),
+            sights: status.members.iter().map(sight).collect(),
             applied: view.applied(),
             next_due: view.next_due(),
             expired: view.config().map(|config| config.expired.clone()),
@@ -189,7 +199,7 @@ fn ticking(period: Duration) -> tokio::time::Interval {
 /// What a leader sees.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// Every member, itself among them, of which the cluster has heard.
+    /// Every member, itself among them.
     pub sights: Vec<Sight>,
     /// The last applied entry.
     pub applied: u64,
@@ -267,6 +277,14 @@ impl Leading {
     }
 }
 
+/// Whether the node table has every voter: each has introduced itself, or the leader has judged it.
+/// A cluster of one needs no table.
+fn knows_all_voters(status: &Status, state: &State) -> bool {
+    let view = state.view();
+    let mut voters = status.members.iter().filter(|member| member.voter);
+    voters.clone().count() <= 1 || voters.all(|member| view.meta().node(member.node).is_some())
+}
+
 /// Whether this node is in the state that lets it answer: for `/health/ready`.
 pub fn is_serving(state: &State, me: crate::types::NodeId) -> bool {
     state.view().meta().node(me).is_none_or(|entry| entry.liveness == Liveness::Up)
@@ -275,6 +293,7 @@ pub fn is_serving(state: &State, me: crate::types::NodeId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raft::{PeerStatus, Role};
     use crate::types::NodeId;
 
     fn ms(millis: u64) -> Duration {
@@ -343,6 +362,47 @@ mod tests {
             matches!(leading.look(&due(1_000), ms(300))[..], [Command::Reclaim(_)]),
             "no outcome: again"
         );
+    }
+
+    #[test]
+    fn c15_in_a_new_cluster_a_node_waits_until_every_voter_is_known() {
+        let member = |node, voter| PeerStatus {
+            node: NodeId(node),
+            address: String::new(),
+            voter,
+            heard_ago: None,
+            matched: None,
+            lag: None,
+        };
+        let status = |members: &[PeerStatus]| Status {
+            id: NodeId(1),
+            cluster: 1,
+            leader: None,
+            term: 1,
+            role: Role::Follower,
+            stamping: false,
+            quorum_heard_ago: None,
+            last_log: None,
+            committed: None,
+            applied: None,
+            stamp: ClusterTime::ZERO,
+            snapshot: None,
+            purged: None,
+            log_bytes: 0,
+            members: members.to_vec(),
+            refused: 0,
+            stopped: None,
+        };
+        let three = status(&[member(1, true), member(2, true), member(3, true), member(4, false)]);
+        let mut state = State::new();
+        assert!(knows_all_voters(&status(&[member(1, true), member(2, false)]), &state));
+        for (node, liveness) in [(1, Liveness::Up), (3, Liveness::Down), (2, Liveness::Up)] {
+            assert!(!knows_all_voters(&three, &state));
+            let commands = vec![Command::NodeLiveness(NodeId(node), liveness)];
+            let batch = crate::state::Batch { stamp: ClusterTime::ZERO, commands };
+            state.apply(state.applied() + 1, &batch);
+        }
+        assert!(knows_all_voters(&three, &state), "the learner is nobody to wait for");
     }
 
     #[test]

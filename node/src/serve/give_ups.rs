@@ -133,6 +133,7 @@ mod tests {
             address: [192, 0, 2, 1].into(),
             generation: None,
             arrived: ClusterTime::ZERO,
+            circuit: 0,
         };
         Entry { command: Command::Release(give_up), received: s(secs) }
     }

@@ -85,6 +85,11 @@ impl Remembered {
         }
     }
 
+    /// Whether a peer is silent.
+    pub fn is_suspect(&self, node: NodeId) -> bool {
+        self.suspects.contains(&node)
+    }
+
     /// Forgets what is too old. Call every few seconds.
     pub fn sweep(&mut self, now: Duration) {
         self.heard.sweep(now);
@@ -145,7 +150,7 @@ impl Memory for Recall<'_> {
     }
 
     fn suspects(&self, node: NodeId) -> bool {
-        self.tables.suspects.contains(&node)
+        self.tables.is_suspect(node)
     }
 }
 

@@ -31,6 +31,7 @@ pub mod duties;
 pub mod event;
 pub mod give_ups;
 mod inbox;
+pub mod limits;
 pub mod link;
 pub mod memory;
 mod parked;

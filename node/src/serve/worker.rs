@@ -16,6 +16,7 @@ use super::commits::{Admission, Commits, Flying, Repeat, Ticket, Waiting};
 use super::counters::{Counters, count};
 use super::event::{Action, Event, Now, Received, Sizes};
 use super::give_ups::{self, Entry, GiveUps};
+use super::limits::{Informs, Moves};
 use super::link::{Links, arrival};
 use super::memory::Remembered;
 use super::parked::Parked;
@@ -28,7 +29,7 @@ use crate::peers::heard::First;
 use crate::peers::notes::{ANSWERED_EVERY, HEARD_EVERY, Note, PER_NOTE};
 use crate::propose::batch::{Answer, Committed, Submission, Unsent};
 use crate::state::{Command, ConfigVersion, Origin, Outcome, State};
-use crate::types::{ClusterTime, NodeId};
+use crate::types::{ClientKey, ClusterTime, NodeId};
 
 /// The most packets that wait for notes, for a barrier, and for an entry, each.
 pub const WAITING: usize = 4_096;
@@ -53,6 +54,8 @@ pub struct Worker {
     own: Vec<Ipv4Addr>,
     links: Links,
     memory: Remembered,
+    informs: Informs,
+    moves: Moves,
     holds: Holds,
     cursors: RefCell<Cursors>,
     commits: Commits,
@@ -61,6 +64,7 @@ pub struct Worker {
     /// Packets that wait for this node to apply an entry, in order of arrival.
     behind: VecDeque<(u64, Waiting)>,
     barriers: Barriers,
+    /// Peers to which a stream has been opened, silent ones among them.
     peers: Vec<NodeId>,
     majority: bool,
     serve_from: Option<u64>,
@@ -85,6 +89,8 @@ impl Worker {
             own: Vec::new(),
             links: Links::default(),
             memory: Remembered::new(me),
+            informs: Informs::default(),
+            moves: Moves::default(),
             holds: Holds::new(Holds::CAPACITY, Holds::KEEP),
             cursors: RefCell::default(),
             commits: Commits::default(),
@@ -166,18 +172,13 @@ impl Worker {
                     self.peers.push(node);
                 }
                 self.memory.suspect(node, false);
-                out.push(Action::Tell(Some(node), self.bare_note(state)));
-                for chunk in self.memory.heard.all_mine(now.mono).chunks(PER_NOTE) {
-                    let note = Note { heard: chunk.to_vec(), ..self.bare_note(state) };
-                    out.push(Action::Tell(Some(node), note));
-                }
+                self.tell_all_to(node, state, now, out);
             }
             Event::PeerSuspected(node, suspected) => {
                 self.memory.suspect(node, suspected);
-                if suspected {
-                    self.peers.retain(|peer| *peer != node);
-                } else if !self.peers.contains(&node) {
-                    self.peers.push(node);
+                if !suspected && self.peers.contains(&node) {
+                    // Notes may have been lost meanwhile.
+                    self.tell_all_to(node, state, now, out);
                 }
             }
             Event::Barrier(number, passed) => {
@@ -212,6 +213,8 @@ impl Worker {
             self.swept = now.mono;
             self.memory.sweep(now.mono);
             self.commits.sweep(now.mono);
+            self.informs.sweep(now.mono);
+            self.moves.sweep(now.mono);
             self.holds.expire(now.cluster);
         }
     }
@@ -263,6 +266,11 @@ impl Worker {
             let memory = self.memory.at(now.mono, waiting.packet.message.message_type().ok());
             v4::handle(&waiting.packet, &self.context(&memory, tried), view, now.cluster)
         };
+        if let (Some(ClientKey::Id(id)), true) = (&handled.client, tried == Tried::default())
+            && self.moves.saw(id, waiting.packet.message.hw_addr(), now.mono)
+        {
+            count(&self.counters.client_id_moved);
+        }
         let mut first = First::Known;
         if let (Some(link), false) = (handled.heard, tried.asked) {
             first = self.memory.heard.heard_here(link, now.mono);
@@ -365,6 +373,11 @@ impl Worker {
         if reply.kind() == ReplyKind::Offer && !self.majority {
             return count(&self.counters.no_majority);
         }
+        if reply.kind() == ReplyKind::InformAck
+            && !self.informs.admit(&reply.answered().client, now.mono)
+        {
+            return self.counters.reason(Reason::InformLimit);
+        }
         self.counters.reply(reply.kind());
         self.counters.omitted_options.fetch_add(u64::from(reply.omitted()), Relaxed);
         if let Some(offered) = reply.offered() {
@@ -459,6 +472,9 @@ impl Worker {
             if !matches!(answer, Answer::Committed(_) | Answer::Unsent(Unsent::Stopped)) {
                 count(&self.counters.kept);
                 self.give_ups.keep(entry);
+            }
+            if let Answer::Committed(Committed { outcome: Outcome::DeclineLimit, .. }) = answer {
+                self.counters.reason(Reason::ProbationLimit);
             }
             return;
         }
@@ -562,8 +578,9 @@ impl Worker {
         self.known_config = self.known_config.max(note.config);
         let news = self.memory.note(node, note, now.mono, now.cluster);
         for link in news {
-            let heard = &self.memory.heard;
-            if !self.peers.iter().all(|peer| heard.hears(&link, *peer, now.mono)) {
+            let memory = &self.memory;
+            let mut askable = self.peers.iter().filter(|peer| !memory.is_suspect(**peer));
+            if !askable.all(|peer| memory.heard.hears(&link, *peer, now.mono)) {
                 continue;
             }
             // Everybody who could answer has: nobody needs to wait for the rest of the 50 ms.
@@ -571,6 +588,15 @@ impl Worker {
             for waiting in self.parked.take_link(link) {
                 self.decide(waiting, Tried { asked: true, ..Tried::default() }, state, now, out);
             }
+        }
+    }
+
+    /// Tells a peer that has just connected, or is heard again, what it may have missed.
+    fn tell_all_to(&self, node: NodeId, state: &State, now: Now, out: &mut Vec<Action>) {
+        out.push(Action::Tell(Some(node), self.bare_note(state)));
+        for chunk in self.memory.heard.all_mine(now.mono).chunks(PER_NOTE) {
+            let note = Note { heard: chunk.to_vec(), ..self.bare_note(state) };
+            out.push(Action::Tell(Some(node), note));
         }
     }
 

@@ -271,6 +271,7 @@ fn r4_no_repeat_is_answered_from_a_grant_that_has_ended() {
         address,
         generation: Some(lease.generation),
         arrived: ClusterTime::from_millis(rig.time),
+        circuit: 0,
     };
     assert_eq!(rig.apply(Command::Release(give_up)).outcome, Outcome::GivenUp);
     rig.packet(&selecting(1, 8, address));
@@ -331,6 +332,37 @@ fn r17_nobody_waits_longer_than_until_all_peers_have_spoken() {
     let (answered, left) = (rig.sent.len() as u64, rig.count("shadowed"));
     assert_eq!(answered + left, 20);
     assert!(answered > 0 && left > 0, "each node owns some: {answered} here, {left} elsewhere");
+}
+
+#[test]
+fn r17_a_peer_that_was_silent_for_a_moment_has_missed_nothing() {
+    let mut rig = Rig::new(3);
+    for n in 2..=3 {
+        rig.event(Event::PeerSuspected(NodeId(n), true));
+    }
+    rig.packet(&discover(1, 1));
+    let heard = vec![(Link::Subnet(crate::types::SubnetId(1)), 1)];
+    assert_eq!(rig.told.len(), 1, "they are told all the same");
+    rig.pass(50);
+    assert_eq!(rig.kinds(), [ReplyKind::Offer]);
+    rig.told.clear();
+    rig.event(Event::PeerSuspected(NodeId(2), false));
+    assert_eq!(
+        rig.told.last().map(|(whom, note)| (*whom, &note.heard)),
+        Some((Some(NodeId(2)), &heard))
+    );
+}
+
+#[test]
+fn r17_a_silent_peer_is_not_waited_for() {
+    let mut rig = Rig::new(3);
+    rig.event(Event::PeerSuspected(NodeId(3), true));
+    for n in 1..=20 {
+        rig.packet(&discover(n, 1));
+    }
+    let heard = vec![(Link::Subnet(crate::types::SubnetId(1)), 1)];
+    rig.event(Event::Note(NodeId(2), Note { heard, ..Note::default() }));
+    assert_eq!(rig.sent.len() as u64 + rig.count("shadowed"), 20);
 }
 
 #[test]
@@ -527,6 +559,7 @@ fn c10_a_decline_is_proposed_by_rank_and_spared_when_it_has_had_its_effect() {
             address,
             generation: Some(lease.generation),
             arrived: ClusterTime::from_millis(rig.time),
+            circuit: 0,
         };
         assert_eq!(rig.apply(Command::Decline(give_up)).outcome, Outcome::GivenUp);
         rig.pass(300);
@@ -695,4 +728,101 @@ fn garbage_is_counted_and_harms_nobody() {
         assert!(out.is_empty());
         assert_eq!(rig.dropped(reason), 1, "{reason}");
     }
+}
+
+#[test]
+fn a1_holds_for_strangers_are_limited_and_end_after_60_s() {
+    let mut rig = Rig::new(1);
+    let wide = CONFIG
+        .replace("192.0.2.0/24", "192.0.0.0/16")
+        .replace("192.0.2.100 - 192.0.2.199", "192.0.4.0 - 192.0.7.231");
+    rig.apply(Command::SetConfig(SetConfig { expected: None, text: wide }));
+    let stranger = |n: u16| {
+        let [a, b] = n.to_be_bytes();
+        Query::new(MessageType::Discover, 1, HwAddr::ethernet([2, 0, 0, 7, a, b]))
+    };
+    for n in 0..300 {
+        rig.packet(&stranger(n));
+    }
+    // A quarter of the free addresses, or the floor.
+    let limit = usize::try_from(HOLD_FLOOR).unwrap().max(250);
+    assert_eq!(rig.sent.len(), limit, "of 1000 free addresses");
+    assert_eq!(rig.worker.sizes().holds, limit);
+    assert_eq!(rig.dropped(Reason::HoldLimit), 300 - limit as u64);
+    rig.sent.clear();
+    rig.packet(&stranger(7));
+    assert_eq!(rig.kinds(), [ReplyKind::Offer], "who has a hold keeps it");
+    rig.pass(61_000);
+    assert_eq!(rig.worker.sizes().holds, 0);
+    rig.packet(&stranger(299));
+    assert_eq!(rig.kinds(), [ReplyKind::Offer; 2]);
+}
+
+#[test]
+fn a10_a_successor_uses_no_ticket_and_no_barrier_twice() {
+    let mut rig = Rig::new(1);
+    let address = rig.bind(1);
+    rig.pass(4_000);
+    rig.packet(&selecting(1, 5, address));
+    rig.packet(
+        &Query::new(MessageType::Request, 4, mac(2)).requested_address([10, 0, 0, 1].into()),
+    );
+    let (old_ticket, old_barrier) = (rig.submitted.remove(0).ticket, rig.barriers[0]);
+    rig.worker = rig.worker.successor();
+    rig.packet(&selecting(1, 6, address));
+    assert_ne!(rig.submitted[0].ticket, old_ticket);
+    rig.packet(
+        &Query::new(MessageType::Request, 4, mac(3)).requested_address([10, 0, 0, 1].into()),
+    );
+    assert_ne!(rig.barriers[1], old_barrier);
+    // What was meant for the old worker reaches nobody.
+    rig.event(Event::Barrier(old_barrier, true));
+    rig.event(Event::Answers(vec![(old_ticket, Answer::Unknown)]));
+    assert!(rig.sent.is_empty());
+    rig.commit();
+    assert_eq!(rig.kinds(), [ReplyKind::Ack]);
+}
+
+#[test]
+fn m13_a_client_that_repeats_its_inform_is_answered_four_times_in_10_s() {
+    let mut rig = Rig::new(1);
+    let inform =
+        |n: u8| Query::new(MessageType::Inform, 1, mac(n)).ciaddr([192, 0, 2, 50 + n].into());
+    for _ in 0..6 {
+        rig.packet(&inform(1));
+        rig.pass(1_000);
+    }
+    assert_eq!(rig.kinds(), [ReplyKind::InformAck; 4]);
+    assert_eq!(rig.dropped(Reason::InformLimit), 2);
+    rig.packet(&inform(2));
+    assert_eq!(rig.sent.len(), 5, "another client");
+    rig.pass(5_000);
+    rig.packet(&inform(1));
+    assert_eq!(rig.sent.len(), 6, "later");
+}
+
+#[test]
+fn i3_clones_that_share_an_id_are_counted() {
+    let mut rig = Rig::new(1);
+    for n in 0..8 {
+        rig.packet(&discover(n % 2, 1).option(codes::CLIENT_ID, &[1, 2, 3]));
+        rig.packet(&discover(7, 1).option(codes::CLIENT_ID, &[1, 7, 7]));
+        rig.pass(60_000);
+    }
+    // Seven changes, of which three are allowed.
+    assert_eq!(rig.count("client_id_moved"), 4);
+}
+
+#[test]
+fn m11_a_decline_beyond_the_limit_of_its_circuit_is_counted() {
+    let mut rig = Rig::new(1);
+    for n in 1..=11 {
+        let address = rig.bind(n);
+        rig.packet(&Query::new(MessageType::Decline, 3, mac(n)).requested_address(address));
+        rig.commit();
+    }
+    // The pool has 100 addresses.
+    let declined =
+        rig.state.view().counts(crate::types::SubnetId(1)).of(crate::state::LeaseState::Declined);
+    assert_eq!((declined, rig.dropped(Reason::ProbationLimit)), (10, 1));
 }

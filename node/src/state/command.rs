@@ -163,6 +163,9 @@ pub struct GiveUp {
     pub generation: Option<Generation>,
     /// When the packet came. A lease granted more than 1 s later is not meant.
     pub arrived: ClusterTime,
+    /// The place it came through (M11): a digest of relay circuit, relay or interface; 0 when it is
+    /// not known.
+    pub circuit: u64,
 }
 
 /// The leader's sweep.

@@ -83,6 +83,8 @@ pub struct Lease {
     pub fqdn_rev: bool,
     /// `user-context` as JSON text.
     pub user_context: Option<Box<str>>,
+    /// The circuit that a client declined it through (M11); 0 for every other lease.
+    pub circuit: u64,
 }
 
 impl Lease {

@@ -15,7 +15,7 @@ use super::command::Client;
 use super::lease::{Lease, LeaseState};
 use super::record;
 use super::runs::Runs;
-use crate::types::{ClientId, ClusterTime, HwAddr, SubnetId};
+use crate::types::{ClientId, ClusterTime, HwAddr, Range, SubnetId};
 
 /// The primary table, keyed by address alone (R8).
 pub type Table = OrdMap<u32, Arc<Lease>>;
@@ -28,7 +28,8 @@ type Entry = [u32; 3];
 ///
 /// 1. each lease is in the table under its own address;
 /// 2. a lease with a client id is in `by_id`, one with a hardware address in `by_hw`, each that is
-///    ever due in `by_due`, each that blocks in `blocked`, and nothing else is there;
+///    ever due in `by_due`, each that blocks in `blocked`, each that was declined through a known
+///    circuit in `declined`, and nothing else is there;
 /// 3. `counts` has the number of leases of each subnet and state, and no empty rows;
 /// 4. `digest` is the sum of the hashes of all records.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +39,7 @@ pub struct Leases {
     by_hw: BTreeSet<Entry>,
     by_due: BTreeSet<Entry>,
     blocked: Runs,
+    declined: BTreeSet<Entry>,
     counts: OrdMap<SubnetId, StateCounts>,
     digest: u64,
 }
@@ -91,11 +93,12 @@ fn hw_hash(hw: &HwAddr, with_id: bool) -> u64 {
 }
 
 /// The index entries of one lease.
-#[derive(PartialEq, Eq)]
+#[derive(Default)]
 struct Keys {
     id: Option<Entry>,
     hw: Option<Entry>,
     due: Option<Entry>,
+    declined: Option<Entry>,
 }
 
 impl Keys {
@@ -105,7 +108,9 @@ impl Keys {
             .then(|| entry(hw_hash(&lease.hw, lease.client_id.is_some()), lease.address));
         let due =
             (lease.due != ClusterTime::NEVER).then(|| entry(lease.due.as_millis(), lease.address));
-        Keys { id, hw, due }
+        let declined = (lease.state == LeaseState::Declined && lease.circuit != 0)
+            .then(|| entry(lease.circuit, lease.address));
+        Keys { id, hw, due, declined }
     }
 }
 
@@ -126,17 +131,20 @@ impl Leases {
     pub fn from_table(table: Table) -> Leases {
         let mut leases = Leases::default();
         let (mut by_id, mut by_hw, mut by_due) = (Vec::new(), Vec::new(), Vec::new());
+        let mut declined = Vec::new();
         for lease in table.values() {
             let keys = Keys::of(lease);
             by_id.extend(keys.id);
             by_hw.extend(keys.hw);
             by_due.extend(keys.due);
+            declined.extend(keys.declined);
             leases.count(None, Some(lease));
         }
         // Collecting sorts once and fills the nodes: faster and denser than one insert each.
         leases.by_id = by_id.into_iter().collect();
         leases.by_hw = by_hw.into_iter().collect();
         leases.by_due = by_due.into_iter().collect();
+        leases.declined = declined.into_iter().collect();
         leases.table = table;
         leases
     }
@@ -157,12 +165,12 @@ impl Leases {
     }
 
     fn index(&mut self, old: Option<&Lease>, new: Option<&Lease>) {
-        let none = Keys { id: None, hw: None, due: None };
-        let (before, after) = (old.map_or(none, Keys::of), new.map(Keys::of));
-        let after = after.unwrap_or(Keys { id: None, hw: None, due: None });
+        let (before, after) = (old.map(Keys::of), new.map(Keys::of));
+        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
         replace(&mut self.by_id, before.id, after.id);
         replace(&mut self.by_hw, before.hw, after.hw);
         replace(&mut self.by_due, before.due, after.due);
+        replace(&mut self.declined, before.declined, after.declined);
         self.count(old, new);
     }
 
@@ -280,6 +288,13 @@ impl Leases {
         self.blocked.next_gap(from.into()).map(Ipv4Addr::from)
     }
 
+    /// How many addresses of `range` are in probation through `circuit`, counted up to `most`
+    /// (M11).
+    pub fn declined_through(&self, circuit: u64, range: Range, most: usize) -> usize {
+        let (first, last) = (entry(circuit, range.first()), entry(circuit, range.last()));
+        self.declined.range(first..=last).take(most).count()
+    }
+
     /// The counts of one subnet.
     pub fn counts(&self, subnet: SubnetId) -> StateCounts {
         self.counts.get(&subnet).copied().unwrap_or_default()
@@ -309,6 +324,7 @@ impl Leases {
         differs("by hardware address", self.by_hw == fresh.by_hw)?;
         differs("by due time", self.by_due == fresh.by_due)?;
         differs("of blocked addresses", self.blocked == fresh.blocked)?;
+        differs("of declined addresses", self.declined == fresh.declined)?;
         differs("of counts", self.counts == fresh.counts)?;
         differs("digest", self.digest == fresh.digest)
     }

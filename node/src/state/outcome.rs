@@ -21,6 +21,9 @@ pub enum Outcome {
     GivenUp,
     /// A Release or Decline named no lease of this client.
     NotHeld,
+    /// A Decline that is believed no longer (M11): so many addresses of the pool are in probation
+    /// through its circuit that this one is not. The client's holding has ended all the same.
+    DeclineLimit,
     /// A sweep ended.
     Reclaimed {
         /// Leases reclaimed or removed.

@@ -3,10 +3,11 @@
 //! One form only, so equal leases are equal bytes. All numbers little-endian:
 //!
 //! ```text
-//! address 4, subnet 4, state 1, flags 1 (1 client id, 2 fqdn-fwd, 4 fqdn-rev, 8 user-context),
+//! address 4, subnet 4, state 1, flags 1 (1 client id, 2 fqdn-fwd, 4 fqdn-rev, 8 user-context,
+//! 16 circuit),
 //! identity 4, valid 4, cltt 8, expires 8, reserved_until 8, due 8, granted 8, generation 8,
 //! htype 1, hw (length 1, bytes), [client id (length 1, bytes)], hostname (length 2, bytes),
-//! [user-context (length 4, bytes)]
+//! [user-context (length 4, bytes)], [circuit 8, not 0]
 //! ```
 
 use std::net::Ipv4Addr;
@@ -21,6 +22,7 @@ const HAS_ID: u8 = 1;
 const FQDN_FWD: u8 = 2;
 const FQDN_REV: u8 = 4;
 const HAS_CONTEXT: u8 = 8;
+const HAS_CIRCUIT: u8 = 16;
 
 /// Bytes that are no lease record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +44,8 @@ pub fn encode_lease(lease: &Lease, out: &mut Vec<u8>) {
     let flags = flag(lease.client_id.is_some(), HAS_ID)
         | flag(lease.fqdn_fwd, FQDN_FWD)
         | flag(lease.fqdn_rev, FQDN_REV)
-        | flag(lease.user_context.is_some(), HAS_CONTEXT);
+        | flag(lease.user_context.is_some(), HAS_CONTEXT)
+        | flag(lease.circuit != 0, HAS_CIRCUIT);
     out.extend(u32::from(lease.address).to_le_bytes());
     out.extend(lease.subnet.0.to_le_bytes());
     out.extend([lease.state.number(), flags]);
@@ -68,6 +71,9 @@ pub fn encode_lease(lease: &Lease, out: &mut Vec<u8>) {
         out.extend((context.len() as u32).to_le_bytes());
         out.extend(context.as_bytes());
     }
+    if lease.circuit != 0 {
+        out.extend(lease.circuit.to_le_bytes());
+    }
 }
 
 /// The lease that `bytes` are, whole.
@@ -83,7 +89,7 @@ pub(super) fn take_lease(rest: &mut &[u8]) -> Result<Lease, BadRecord> {
     let subnet = SubnetId(u32::from_le_bytes(take(rest)?));
     let [state, flags] = take(rest)?;
     let state = LeaseState::from_number(u64::from(state)).ok_or(BadRecord::Field("state"))?;
-    if flags & !(HAS_ID | FQDN_FWD | FQDN_REV | HAS_CONTEXT) != 0 {
+    if flags & !(HAS_ID | FQDN_FWD | FQDN_REV | HAS_CONTEXT | HAS_CIRCUIT) != 0 {
         return Err(BadRecord::Field("flag"));
     }
     let identity = Ipv4Addr::from(u32::from_le_bytes(take(rest)?));
@@ -111,6 +117,10 @@ pub(super) fn take_lease(rest: &mut &[u8]) -> Result<Lease, BadRecord> {
     } else {
         None
     };
+    let circuit = if flags & HAS_CIRCUIT != 0 { u64::from_le_bytes(take(rest)?) } else { 0 };
+    if flags & HAS_CIRCUIT != 0 && circuit == 0 {
+        return Err(BadRecord::Field("circuit"));
+    }
     let (fqdn_fwd, fqdn_rev) = (flags & FQDN_FWD != 0, flags & FQDN_REV != 0);
     Ok(Lease {
         address,
@@ -130,6 +140,7 @@ pub(super) fn take_lease(rest: &mut &[u8]) -> Result<Lease, BadRecord> {
         fqdn_fwd,
         fqdn_rev,
         user_context,
+        circuit,
     })
 }
 

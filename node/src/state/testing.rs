@@ -39,6 +39,7 @@ pub(crate) fn lease(address: &str, n: u32) -> Lease {
         fqdn_fwd: false,
         fqdn_rev: false,
         user_context: None,
+        circuit: 0,
     }
 }
 
@@ -88,6 +89,7 @@ pub(crate) fn any_lease() -> impl Strategy<Value = Lease> {
         any::<bool>(),
         any::<bool>(),
         prop::option::of("[{}a-z\"]{0,9}"),
+        prop_oneof![Just(0), 1u64..4, any::<u64>()],
     );
     (any::<u32>(), 0u32..4, who, times, any::<u64>(), any::<u32>(), rest).prop_map(
         |(address, subnet, (client_id, hw, hostname), times, generation, valid, rest)| Lease {
@@ -108,6 +110,7 @@ pub(crate) fn any_lease() -> impl Strategy<Value = Lease> {
             fqdn_fwd: rest.2,
             fqdn_rev: rest.3,
             user_context: rest.4.map(Into::into),
+            circuit: rest.5,
         },
     )
 }

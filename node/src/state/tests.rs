@@ -152,6 +152,7 @@ impl World {
             address: ip(address),
             generation: None,
             arrived,
+            circuit: 0,
         }
     }
 

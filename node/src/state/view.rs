@@ -17,7 +17,7 @@ use super::leases::{StateCounts, Table};
 use super::meta::{Declines, Meta, NodeEntry, Totals};
 use super::outcome::Taken;
 use crate::config::{Config, NetworkIndex, Subnet};
-use crate::types::{ClientId, ClientKey, ClusterTime, HwAddr, NodeId, SubnetId};
+use crate::types::{ClientId, ClientKey, ClusterTime, HwAddr, NodeId, Range, SubnetId};
 
 /// The applied state, read only.
 #[derive(Debug, Clone, Copy)]
@@ -186,6 +186,11 @@ impl<'a> View<'a> {
     /// The declines of a client in the hour before `now` (M11).
     pub fn declines_of(self, key: &ClientKey, now: ClusterTime) -> Declines {
         self.meta().declines_of(key, now)
+    }
+
+    /// How many addresses of `range` are in probation through `circuit`, counted up to `most` (M11).
+    pub fn declined_through(self, circuit: u64, range: Range, most: usize) -> usize {
+        self.state.leases.declined_through(circuit, range, most)
     }
 
     /// Every node, departed ones included.

@@ -50,7 +50,8 @@ impl HwAddr {
 
     /// Whether it can tell clients apart: not empty, not all zero, and not a group address.
     pub fn is_identity(&self) -> bool {
-        let group = self.htype == HwAddr::ETHERNET && self.bytes().first().is_some_and(|b| b & 1 == 1);
+        let group =
+            self.htype == HwAddr::ETHERNET && self.bytes().first().is_some_and(|b| b & 1 == 1);
         !group && self.bytes().iter().any(|b| *b != 0)
     }
 }
@@ -162,7 +163,8 @@ fn parse_colon_hex(text: &str) -> Option<Vec<u8>> {
         return Some(Vec::new());
     }
     let byte = |digits: &str| {
-        let right = (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let right =
+            (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
         right.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
     };
     text.split(':').map(byte).collect()

@@ -98,7 +98,10 @@ impl FromStr for Prefix {
         if len.is_empty() || !len.bytes().all(|b| b.is_ascii_digit()) {
             return Err(BadPrefix);
         }
-        Prefix::new(address.trim().parse().map_err(|_| BadPrefix)?, len.parse().map_err(|_| BadPrefix)?)
+        Prefix::new(
+            address.trim().parse().map_err(|_| BadPrefix)?,
+            len.parse().map_err(|_| BadPrefix)?,
+        )
     }
 }
 

@@ -17,6 +17,11 @@ use crate::oracle::{ClientId, History};
 /// How often clients look at the clock.
 const TICK: Duration = Duration::from_millis(5);
 
+/// How long a client that gave its address back stays away, in milliseconds. R5 takes a RELEASE or DECLINE that hung on its way for one of
+/// a lease that was granted up to a second of cluster time later, and an outage does not count in that (R12): a client that asked for the
+/// same address at once could lose it again.
+const GAVE_UP_MS: (u64, u64) = (8_000, 11_000);
+
 /// All clients of a run.
 #[derive(Debug)]
 pub struct Crowd {
@@ -39,18 +44,25 @@ struct Client {
     hears: Vec<u64>,
     /// When it does something of its own accord next.
     acts_at: u64,
+    /// Until then it says nothing at all.
+    still_until: u64,
 }
 
 impl Crowd {
     /// `count` clients that have done nothing yet.
     pub fn new(count: u32, seed: u64, dice: Dice) -> Crowd {
-        let patience =
-            Patience { repeat_ms: (900, 3_000), request_tries: 3, nak_pause_ms: 100, automatic: true };
+        let patience = Patience {
+            repeat_ms: (900, 3_000),
+            request_tries: 3,
+            nak_pause_ms: 100,
+            automatic: true,
+        };
         let clients = (1..=count)
             .map(|number| Client {
                 machine: Machine::new(ClientId(number), patience, seed),
                 hears: (1..=NODES).collect(),
                 acts_at: dice.between(0, 3_000),
+                still_until: 0,
             })
             .collect();
         let inner = Inner { clients, history: History::default(), quiet: false };
@@ -84,7 +96,7 @@ impl Crowd {
                 let now = world.clock.ms();
                 let mut inner = self.inner.lock();
                 if !inner.quiet {
-                    for client in &mut inner.clients {
+                    for client in inner.clients.iter_mut().filter(|it| it.still_until <= now) {
                         client.machine.tick(now);
                         if client.acts_at <= now {
                             self.act(client, now);
@@ -124,50 +136,64 @@ impl Crowd {
     /// What a client does of its own accord.
     fn act(&self, client: &mut Client, now: u64) {
         let dice = &self.dice;
-        client.acts_at = now + dice.between(500, 4_500);
+        client.acts_at = now + dice.between(300, 3_500);
         let machine = &mut client.machine;
-        let bound = machine.lease().is_some_and(|lease| lease.ends > now);
-        if !bound && machine.is_still() {
-            client.hears = self.ears();
-            // Now and then it remembers what it had.
-            return if dice.chance(300) { machine.reboot(now) } else { machine.join(now) };
-        }
         if !machine.is_still() {
             // It waits for an answer and moves on: to another rack, knowing nothing.
-            if dice.chance(400) {
+            if dice.chance(600) {
                 client.hears = self.ears();
                 machine.join(now);
             }
-            return;
-        }
-        match dice.between(0, 11) {
-            0 | 1 => machine.renew(now),
-            2 | 3 => machine.rebind(now),
-            4 | 5 => {
-                client.hears = self.ears();
+        } else if machine.lease().is_some_and(|lease| lease.ends > now) {
+            match dice.between(0, 11) {
+                0 | 1 => machine.renew(now),
+                2 | 3 => machine.rebind(now),
+                4 | 5 => {
+                    client.hears = self.ears();
+                    machine.reboot(now);
+                }
+                6 => {
+                    client.hears = self.ears();
+                    machine.rebind(now);
+                }
+                7 | 8 => {
+                    machine.release(now);
+                    client.still_until = now + dice.between(GAVE_UP_MS.0, GAVE_UP_MS.1);
+                    return;
+                }
+                9 if dice.chance(300) => {
+                    machine.decline(now);
+                    client.still_until = now + dice.between(GAVE_UP_MS.0, GAVE_UP_MS.1);
+                    return;
+                }
+                10 if dice.chance(500) => {
+                    client.hears = self.ears();
+                    machine.join(now);
+                }
+                _ => return,
+            }
+        } else {
+            client.hears = self.ears();
+            // Now and then it remembers what it had.
+            if dice.chance(200) {
                 machine.reboot(now);
-            }
-            6 => {
-                client.hears = self.ears();
-                machine.rebind(now);
-            }
-            7 => machine.release(now),
-            8 if dice.chance(300) => machine.decline(now),
-            9 if dice.chance(500) => {
-                client.hears = self.ears();
+            } else {
                 machine.join(now);
             }
-            _ => {}
         }
-        // Some are in a hurry: they will move on before an answer that is late.
-        if dice.chance(300) {
+        // Some are in a hurry: they move on before an answer that is late.
+        if dice.chance(400) {
             client.acts_at = now + dice.between(150, 700);
         }
     }
 
     /// A relay sends to all nodes, or to one.
     fn ears(&self) -> Vec<u64> {
-        if self.dice.chance(500) { (1..=NODES).collect() } else { vec![self.dice.between(1, NODES)] }
+        if self.dice.chance(500) {
+            (1..=NODES).collect()
+        } else {
+            vec![self.dice.between(1, NODES)]
+        }
     }
 
     fn flush(&self, world: &Arc<World>, inner: &mut Inner) {

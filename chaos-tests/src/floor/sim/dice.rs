@@ -9,7 +9,8 @@ pub struct Dice(Arc<Mutex<u64>>);
 impl Dice {
     /// The stream of `seed` for one purpose; those of other purposes do not follow from it.
     pub fn new(seed: u64, purpose: u64) -> Dice {
-        let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ purpose.wrapping_mul(0xd1b5_4a32_d192_ed03);
+        let mixed =
+            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ purpose.wrapping_mul(0xd1b5_4a32_d192_ed03);
         Dice(Arc::new(Mutex::new(mixed)))
     }
 

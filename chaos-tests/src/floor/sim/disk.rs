@@ -35,7 +35,14 @@ impl Disk {
     /// An empty disk. `unchecked` plants the second fault.
     pub fn new(syncing: Syncing, dice: Dice, unchecked: Option<Arc<Unchecked>>) -> Disk {
         let slow_ms = AtomicU64::new(0);
-        Disk { log: MemoryLog::new(syncing), starting: AtomicBool::new(true), wake: Notify::new(), slow_ms, dice, unchecked }
+        Disk {
+            log: MemoryLog::new(syncing),
+            starting: AtomicBool::new(true),
+            wake: Notify::new(),
+            slow_ms,
+            dice,
+            unchecked,
+        }
     }
 
     /// Syncs what is written, over and over. Ends when it is dropped: then nothing becomes durable any more.

@@ -20,6 +20,7 @@ const KEEPALIVE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The transport of one node.
+#[derive(Debug)]
 pub struct ToLeader {
     world: Arc<World>,
     me: u64,
@@ -69,7 +70,8 @@ impl ToLeader {
                 deliver(&world, to, commands).await
             })
         };
-        let answer = if held_up { timeout(KEEPALIVE, carrier).await.ok() } else { Some(carrier.await) };
+        let answer =
+            if held_up { timeout(KEEPALIVE, carrier).await.ok() } else { Some(carrier.await) };
         let Some(Ok(Some(answer))) = answer else {
             sleep(KEEPALIVE).await;
             return batch::Result::Lost;
@@ -137,7 +139,11 @@ async fn deliver(world: &Arc<World>, to: u64, commands: Vec<Command>) -> Option<
 
 fn result(result: Result<leasehold::raft::Applied, ProposeError>) -> batch::Result {
     match result {
-        Ok(applied) => batch::Result::Applied { index: applied.index, stamp: applied.stamp, outcomes: applied.outcomes },
+        Ok(applied) => batch::Result::Applied {
+            index: applied.index,
+            stamp: applied.stamp,
+            outcomes: applied.outcomes,
+        },
         Err(ProposeError::NotLeader(_) | ProposeError::TooMany) => batch::Result::NotProposed,
         Err(ProposeError::Unknown) => batch::Result::Lost,
         Err(ProposeError::Stopped) => batch::Result::Stopped,

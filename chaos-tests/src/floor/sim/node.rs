@@ -27,6 +27,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
 use super::clock::SimClock;
+use super::dice::Dice;
 use super::forward::ToLeader;
 use super::world::World;
 
@@ -58,6 +59,7 @@ pub struct Node {
     me: u64,
     world: Arc<World>,
     clock: SimClock,
+    dice: Dice,
     raft: Raft,
     state: Arc<RwLock<State>>,
     proposer: Proposer,
@@ -83,14 +85,20 @@ impl Node {
     /// When Raft refuses to start: a breach of its own, since nothing was lost that a node may not lose.
     pub async fn start(world: &Arc<World>, me: u64, dir: &Path) -> Result<Arc<Node>> {
         let dice = world.dice(1_000 + me);
-        let clock = world.clock.of_node(dice.between(1_000, 9_000_000), dice.between(0, 2_000) as i64);
+        let clock =
+            world.clock.of_node(dice.between(1_000, 9_000_000), dice.between(0, 2_000) as i64);
         let shared: Arc<dyn Clock> = Arc::new(clock);
         let disk = world.disk(me);
         disk.starting(true);
         let roster: Vec<RosterNode> = (1..=NODES)
-            .map(|node| RosterNode { node: NodeId(node), instance: 100 + node, address: format!("127.0.0.1:{node}") })
+            .map(|node| RosterNode {
+                node: NodeId(node),
+                instance: 100 + node,
+                address: format!("127.0.0.1:{node}"),
+            })
             .collect();
-        let seat = Seat { cluster: CLUSTER, node: NodeId(me), roster, provisional: false, started: false };
+        let seat =
+            Seat { cluster: CLUSTER, node: NodeId(me), roster, provisional: false, started: false };
         let state = Arc::new(RwLock::new(State::new()));
         // A range of one: openraft would draw the timeout from a generator that cannot be seeded.
         let election = dice.between(200, 400);
@@ -107,11 +115,17 @@ impl Node {
                 election_max: Duration::from_millis(election + 1),
             },
             // Small, so that a node that was away for seconds is behind the log's beginning.
-            keeping: Keeping { snapshot_bytes: 24 << 10, snapshot_seconds: 20, keep_bytes: 4 << 10 },
+            keeping: Keeping {
+                snapshot_bytes: 24 << 10,
+                snapshot_seconds: 20,
+                keep_bytes: 4 << 10,
+            },
         };
         world.wires.off(me, false);
         let channels = Channels::new(Me { cluster: CLUSTER, node: me, instance: 100 + me });
-        let raft = Raft::start_with(start, world.hub.network(me), channels).await.context("starting Raft")?;
+        let raft = Raft::start_with(start, world.hub.network(me), channels)
+            .await
+            .context("starting Raft")?;
         disk.starting(false);
         let syncing = tokio::spawn(disk.clone().keep_syncing());
         world.hub.attach(&raft);
@@ -144,6 +158,7 @@ impl Node {
             me,
             world: world.clone(),
             clock,
+            dice,
             raft,
             state,
             proposer,
@@ -179,16 +194,21 @@ impl Node {
         self.tasks.lock().push(task.abort_handle());
     }
 
-    /// Dies as by a power cut: nothing more is said, and what was not synced is gone.
-    pub async fn kill(&self) {
+    /// From this moment nothing is said and nothing written. [`Node::kill`] sweeps up.
+    pub fn cut_power(&self) {
         self.dead.store(true, SeqCst);
         self.world.wires.off(self.me, true);
         self.world.hub.detach(self.me);
-        let disk = self.world.disk(self.me);
-        disk.fail();
+        self.world.disk(self.me).fail();
         for task in self.tasks.lock().drain(..) {
             task.abort();
         }
+    }
+
+    /// Dies as by a power cut: nothing more is said, and what was not synced is gone.
+    pub async fn kill(&self) {
+        self.cut_power();
+        let disk = self.world.disk(self.me);
         let mut crashing = std::pin::pin!(self.raft.crash());
         if timeout(Duration::from_millis(20), &mut crashing).await.is_err() {
             // It waits for a disk that is off.
@@ -249,7 +269,8 @@ impl Node {
             source_mac: None,
             broadcast: false,
         };
-        let received = Received { datagram: net::Received { bytes, arrival }, at: boot(&self.clock) };
+        let received =
+            Received { datagram: net::Received { bytes, arrival }, at: boot(&self.clock) };
         self.step(|worker, state, now, out| worker.packet(received, false, state, now, out));
     }
 
@@ -280,7 +301,9 @@ impl Node {
         let mut submissions = Vec::new();
         for action in out {
             match action {
-                Action::Send(_, reply) => self.world.crowd.receive(self.me, reply.payload().to_vec()),
+                Action::Send(_, reply) => {
+                    self.world.crowd.receive(self.me, reply.payload().to_vec())
+                }
                 Action::Submit(submission) => submissions.push(submission),
                 Action::Barrier(number) => {
                     let node = self.clone();
@@ -302,6 +325,10 @@ impl Node {
 
     fn tell(&self, whom: Option<NodeId>, note: &Note) {
         for peer in peers(self.me).filter(|peer| whom.is_none_or(|whom| whom.0 == *peer)) {
+            // Best effort, and nothing may rest on it.
+            if self.dice.chance(self.world.plan.notes_lost_per_mille) {
+                continue;
+            }
             let Some(delay) = self.world.wires.cross(self.me, peer) else { continue };
             let (world, me, note) = (self.world.clone(), self.me, note.clone());
             tokio::spawn(async move {
@@ -336,6 +363,8 @@ impl Node {
     async fn catch_up(self: Arc<Self>) {
         loop {
             if let Ok(Some(index)) = timeout(BARRIER, self.barrier()).await {
+                // As in `serve::duties`: entries without commands do not count.
+                let index = index.min(self.state.read().applied());
                 return self.event(Event::ServeFrom(index));
             }
             sleep(PING).await;
@@ -389,12 +418,18 @@ impl Node {
                 let silent = !within(peer, SUSPECT_AFTER);
                 if suspected.get(peer as usize) != Some(&silent) {
                     suspected[peer as usize] = silent;
-                    self.event(if silent { Event::PeerSuspected(NodeId(peer), true) } else { Event::PeerConnected(NodeId(peer)) });
+                    self.event(if silent {
+                        Event::PeerSuspected(NodeId(peer), true)
+                    } else {
+                        Event::PeerConnected(NodeId(peer))
+                    });
                 }
             }
             let status = self.raft.status();
             let there = match status.leader {
-                Some(leader) if leader.0 == self.me => status.quorum_heard_ago.is_some_and(|ago| ago < MAJORITY),
+                Some(leader) if leader.0 == self.me => {
+                    status.quorum_heard_ago.is_some_and(|ago| ago < MAJORITY)
+                }
                 Some(leader) => within(leader.0, MAJORITY),
                 None => false,
             };
@@ -423,6 +458,10 @@ fn interface(node: u64) -> net::InterfaceState {
         mtu: 1500,
         up: true,
         loopback: false,
-        addresses: vec![net::InterfaceAddress { address: address(node), prefix_len: 16, broadcast: None }],
+        addresses: vec![net::InterfaceAddress {
+            address: address(node),
+            prefix_len: 16,
+            broadcast: None,
+        }],
     }
 }

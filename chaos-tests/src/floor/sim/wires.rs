@@ -42,7 +42,9 @@ impl Wires {
     pub fn cross(&self, from: u64, to: u64) -> Option<Duration> {
         let dice = &self.0.dice;
         let faults = self.faults();
-        let gone = faults.cut.contains(&(from, to)) || faults.off.contains(&from) || faults.off.contains(&to);
+        let gone = faults.cut.contains(&(from, to))
+            || faults.off.contains(&from)
+            || faults.off.contains(&to);
         if gone || dice.chance(faults.loss_per_mille) {
             return None;
         }

@@ -25,6 +25,7 @@ pub fn propose(
         client,
         address,
         arrived: ex.packet.arrival.at,
+        circuit: ex.reading.circuit(&ex.packet.arrival),
     };
     Decision::Propose { command: command(give_up), after: turn::delay(question, ex.cx, ex.view) }
 }

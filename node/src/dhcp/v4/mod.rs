@@ -38,9 +38,10 @@ mod proptests;
 mod script;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Subnet};
+use crate::config::{Config, Reservation, Subnet};
 use crate::dhcp::decision::{Decision, Handled, Link, Reason, Shadow};
 use crate::packet::v4::{MessageType, codes};
 use crate::state::{Client, View};
@@ -148,9 +149,12 @@ impl<'a> Exchange<'a> {
 
     /// What is configured for the client with this address.
     fn scope(&self, subnet: &'a Subnet, address: Option<Ipv4Addr>) -> Scope<'a> {
-        let reservation =
-            subnet.reservations.for_client(&self.reading.hw, self.reading.client_id.as_ref());
-        Scope::new(self.config, subnet, reservation, address)
+        Scope::new(self.config, subnet, self.reservation(subnet), address)
+    }
+
+    /// The client's reservation in this subnet.
+    fn reservation(&self, subnet: &'a Subnet) -> Option<&'a Arc<Reservation>> {
+        subnet.reservations.for_client(&self.reading.hw, self.reading.client_id.as_ref())
     }
 
     /// The link a packet came through, named alike on every node: by the relay, or by the first

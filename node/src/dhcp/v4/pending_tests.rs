@@ -37,6 +37,36 @@ fn w5_a_repeat_answered_from_a_kept_grant_says_what_remains() {
 }
 
 #[test]
+fn w5_no_client_is_told_longer_than_was_committed() {
+    let mut node = Node::new(basic());
+    let (_, outcome) = node.commits(SELECTING);
+    node.line("now 1").unwrap();
+    // A new exchange counts from now, whatever grant it is answered from.
+    let Decision::Commit(_, repeat) = node.decide(SELECTING) else {
+        panic!("a repeat is decided like the first")
+    };
+    assert_eq!(lifetime(&reply(node.finish(&repeat, &outcome, 0))), 3599);
+}
+
+#[test]
+fn r2_a_packet_that_waited_does_not_retire_what_its_client_has_taken_since() {
+    let mut node = Node::new(basic());
+    // Its Grant hangs somewhere.
+    let Decision::Commit(_, waiting) = node.decide(SELECTING) else { panic!("it is free") };
+    node.line("now 1").unwrap();
+    let (_, taken) = node.commits("request xid=2 50=192.0.2.11 54=192.0.2.1");
+    assert!(matches!(taken, Outcome::Granted(_)));
+    // Now the Grant arrives and changes nothing; the packet is decided once more.
+    assert_eq!(node.finish(&waiting, &Outcome::Changed, 0), Decision::Again);
+    assert_eq!(node.redecide(&waiting), Decision::Drop(Reason::Overtaken));
+    // A packet that comes now means it.
+    assert!(matches!(
+        node.decide("request xid=3 50=192.0.2.10 54=192.0.2.1"),
+        Decision::Commit(..)
+    ));
+}
+
+#[test]
 fn m7_repeats_are_known_by_client_state_address_and_identity_but_not_by_xid() {
     let mut node = Node::new(basic());
     node.line("lease 192.0.2.10 02:00:00:00:00:01").unwrap();

@@ -90,8 +90,13 @@ pub fn request(ex: &Exchange<'_>, subnet: Option<&Subnet>) -> Decision {
         Why::Unnamed => None,
     };
     let Some(want) = want else { return unnamed(ex, subnet, &client, held) };
-    let (standing, member) = standing(ex, subnet, &client, want);
+    // A packet that waited, for a commit or a barrier, and whose client was given another address
+    // meanwhile: deciding it on the newer view would retire what the client has now (R2).
+    if held.is_some_and(|lease| lease.address != want && lease.granted > ex.packet.arrival.at) {
+        return Decision::Drop(Reason::Overtaken);
+    }
     let last = ex.view.last_lease_of(&client, subnet.network).map(|lease| &**lease);
+    let (standing, member) = standing(ex, subnet, &client, last, want);
     let known = held.or(last);
     match policy(why, standing, known.is_some(), subnet.values.authoritative) {
         Act::Grant => grant(ex, member, client, held, want, why),
@@ -111,6 +116,7 @@ fn standing<'a>(
     ex: &Exchange<'a>,
     subnet: &'a Subnet,
     client: &Client,
+    last: Option<&Lease>,
     want: Ipv4Addr,
 ) -> (Standing, &'a Subnet) {
     let network = subnet.network;
@@ -129,7 +135,7 @@ fn standing<'a>(
     let standing = match ex.view.availability(want, client, ex.now) {
         Availability::Own => Standing::Own,
         Availability::Taken(_) => Standing::Another,
-        Availability::Free => match ex.view.last_lease_of(client, network) {
+        Availability::Free => match last {
             Some(last) if last.address == want => Standing::Own,
             _ => Standing::Free,
         },
@@ -168,12 +174,13 @@ fn grant(
     want: Ipv4Addr,
     why: Why,
 ) -> Decision {
-    let scope = ex.scope(subnet, Some(want));
-    let Some(identity) = respond::identity(ex, Some(&scope), ex.reading.server_id) else {
+    // What the client named it knows: then nothing needs to be looked up.
+    let looked_up = || respond::identity(ex, Some(&ex.scope(subnet, Some(want))), None);
+    let Some(identity) = ex.reading.server_id.or_else(looked_up) else {
         return Decision::Drop(Reason::NowhereToReply);
     };
     let key = client.key();
-    let names = Names::of(&ex.packet.message, scope.reservation.map(|own| &**own));
+    let names = Names::of(&ex.packet.message, ex.reservation(subnet).map(|own| &**own));
     let grant = Grant {
         origin: ex.cx.origin,
         not_after: ex.packet.arrival.at.plus(super::PATIENCE),

@@ -17,8 +17,8 @@ use crate::types::{ClientKey, ClusterTime, Lifetime};
 
 /// Classless static routes as Windows knows them.
 const MICROSOFT_ROUTES: u8 = 249;
-/// For so long after its entry was stamped a grant is told as it was granted (R4).
-const TOLD_AS_GRANTED: Duration = Duration::from_secs(2);
+/// By so much this node's estimate of cluster time may be ahead of the leader's stamps.
+const CLOCKS_APART: Duration = Duration::from_millis(100);
 
 /// An OFFER of the address, with the hold to remember unless it needs none.
 pub fn offer(
@@ -50,7 +50,7 @@ pub fn ack(ex: &Exchange<'_>, scope: &Scope<'_>, granted: &Granted) -> Decision 
     configured(ex, &mut reply, scope);
     mask(&mut reply, scope);
     names(ex, &mut reply, scope);
-    times(&mut reply, &scope.subnet.values, told(granted, ex.now));
+    times(&mut reply, &scope.subnet.values, told(granted, ex.packet.arrival.at, ex.now));
     let identity = identity(ex, Some(scope), ex.reading.server_id);
     match finish(ex, reply, ReplyKind::Ack, granted.client().clone(), identity) {
         Ok(parts) => Decision::Reply(Reply::ack(granted, parts)),
@@ -116,10 +116,12 @@ pub fn lifetime(values: &Values, wish: Option<Lifetime>) -> Lifetime {
     })
 }
 
-/// What a client may be told of a grant at `now`: all of it within 2 s, as R4 says; later, for a
-/// repeat that is answered from a kept grant, what remains (W5).
-fn told(granted: &Granted, now: ClusterTime) -> Lifetime {
-    if now.since(granted.stamp()) <= TOLD_AS_GRANTED {
+/// What a client may be told at `now` of a grant, by when its packet came. The packet that the grant
+/// was made for came before the entry was stamped, and its client counts from then: it is told all
+/// of it (R4). A repeat that came later is told what remains (W5): its client counts from the repeat
+/// and would otherwise believe in the lease for longer than was committed.
+fn told(granted: &Granted, came: ClusterTime, now: ClusterTime) -> Lifetime {
+    if came.since(granted.stamp()) <= CLOCKS_APART {
         return granted.lifetime();
     }
     granted.lifetime().min(Lifetime::between(now, granted.expires()))

@@ -73,10 +73,9 @@ impl<'a> Scope<'a> {
         // 108 ends IPv4 for a client: only who asks for it may get it (RFC 8925 §3.2).
         wanted.remove(codes::V6_ONLY_PREFERRED);
         requested.iter().chain(&UNASKED).for_each(|code| wanted.insert(*code));
-        (1..=254u8)
-            .filter(move |code| {
-                wanted.contains(*code) && !is_made_here(*code) && !self.never.contains(*code)
-            })
+        wanted
+            .without(self.never)
+            .filter(|code| !is_made_here(*code) && !matches!(*code, codes::PAD | codes::END))
             .filter_map(|code| Some((code, Arc::clone(&self.get(code)?.bytes))))
     }
 
@@ -119,6 +118,24 @@ impl CodeSet {
 
     fn contains(self, code: u8) -> bool {
         self.0[usize::from(code >> 6)] & (1 << (code & 63)) != 0
+    }
+
+    fn without(mut self, other: CodeSet) -> CodeSet {
+        self.0.iter_mut().zip(other.0).for_each(|(word, others)| *word &= !others);
+        self
+    }
+}
+
+/// The codes, ascending.
+impl Iterator for CodeSet {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let at = self.0.iter().position(|word| *word != 0)?;
+        let bit = self.0[at].trailing_zeros();
+        self.0[at] &= self.0[at] - 1;
+        // Below 4 words of 64 bits.
+        Some((at as u32 * 64 + bit) as u8)
     }
 }
 

@@ -2,7 +2,8 @@
 //! state; what a node remembers locally decides only when it may step in for another.
 //!
 //! The order of a bucket's nodes is a rendezvous: a node that goes spreads its buckets over all
-//! others, and nothing else moves.
+//! others, and nothing else moves. A node that comes to a cluster that serves already takes its
+//! buckets 16 at a time (C15); until it has a bucket, the others keep the order that they had.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -17,6 +18,13 @@ use crate::types::{ClientKey, ClusterTime, NodeId};
 pub const RANK_DELAY: Duration = Duration::from_millis(200);
 /// Nobody waits longer.
 const MAX_DELAY: Duration = Duration::from_millis(400);
+
+/// C15: so many buckets a node that comes takes at a time.
+const STEP: u64 = 16;
+/// C15: how long it waits from one step to the next. After [`RAMP`] it has all of its own.
+const STEP_TIME: Duration = Duration::from_millis(250);
+/// C15: how long a node is up before it is settled.
+const RAMP: Duration = Duration::from_secs(4);
 
 /// Whom a message addresses (C3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,8 +120,27 @@ fn order(question: &Question<'_>, cx: &Context<'_>, view: View<'_>) -> Vec<NodeI
         |node: NodeId| node == cx.me || heard.is_none_or(|link| cx.memory.hears(&link, node));
     let mut nodes: Vec<NodeId> =
         candidates(view).into_iter().filter(|node| hears(*node) && Some(*node) != named).collect();
-    nodes.sort_unstable_by_key(|node| (std::cmp::Reverse(score(bucket, *node)), *node));
+    nodes.sort_unstable_by_key(|node| {
+        (!has_taken(bucket, *node, view), std::cmp::Reverse(score(bucket, *node)), *node)
+    });
     named.into_iter().chain(nodes).collect()
+}
+
+/// C15: whether a node that is up has taken this bucket, if it is one of its own.
+///
+/// It depends on applied state alone (R16), so all nodes agree on it at each index: time is the last
+/// stamp, and passes with the entries. Where nobody was settled when the node came, as in a new
+/// cluster, there is nobody to take over from, and it has all at once.
+fn has_taken(bucket: u8, node: NodeId, view: View<'_>) -> bool {
+    let Some(since) = view.meta().node(node).map(|entry| entry.since) else { return true };
+    let up_for = view.now().since(since);
+    let steps = 1 + up_for.as_millis() as u64 / STEP_TIME.as_millis() as u64;
+    if up_for >= RAMP || u64::from(bucket) < STEP * steps {
+        return true;
+    }
+    !view
+        .nodes()
+        .any(|(_, other)| other.liveness == Liveness::Up && other.since.plus(RAMP) <= since)
 }
 
 /// Nodes that are up; if the state calls nobody up, as in the moments after an outage of all, then

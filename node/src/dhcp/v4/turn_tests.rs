@@ -24,6 +24,18 @@ fn c1_the_bucket_depends_on_every_byte_and_on_the_length() {
     assert_eq!(bucket(&[]), 0);
 }
 
+/// Computed from the text of RFC 3074 §6 by another program; the table was compared with the one in
+/// ISC dhcpd, from which the RFC has it.
+#[test]
+fn c1_the_bucket_is_that_of_rfc_3074() {
+    let of_table =
+        MIX.iter().fold(0u32, |sum, value| sum.wrapping_mul(31).wrapping_add(u32::from(*value)));
+    assert_eq!(of_table, 4_001_233_724);
+    assert_eq!(bucket(&[2, 0, 0, 0, 0, 1]), 133);
+    assert_eq!(bucket(&[1, 2, 3, 4, 5, 6]), 179);
+    assert_eq!(bucket(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), 184);
+}
+
 #[test]
 fn c1_buckets_are_spread_over_nodes_and_only_those_of_a_lost_node_move() {
     let owner = |bucket: u8, nodes: &[u64]| {
@@ -128,6 +140,74 @@ fn c10_ranks_of_a_message_that_is_sent_once_are_0_200_and_400_ms() {
                 other => panic!("{line}: {other:?}"),
             })
             .collect();
+        delays.sort_unstable();
+        assert_eq!(delays, [0, 200, 400], "{line}");
+    }
+}
+
+/// Who answers each of 256 clients, one a bucket or so, by the state that the lines make.
+fn owners(prepare: &[&str]) -> Vec<usize> {
+    let owner = |n: usize| {
+        let line = format!("discover hw=02:00:00:00:02:{n:02x} giaddr=198.51.100.1");
+        let decided = decisions(&line, prepare);
+        let answers = |at: &usize| matches!(decided[*at], Decision::Reply(_));
+        let answering: Vec<usize> = (0..3).filter(answers).collect();
+        let [owner] = answering[..] else { panic!("{line} {prepare:?}: {decided:?}") };
+        owner + 1
+    };
+    (0..=255).map(owner).collect()
+}
+
+fn bucket_of(n: usize) -> u8 {
+    bucket(&[2, 0, 0, 0, 2, n as u8])
+}
+
+#[test]
+fn c15_a_node_that_returns_takes_its_buckets_16_at_a_time() {
+    let down = ["now 100", "node 3 down"];
+    let (before, after) = (owners(&down), owners(&[]));
+    assert!(before.iter().all(|owner| *owner != 3) && after.contains(&3));
+    let mut taken = Vec::new();
+    for (millis, buckets) in
+        [(0, 16), (249, 16), (250, 32), (1_999, 128), (2_000, 144), (3_750, 256)]
+    {
+        let tick = format!("tick {}", 110_000 + millis);
+        let now = owners(&["now 100", "node 3 down", "now 110", "node 3 up", &tick]);
+        for n in 0..256 {
+            let has = usize::from(bucket_of(n)) < buckets;
+            assert_eq!(now[n], if has { after[n] } else { before[n] }, "{n} after {millis} ms");
+        }
+        taken.push(now.iter().filter(|owner| **owner == 3).count());
+    }
+    assert!(taken.is_sorted() && taken[0] < taken[5] / 4, "{taken:?}");
+}
+
+#[test]
+fn c15_time_passes_with_the_entries_so_that_all_nodes_agree() {
+    let up = ["now 100", "node 3 down", "now 110", "node 3 up"];
+    let stale = owners(&[&up[..], &["now 111"]].concat());
+    assert_eq!(stale, owners(&up), "an estimate of the time moves nothing");
+}
+
+#[test]
+fn c15_in_a_new_cluster_nobody_waits() {
+    // Node 2 and 3 speak a moment after node 1; nobody has served yet.
+    let young = ["node 2 down", "node 3 down", "tick 300", "node 2 up", "tick 600", "node 3 up"];
+    assert_eq!(owners(&young), owners(&[]));
+}
+
+#[test]
+fn c15_a_node_on_the_way_back_answers_those_who_name_it_and_steps_in_for_others() {
+    for n in 0..50 {
+        let up = ["now 100", "node 3 down", "now 110", "node 3 up"];
+        let line = format!("request hw=02:00:00:00:01:{n:02x} 50=192.0.2.10 54=192.0.2.3");
+        assert!(matches!(decisions(&line, &up)[2], Decision::Commit(..)), "{line}");
+        let line = format!("decline hw=02:00:00:00:01:{n:02x} 50=192.0.2.10");
+        let delay = |decision: &Decision| match decision {
+            Decision::Propose { after, .. } => after.as_millis(),
+            other => panic!("{line}: {other:?}"),
+        };
+        let mut delays: Vec<u128> = decisions(&line, &up).iter().map(delay).collect();
         delays.sort_unstable();
         assert_eq!(delays, [0, 200, 400], "{line}");
     }

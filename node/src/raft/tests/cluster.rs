@@ -201,19 +201,3 @@ async fn r14_a_call_that_names_other_ends_is_refused_and_counted() {
     assert_eq!(status.code(), tonic::Code::PermissionDenied);
     assert_eq!(node.raft().status().refused, 5);
 }
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn zz_bench() {
-    let mut nodes = [Node::new(), Node::new(), Node::new()];
-    start_all(&mut nodes, Options::default()).await;
-    write(&nodes, 1).await;
-    let place = leader(&nodes).await;
-    let raft = nodes[place].raft().clone();
-    let w = crate::clock::Stopwatch::start();
-    for v in 0..500 { raft.propose(vec![Command::SetWallOffset(WallOffset(v))]).await.unwrap(); }
-    eprintln!("BENCH sequential {:?} each", w.elapsed() / 500);
-    let w = crate::clock::Stopwatch::start();
-    let mut set = tokio::task::JoinSet::new();
-    for _ in 0..16 { let raft = raft.clone(); set.spawn(async move { for v in 0..200 { raft.propose(vec![Command::SetWallOffset(WallOffset(v))]).await.unwrap(); } }); }
-    set.join_all().await;
-    eprintln!("BENCH 16 parallel {:?} each", w.elapsed() / 3200);
-}

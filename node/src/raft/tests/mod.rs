@@ -15,11 +15,11 @@ use parking_lot::RwLock;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::*;
 use super::start::me;
+use super::*;
 use crate::clock::SystemClock;
-use crate::state::WallOffset;
-use crate::storage::{DiskLog, LogSettings};
+use crate::state::{State, WallOffset};
+use crate::storage::{DiskLog, IdentityFile, LogId, LogSettings};
 
 /// A node that can be killed and started again.
 struct Node {

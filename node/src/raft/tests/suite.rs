@@ -11,6 +11,7 @@ use super::super::machine::{Machine, Shared};
 use super::super::*;
 use super::disk_log;
 use crate::clock::ManualClock;
+use crate::state::State;
 use crate::storage::memory::MemoryLog;
 use crate::storage::{LogSettings, Snapshots};
 

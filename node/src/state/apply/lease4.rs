@@ -18,6 +18,11 @@ use crate::types::{ClusterTime, HwAddr, Lifetime};
 /// A RELEASE or DECLINE does not mean a lease that was granted so much later than it came (R5).
 const GIVE_UP_SLACK: Duration = Duration::from_secs(1);
 
+/// M11: one address in ten of a pool may be in probation through one circuit, but one at least.
+const PROBATION_PART: u64 = 10;
+/// No more of them, however large the pool: so many are counted at each DECLINE.
+const PROBATION_MOST: usize = 4_096;
+
 /// Longer than a REQUEST can wait (2 s) plus the time in which its ACK may leave (2 s).
 const SAME_EXCHANGE: Duration = Duration::from_secs(10);
 
@@ -123,6 +128,7 @@ impl State {
                     fqdn_fwd: same_name.is_some_and(|lease| lease.fqdn_fwd),
                     fqdn_rev: same_name.is_some_and(|lease| lease.fqdn_rev),
                     user_context: holding.as_ref().and_then(|lease| lease.user_context.clone()),
+                    circuit: 0,
                 }
             }
         };
@@ -181,7 +187,9 @@ impl State {
         Outcome::GivenUp
     }
 
-    /// M9: the address goes into probation and loses its client; M11: the client is counted.
+    /// M9: the address goes into probation and loses its client. M11: the client is counted; and
+    /// where something answers ARP for every address, not the whole pool goes: beyond its limit a
+    /// circuit's DECLINEs end holdings and nothing more.
     pub(super) fn decline(&mut self, place: Generation, decline: &GiveUp) -> Outcome {
         let Some(lease) = self.meant(decline) else { return Outcome::NotHeld };
         let now = self.meta.now;
@@ -190,6 +198,10 @@ impl State {
         let probation = Lifetime::from_secs(probation);
         let end = now.plus_lifetime(probation);
         self.meta.declines.note(&decline.client.key(), place.0, now);
+        if self.is_probation_full(&lease, decline.circuit) {
+            self.leases.remove(lease.address);
+            return Outcome::DeclineLimit;
+        }
         self.meta.total_mut(lease.subnet).declined += 1;
         self.leases.put(Lease {
             address: lease.address,
@@ -209,8 +221,20 @@ impl State {
             fqdn_fwd: false,
             fqdn_rev: false,
             user_context: None,
+            circuit: decline.circuit,
         });
         Outcome::GivenUp
+    }
+
+    /// M11: whether the circuit has its part of the lease's pool in probation.
+    fn is_probation_full(&self, lease: &Lease, circuit: u64) -> bool {
+        let subnet = self.meta.config.as_ref().and_then(|config| config.subnet(lease.subnet));
+        let pool = subnet.and_then(|subnet| subnet.pool_of(lease.address));
+        // An address outside every pool is its client's own: nobody else's supply shrinks.
+        let Some(pool) = pool.filter(|_| circuit != 0) else { return false };
+        let part = usize::try_from(pool.range.size() / PROBATION_PART).unwrap_or(usize::MAX);
+        let most = part.clamp(1, PROBATION_MOST);
+        self.leases.declined_through(circuit, pool.range, most) >= most
     }
 
     /// `lease4-add` and `lease4-update` (R9): pools, reservations and other clients are not asked,
@@ -257,6 +281,7 @@ impl State {
             fqdn_fwd: put.fqdn_fwd,
             fqdn_rev: put.fqdn_rev,
             user_context: (!put.user_context.is_empty()).then(|| put.user_context.as_str().into()),
+            circuit: 0,
         });
         Outcome::LeaseWritten { created: old.is_none() }
     }

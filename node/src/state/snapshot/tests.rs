@@ -37,6 +37,7 @@ fn give_up(n: u32) -> GiveUp {
         address: (0x0a00_0000 + n).into(),
         generation: None,
         arrived: ClusterTime::NEVER,
+        circuit: 9,
     }
 }
 

@@ -149,3 +149,70 @@ fn m11_declines_of_a_client_are_counted_for_an_hour() {
     assert_eq!(view.declines_of(&nth_client(2).key(), secs(400)).count, 0);
     assert_eq!(view.totals(SubnetId(1)).declined, 5);
 }
+
+/// Client `n` gets `192.0.2.<last>` and declines it through `circuit`.
+fn declines(world: &mut World, n: u32, last: u32, circuit: u64, at: u64) -> Outcome {
+    let (client, address) = (nth_client(n), format!("192.0.2.{last}"));
+    world.granted(secs(at), &client, &address, Why::Selecting, 1000);
+    let decline = GiveUp { circuit, ..world.give_up(&client, &address, secs(at)) };
+    world.one(secs(at), Command::Decline(decline))
+}
+
+#[test]
+fn m11_at_most_a_tenth_of_a_pool_is_in_probation_through_one_circuit() {
+    // 90 addresses.
+    let mut world = World::with(&document("", r#""decline-probation-period":500,"#), 3);
+    for n in 0..9 {
+        assert_eq!(declines(&mut world, n, 10 + n, 7, 100), Outcome::GivenUp);
+    }
+    assert_eq!(declines(&mut world, 9, 19, 7, 100), Outcome::DeclineLimit);
+    assert_eq!(world.lease("192.0.2.19"), None, "its client has given it up all the same");
+    assert_eq!(world.state.view().declines_of(&nth_client(9).key(), secs(100)).count, 1);
+    assert_eq!(world.state.view().totals(SubnetId(1)).declined, 9);
+    assert_eq!(declines(&mut world, 10, 20, 8, 100), Outcome::GivenUp, "another circuit");
+    assert_eq!(declines(&mut world, 11, 21, 0, 100), Outcome::GivenUp, "not known where");
+    // What has served its probation, or was deleted, makes room.
+    world.one(secs(100), Command::DeleteLease(DeleteLease { address: ip("192.0.2.10") }));
+    assert_eq!(declines(&mut world, 12, 22, 7, 200), Outcome::GivenUp);
+    assert_eq!(declines(&mut world, 13, 23, 7, 200), Outcome::DeclineLimit);
+    world.reclaim(secs(600), 5);
+    for n in 14..19 {
+        assert_eq!(declines(&mut world, n, 10 + n, 7, 600), Outcome::GivenUp);
+    }
+    assert_eq!(declines(&mut world, 19, 29, 7, 600), Outcome::DeclineLimit);
+}
+
+#[test]
+fn m11_a_decline_beyond_the_limit_counts_once_however_often_it_is_proposed() {
+    let mut world = World::new();
+    for n in 0..9 {
+        declines(&mut world, n, 10 + n, 7, 100);
+    }
+    let a = nth_client(50);
+    world.granted(secs(100), &a, "192.0.2.60", Why::Selecting, 1000);
+    let decline = GiveUp { circuit: 7, ..world.give_up(&a, "192.0.2.60", secs(100)) };
+    let again = vec![Command::Decline(decline.clone()), Command::Decline(decline)];
+    assert_eq!(world.at(secs(101), again), [Outcome::DeclineLimit, Outcome::NotHeld]);
+    assert_eq!(world.state.view().declines_of(&a.key(), secs(101)).count, 1);
+}
+
+#[test]
+fn m11_a_small_pool_can_have_one_address_in_probation() {
+    let small = document("", "").replace("192.0.2.10-192.0.2.99", "192.0.2.10-192.0.2.12");
+    let mut world = World::with(&small, 3);
+    assert_eq!(declines(&mut world, 1, 10, 7, 100), Outcome::GivenUp);
+    assert_eq!(declines(&mut world, 2, 11, 7, 100), Outcome::DeclineLimit);
+}
+
+#[test]
+fn m11_an_address_outside_every_pool_is_nobody_elses_loss() {
+    let text = document(&reserved("02:00:00:00:00:07", "192.0.2.200"), "");
+    let mut world = World::with(&text, 3);
+    for n in 0..9 {
+        declines(&mut world, n + 20, 10 + n, 7, 100);
+    }
+    let client = client("02:00:00:00:00:07", None);
+    world.granted(secs(100), &client, "192.0.2.200", Why::Selecting, 1000);
+    let decline = GiveUp { circuit: 7, ..world.give_up(&client, "192.0.2.200", secs(100)) };
+    assert_eq!(world.one(secs(100), Command::Decline(decline)), Outcome::GivenUp);
+}

@@ -71,7 +71,10 @@ fn record_a_log() {
                 format!("{}.{}", ["192.0.2", "198.51.100"][draw(2) as usize], 10 + draw(5));
             commands.push(match draw(12) {
                 0 => Command::Release(world.give_up(&client, &address, ms(now))),
-                1 => Command::Decline(world.give_up(&client, &address, ms(now))),
+                1 => Command::Decline(GiveUp {
+                    circuit: draw(3),
+                    ..world.give_up(&client, &address, ms(now))
+                }),
                 2 => Command::Reclaim(Reclaim { limit: 2, remove: draw(4) == 0 }),
                 3 => Command::SetWallOffset(WallOffset(draw(1000) as i64 - 500)),
                 _ => {

@@ -70,6 +70,14 @@ proptest! {
             let free = (from..).find(|at| flat.get(at).is_none_or(|l| !l.state.blocks())).map(Ipv4Addr::from);
             prop_assert_eq!(leases.next_unblocked(from.into()), free);
         }
+        let range = crate::types::Range::new(5.into(), 25.into()).unwrap();
+        for circuit in 1..4 {
+            let declined = |l: &&Lease| l.state == LeaseState::Declined && l.circuit == circuit;
+            let inside = flat.range(5..=25).map(|(_, l)| l).filter(declined).count();
+            for most in [2, 100] {
+                prop_assert_eq!(leases.declined_through(circuit, range, most), inside.min(most));
+            }
+        }
         for subnet in (0..4).map(SubnetId) {
             for state in LeaseState::ALL {
                 let expected = flat.values().filter(|l| l.subnet == subnet && l.state == state).count() as u64;

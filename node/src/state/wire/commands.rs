@@ -173,6 +173,7 @@ fn give_up_to_pb(give_up: &GiveUp) -> pb::GiveUp {
         address: give_up.address.into(),
         generation: give_up.generation.map(|generation| generation.0),
         arrived: give_up.arrived.as_millis(),
+        circuit: give_up.circuit,
     }
 }
 
@@ -183,6 +184,7 @@ fn give_up_from_pb(give_up: pb::GiveUp) -> Result<GiveUp, BadWire> {
         address: give_up.address.into(),
         generation: give_up.generation.map(Generation),
         arrived: ClusterTime::from_millis(give_up.arrived),
+        circuit: give_up.circuit,
     })
 }
 

@@ -18,6 +18,7 @@ pub(super) fn to_pb(outcome: &Outcome) -> pb::Outcome {
         Outcome::Taken(taken) => Kind::Taken(pb::Taken { by: taken_to_pb(*taken).into() }),
         Outcome::GivenUp => Kind::GivenUp(nothing),
         Outcome::NotHeld => Kind::NotHeld(nothing),
+        Outcome::DeclineLimit => Kind::DeclineLimit(nothing),
         Outcome::Reclaimed { count, more } => {
             Kind::Reclaimed(pb::Reclaimed { count: *count, more: *more })
         }
@@ -45,6 +46,7 @@ pub(super) fn from_pb(outcome: pb::Outcome) -> Result<Outcome, BadWire> {
         Kind::Taken(taken) => Outcome::Taken(taken_from_pb(taken.by)?),
         Kind::GivenUp(_) => Outcome::GivenUp,
         Kind::NotHeld(_) => Outcome::NotHeld,
+        Kind::DeclineLimit(_) => Outcome::DeclineLimit,
         Kind::Reclaimed(swept) => Outcome::Reclaimed { count: swept.count, more: swept.more },
         Kind::LeaseWritten(written) => Outcome::LeaseWritten { created: written.created },
         Kind::LeaseExists(_) => Outcome::LeaseExists,

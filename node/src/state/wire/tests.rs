@@ -64,14 +64,17 @@ fn any_grant() -> impl Strategy<Value = Grant> {
 }
 
 fn any_give_up() -> impl Strategy<Value = GiveUp> {
-    (any_origin(), any_client(), any_address(), prop::option::of(any::<u64>()), any_time())
-        .prop_map(|(origin, client, address, generation, arrived)| GiveUp {
+    let times = (any_time(), any::<u64>());
+    (any_origin(), any_client(), any_address(), prop::option::of(any::<u64>()), times).prop_map(
+        |(origin, client, address, generation, (arrived, circuit))| GiveUp {
             origin,
             client,
             address,
             generation: generation.map(Generation),
             arrived,
-        })
+            circuit,
+        },
+    )
 }
 
 fn any_put() -> impl Strategy<Value = PutLease> {
@@ -168,6 +171,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
         Outcome::Changed,
         Outcome::GivenUp,
         Outcome::NotHeld,
+        Outcome::DeclineLimit,
         Outcome::LeaseExists,
         Outcome::NoLease,
         Outcome::Noted,

@@ -247,6 +247,12 @@ impl Node {
         pending.clone().finish(outcome, &self.context(), self.state.view(), now)
     }
 
+    /// Decides a packet once more, as after [`Decision::Again`].
+    pub(in crate::dhcp::v4) fn redecide(&self, pending: &Pending) -> Decision {
+        let context = Context { again: true, ..self.context() };
+        handle(&pending.packet, &context, self.state.view(), self.now).decision
+    }
+
     /// Handles a message that came one way or the other, commits what it leads to, and returns
     /// every decision on the way.
     pub(in crate::dhcp::v4) fn anything(
@@ -314,6 +320,10 @@ impl Node {
                 self.own = [Ipv4Addr::new(192, 0, 2, number(0)? as u8)];
             }
             "now" => self.now = ClusterTime::from_millis(number(0)? * 1000),
+            "tick" => {
+                self.now = ClusterTime::from_millis(number(0)?);
+                self.apply(Command::Tick);
+            }
             "floor" => self.floor = number(0)? as u32,
             "set" => self.flags.extend(rest.iter().map(|flag| (*flag).to_owned())),
             "unset" => self.flags.retain(|flag| !rest.contains(&flag.as_str())),
