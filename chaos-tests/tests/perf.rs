@@ -6,8 +6,20 @@ use chaos_tests::{clock, gate, perfdhcp};
 use serde_json::json;
 
 #[test]
-fn two_thousand_exchanges_a_second_drop_less_than_one_in_a_thousand() -> Result<()> {
-    let test = "two_thousand_exchanges_a_second_drop_less_than_one_in_a_thousand";
+fn two_thousand_exchanges_a_second_with_the_leader_drop_less_than_one_in_a_thousand() -> Result<()>
+{
+    exchange("two_thousand_exchanges_a_second_with_the_leader", "leader", Cluster::leader)
+}
+
+#[test]
+fn two_thousand_exchanges_a_second_with_a_follower_drop_less_than_one_in_a_thousand() -> Result<()>
+{
+    exchange("two_thousand_exchanges_a_second_with_a_follower", "follower", Cluster::follower)
+}
+
+/// A cluster of its own for each: a relay that moves from one node to another finds that the cluster
+/// remembers for a while who hears it (C1a), and perfdhcp, unlike a client, never asks again.
+fn exchange(test: &str, role: &str, choose: fn(&mut Cluster) -> Result<usize>) -> Result<()> {
     // At this rate an unoptimised server uses more than two cores.
     if std::env::var_os("LEASEHOLD_BIN").is_none() {
         gate::skip(test, "LEASEHOLD_BIN does not name an optimised build, as .ci/run makes one");
@@ -20,31 +32,26 @@ fn two_thousand_exchanges_a_second_drop_less_than_one_in_a_thousand() -> Result<
         ..Plan::default()
     };
     let mut cluster = Cluster::start(gate, &plan)?;
-    let (leader, follower) = (cluster.leader()?, cluster.follower()?);
-    let mut worst: f64 = 0.0;
-    for (crowd, role, index) in [(1, "leader", leader), (2, "follower", follower)] {
-        // Other work on the machine shows here.
-        println!(
-            "load average before: {}",
-            std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim()
-        );
-        let before = cpu(&mut cluster)?;
-        let load = perfdhcp::run(cluster.relay(), cluster.nodes[index].address, 2_000, 10, crowd)?;
-        let used = cpu(&mut cluster)? - before;
-        println!(
-            "perfdhcp against the {role}: {load:#?}\n{:.3} in a thousand dropped; {} µs of CPU per exchange over {} nodes",
-            load.drops_per_mille(),
-            used / load.request_ack.received.max(1),
-            cluster.nodes.len()
-        );
-        ensure!(
-            load.request_ack.received > 15_000,
-            "only {} exchanges were made",
-            load.request_ack.received
-        );
-        worst = worst.max(load.drops_per_mille());
-    }
-    ensure!(worst < 1.0, "{worst:.3} in a thousand were dropped");
+    let index = choose(&mut cluster)?;
+    // Other work on the machine shows here.
+    let load_average = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load average before: {}", load_average.trim());
+    let before = cpu(&mut cluster)?;
+    let load = perfdhcp::run(cluster.relay(), cluster.nodes[index].address, 2_000, 10, 1)?;
+    let used = cpu(&mut cluster)? - before;
+    println!(
+        "perfdhcp against the {role}: {load:#?}\n{:.3} in a thousand dropped; {} µs of CPU per exchange over {} nodes",
+        load.drops_per_mille(),
+        used / load.request_ack.received.max(1),
+        cluster.nodes.len()
+    );
+    ensure!(
+        load.request_ack.received > 15_000,
+        "only {} exchanges were made",
+        load.request_ack.received
+    );
+    let dropped = load.drops_per_mille();
+    ensure!(dropped < 1.0, "{dropped:.3} in a thousand were dropped");
     cluster.passed();
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chaos_tests::floor::sim::{self, Mutant, Plan, Report};
 
 /// Seeds of the test of the real thing, if `SIM_SEEDS` does not say otherwise.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 8;
 /// Within so many seeds each mutant must be caught.
 const MUTANT_SEEDS: u64 = 12;
 
@@ -73,13 +73,13 @@ fn the_promises_hold_whatever_breaks() {
                     assert!(breaches > 0 || acks > 150, "seed {seed}: so few ACKs prove nothing");
                     if breaches > 0 {
                         println!("{report}{}", replay(seed));
-                        broken.lock().unwrap().push(seed);
+                        broken.lock().expect("nobody panicked").push(seed);
                     }
                 }
             });
         }
     });
-    let broken = broken.into_inner().unwrap();
+    let broken = broken.into_inner().expect("nobody panicked");
     assert!(broken.is_empty(), "promises were broken with seeds {broken:?}; {}", replay(broken[0]));
 }
 
@@ -127,13 +127,14 @@ fn a_server_that_acknowledges_before_the_sync_is_caught() {
 
 #[test]
 fn an_apply_that_skips_r2c_is_caught() {
-    // A Grant hangs while its client moves on to a node that knows nothing of it; another client waits for whatever comes free.
+    // A Grant hangs while its client moves on to a node that knows nothing of it and offers something else.
     let plan = Plan {
-        clients: 24,
-        rounds: 6,
-        faults_ms: 12_000,
-        pause_ms: (4_000, 9_000),
-        late_per_mille: 600,
+        clients: 14,
+        pool: 30,
+        rounds: 10,
+        faults_ms: 6_000,
+        pause_ms: (1_500, 5_000),
+        late_per_mille: 700,
         notes_lost_per_mille: 1_000,
         ..Plan::default()
     };

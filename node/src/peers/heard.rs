@@ -96,9 +96,13 @@ fn slot_of(now: Duration) -> u64 {
 /// What a broadcast that this node heard means for its link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// Somebody has reported the link, or this node has heard it for a while: decide at once.
+    /// This node has heard the link for a while: decide at once.
     Known,
-    /// The very first packet: send a heard-note now, and let the packet wait until then.
+    /// The first packet here, on a link that others have heard for a while: send a heard-note now,
+    /// and decide at once.
+    Here,
+    /// The first packet here, and nobody has heard the link for long: send a heard-note now, and let
+    /// the packet wait until then.
     Now(Duration),
     /// A first packet came moments ago: let this one wait as well, until then.
     Soon(Duration),
@@ -116,16 +120,17 @@ impl Heard {
         let me = self.me;
         let ears = self.links.touch(link, now, Ears::default);
         let known = ears.nodes.iter().any(|ear| ear.remembered(now));
+        let mine = ears.nodes.iter().any(|ear| ear.node == me && ear.remembered(now));
         ears.add(me, 1, now);
         if !known {
             ears.settling = Some(now + SETTLE);
-            return First::Now(now + SETTLE);
         }
-        match ears.settling {
-            Some(until) if now < until => First::Soon(until),
-            _ => {
+        match (ears.settling, mine) {
+            (Some(until), false) if now < until => First::Now(until),
+            (Some(until), true) if now < until => First::Soon(until),
+            (_, mine) => {
                 ears.settling = None;
-                First::Known
+                if mine { First::Known } else { First::Here }
             }
         }
     }
@@ -135,6 +140,11 @@ impl Heard {
     pub fn reported(&mut self, node: NodeId, link: Link, count: u32, now: Duration) -> bool {
         let ears = self.links.touch(link, now, Ears::default);
         let news = !ears.nodes.iter().any(|ear| ear.node == node && ear.remembered(now));
+        // The packet that the peer tells of may have come here too, and the third node may have heard
+        // it and not told yet: whoever decides now would decide without it.
+        if !ears.nodes.iter().any(|ear| ear.remembered(now)) {
+            ears.settling = Some(now + SETTLE);
+        }
         ears.add(node, count.max(1), now);
         news
     }
@@ -259,8 +269,21 @@ mod tests {
         let mut heard = Heard::new(ME);
         assert!(heard.reported(OTHER, RELAY, 1, ms(0)));
         assert!(!heard.reported(OTHER, RELAY, 1, ms(10)));
-        assert_eq!(heard.heard_here(RELAY, ms(1000)), First::Known);
+        assert_eq!(heard.heard_here(RELAY, ms(1000)), First::Here);
         assert_eq!(hearers(&heard, ms(1000)), [1, 2]);
+        assert_eq!(heard.heard_here(RELAY, ms(1001)), First::Known);
+    }
+
+    #[test]
+    fn r17_a_peers_first_report_begins_the_wait_for_the_others() {
+        let mut heard = Heard::new(ME);
+        heard.reported(OTHER, RELAY, 1, ms(1000));
+        assert!(!heard.is_reported(&RELAY, ms(1002)));
+        assert_eq!(heard.heard_here(RELAY, ms(1002)), First::Now(ms(1050)));
+        assert_eq!(heard.heard_here(RELAY, ms(1003)), First::Soon(ms(1050)));
+        heard.settled(RELAY, ms(1004));
+        assert!(heard.is_reported(&RELAY, ms(1004)));
+        assert_eq!(heard.heard_here(RELAY, ms(1005)), First::Known);
     }
 
     #[test]

@@ -274,6 +274,10 @@ impl Worker {
         let mut first = First::Known;
         if let (Some(link), false) = (handled.heard, tried.asked) {
             first = self.memory.heard.heard_here(link, now.mono);
+            if matches!(first, First::Here | First::Now(_)) && !self.peers.is_empty() {
+                let note = Note { heard: vec![(link, 1)], ..self.bare_note(state) };
+                out.push(Action::Tell(None, note));
+            }
         }
         // What a node learns while it catches up it needs; what it would say may be wrong (C15, W6).
         let silent = !self.is_ready(state) || view.config_version() < self.known_config;
@@ -346,15 +350,8 @@ impl Worker {
         out: &mut Vec<Action>,
     ) {
         let until = match first {
-            First::Now(until) => {
-                if !self.peers.is_empty() {
-                    let note = Note { heard: vec![(link, 1)], ..self.bare_note(state) };
-                    out.push(Action::Tell(None, note));
-                }
-                until
-            }
-            First::Soon(until) => until,
-            First::Known => now.mono,
+            First::Now(until) | First::Soon(until) => until,
+            First::Known | First::Here => now.mono,
         };
         if silent {
             self.counters.reason(Reason::NotReady);

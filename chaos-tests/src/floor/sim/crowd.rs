@@ -27,6 +27,7 @@ const GAVE_UP_MS: (u64, u64) = (8_000, 11_000);
 pub struct Crowd {
     world: OnceLock<Weak<World>>,
     dice: Dice,
+    seed: u64,
     inner: Mutex<Inner>,
 }
 
@@ -35,6 +36,8 @@ struct Inner {
     clients: Vec<Client>,
     history: History,
     quiet: bool,
+    /// Clients so far: the next one's number is one higher.
+    count: u32,
 }
 
 #[derive(Debug)]
@@ -46,27 +49,35 @@ struct Client {
     acts_at: u64,
     /// Until then it says nothing at all.
     still_until: u64,
+    /// It has just left for good.
+    leaves: bool,
 }
 
-impl Crowd {
-    /// `count` clients that have done nothing yet.
-    pub fn new(count: u32, seed: u64, dice: Dice) -> Crowd {
+impl Client {
+    fn new(number: u32, seed: u64, acts_at: u64) -> Client {
         let patience = Patience {
             repeat_ms: (900, 3_000),
             request_tries: 3,
             nak_pause_ms: 100,
             automatic: true,
         };
-        let clients = (1..=count)
-            .map(|number| Client {
-                machine: Machine::new(ClientId(number), patience, seed),
-                hears: (1..=NODES).collect(),
-                acts_at: dice.between(0, 3_000),
-                still_until: 0,
-            })
-            .collect();
-        let inner = Inner { clients, history: History::default(), quiet: false };
-        Crowd { world: OnceLock::new(), dice, inner: Mutex::new(inner) }
+        Client {
+            machine: Machine::new(ClientId(number), patience, seed),
+            hears: (1..=NODES).collect(),
+            acts_at,
+            still_until: 0,
+            leaves: false,
+        }
+    }
+}
+
+impl Crowd {
+    /// `count` clients that have done nothing yet.
+    pub fn new(count: u32, seed: u64, dice: Dice) -> Crowd {
+        let clients =
+            (1..=count).map(|number| Client::new(number, seed, dice.between(0, 3_000))).collect();
+        let inner = Inner { clients, history: History::default(), quiet: false, count };
+        Crowd { world: OnceLock::new(), dice, seed, inner: Mutex::new(inner) }
     }
 
     /// Puts them into their world.
@@ -102,6 +113,7 @@ impl Crowd {
                             self.act(client, now);
                         }
                     }
+                    self.replace(&mut inner, now);
                 }
                 self.flush(&world, &mut inner);
             }
@@ -133,6 +145,22 @@ impl Crowd {
         self.flush(world, &mut inner);
     }
 
+    /// Some of those who gave their address back never return, and somebody new comes in their place.
+    fn replace(&self, inner: &mut Inner, now: u64) {
+        let mut gone = 0;
+        for client in &mut inner.clients {
+            gone += u32::from(std::mem::take(&mut client.leaves));
+        }
+        for _ in 0..gone {
+            inner.count += 1;
+            inner.clients.push(Client::new(
+                inner.count,
+                self.seed,
+                now + self.dice.between(100, 1_500),
+            ));
+        }
+    }
+
     /// What a client does of its own accord.
     fn act(&self, client: &mut Client, now: u64) {
         let dice = &self.dice;
@@ -159,6 +187,9 @@ impl Crowd {
                 7 | 8 => {
                     machine.release(now);
                     client.still_until = now + dice.between(GAVE_UP_MS.0, GAVE_UP_MS.1);
+                    if dice.chance(600) {
+                        (client.still_until, client.leaves) = (u64::MAX, true);
+                    }
                     return;
                 }
                 9 if dice.chance(300) => {

@@ -23,11 +23,13 @@ fn unhex(text: &str) -> Vec<u8> {
 fn r24_recorded_logs_come_to_their_recorded_digests() {
     let mut state = State::new();
     let mut entries = 0;
+    let mut limited = 0;
     for line in LEVEL_1.lines() {
         let mut words = line.split(' ');
         let index: u64 = words.next().unwrap().parse().unwrap();
         let batch = wire::decode_batch(&unhex(words.next().unwrap())).unwrap();
-        state.apply(index, &batch);
+        limited +=
+            state.apply(index, &batch).iter().filter(|it| **it == Outcome::DeclineLimit).count();
         state.check().unwrap();
         assert_eq!(
             format!("{:016x}", state.digest()),
@@ -37,6 +39,7 @@ fn r24_recorded_logs_come_to_their_recorded_digests() {
         entries += 1;
     }
     assert!(entries >= 100 && state.view().lease_count() > 0);
+    assert!(limited > 0, "M11 is among what is recorded");
 }
 
 /// `cargo test record_a_log -- --ignored --nocapture`, and keep the lines that begin with a number.
@@ -48,8 +51,10 @@ fn record_a_log() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
     };
+    // Pools of five addresses, so that M11 has its limit at one of them.
     let config =
-        document(&reserved("02:00:00:00:00:02", "192.0.2.12"), r#""cache-threshold":0.25,"#);
+        document(&reserved("02:00:00:00:00:02", "192.0.2.12"), r#""cache-threshold":0.25,"#)
+            .replace(".99\"", ".14\"");
     let mut world = World::of(State::new(), ConfigVersion(1));
     let mut now = 0;
     let print = |world: &mut World, batch: Batch| {
@@ -87,5 +92,13 @@ fn record_a_log() {
             });
         }
         print(&mut world, Batch { stamp: ms(now), commands });
+    }
+    // M11: the second is one too many for its circuit.
+    for n in 10..12 {
+        let (client, address) = (nth_client(n), format!("203.0.113.{n}"));
+        let grant = world.ask(&client, &address, Why::Selecting, 60);
+        print(&mut world, Batch { stamp: ms(now), commands: vec![Command::Grant(grant)] });
+        let decline = GiveUp { circuit: 7, ..world.give_up(&client, &address, ms(now)) };
+        print(&mut world, Batch { stamp: ms(now), commands: vec![Command::Decline(decline)] });
     }
 }
