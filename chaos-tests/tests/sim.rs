@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chaos_tests::floor::sim::{self, Mutant, Plan, Report};
 
 /// Seeds of the test of the real thing, if `SIM_SEEDS` does not say otherwise.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 6;
 /// Within so many seeds each mutant must be caught.
 const MUTANT_SEEDS: u64 = 12;
 
@@ -70,7 +70,7 @@ fn the_promises_hold_whatever_breaks() {
                     let (acks, naks) = (report.history.acks(), report.history.naks());
                     let breaches = report.breaches.len();
                     println!("seed {seed}: {} s simulated, {acks} ACKs, {naks} NAKs, {breaches} breaches", report.simulated_ms / 1000);
-                    assert!(breaches > 0 || acks > 150, "seed {seed}: so few ACKs prove nothing");
+                    assert!(breaches > 0 || acks > 60, "seed {seed}: so few ACKs prove nothing");
                     if breaches > 0 {
                         println!("{report}{}", replay(seed));
                         broken.lock().expect("nobody panicked").push(seed);
@@ -103,6 +103,9 @@ fn is_caught(mutant: Mutant, plan: Plan, promises: &[&str]) {
         {
             println!("caught: {}: {}", breach.promise, breach.what);
             caught = true;
+            // What the run shows is the mutant's doing.
+            let sound = simulate(seed, Plan { mutant: None, ..plan });
+            assert!(sound.breaches.is_empty(), "{sound}");
             // Asked for more, it tells how many of them are caught.
             if variable("SIM_SEEDS").is_none() {
                 break;
@@ -138,5 +141,5 @@ fn an_apply_that_skips_r2c_is_caught() {
         notes_lost_per_mille: 1_000,
         ..Plan::default()
     };
-    is_caught(Mutant::ApplyWithoutR2c, plan, &["durable", "unique"]);
+    is_caught(Mutant::ApplyWithoutR2c, plan, &["durable", "unique", "stale nak"]);
 }
