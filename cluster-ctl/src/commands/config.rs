@@ -3,7 +3,7 @@
 //! Files go to the node as text: it has the parser of Kea's dialect, and names mistakes with the
 //! lines of the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ fn get(client: &Client, local: bool, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn send(client: &Client, command: &str, file: &PathBuf, output: Output) -> Result<(), Failure> {
+fn send(client: &Client, command: &str, file: &Path, output: Output) -> Result<(), Failure> {
     let (text, pasted) = dialect::read(file).map_err(Failure::Usage)?;
     let reply = client.ask(command, json!({ "document": text }))?;
     if reply.result != 0 {

@@ -308,7 +308,7 @@ impl Demo {
 
     fn show(&self) {
         let (bound, waiting) = self.crowd.counts();
-        let lines = self.nodes.iter().map(|node| ClusterLine::of(node)).collect::<Vec<_>>();
+        let lines = self.nodes.iter().map(ClusterLine::of).collect::<Vec<_>>();
         self.screen.table(self.clock.elapsed(), &lines, bound, waiting);
     }
 

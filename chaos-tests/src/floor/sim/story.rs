@@ -227,7 +227,7 @@ impl Story {
         if self.within(RETURN_MS, ready).await {
             self.world.tell(format!("all nodes answer after {} ms", self.now() - began));
         } else {
-            let states: Vec<_> = self.world.running().iter().map(|node| describe(node)).collect();
+            let states: Vec<_> = self.world.running().iter().map(describe).collect();
             self.world
                 .breach("service", format!("not ready {RETURN_MS} ms after healing: {states:#?}"));
         }
@@ -263,7 +263,7 @@ impl Story {
             applied.len() as u64 == NODES && applied.windows(2).all(|pair| pair[0] == pair[1])
         };
         if !self.within(RETURN_MS, level).await {
-            let states: Vec<_> = world.running().iter().map(|node| describe(node)).collect();
+            let states: Vec<_> = world.running().iter().map(describe).collect();
             return world
                 .breach("agreement", format!("the nodes do not come to one index: {states:#?}"));
         }

@@ -23,6 +23,11 @@ const PROBATION_PART: u64 = 10;
 /// No more of them, however large the pool: so many are counted at each DECLINE.
 const PROBATION_MOST: usize = 4_096;
 
+/// What cluster time may have moved between the arrival of a RELEASE or DECLINE that names no
+/// generation and the entry that carries it: back by no more than clocks of nodes differ, and on by no
+/// more than a packet may wait.
+const TIMELY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
+
 /// Longer than a REQUEST can wait (2 s) plus the time in which its ACK may leave (2 s).
 const SAME_EXCHANGE: Duration = Duration::from_secs(10);
 
@@ -159,8 +164,14 @@ impl State {
     /// The lease that a RELEASE or DECLINE means (R5).
     fn meant(&self, give_up: &GiveUp) -> Option<Arc<Lease>> {
         let lease = self.leases.get(give_up.address)?;
+        // Without a generation only time tells one holding from the next. A node that was cut off or
+        // restarted may be ahead of the cluster's clock by the length of the outage, and its command
+        // may have hung: the client can have come back to the address since.
+        let arrived = give_up.arrived;
+        let timely =
+            || self.meta.now.plus(TIMELY.0) >= arrived && self.meta.now <= arrived.plus(TIMELY.1);
         let meant = lease.held_by(&give_up.client)
-            && give_up.generation.is_none_or(|generation| generation == lease.generation)
+            && give_up.generation.map_or_else(timely, |generation| generation == lease.generation)
             && lease.granted <= give_up.arrived.plus(GIVE_UP_SLACK);
         meant.then(|| Arc::clone(lease))
     }

@@ -36,7 +36,7 @@ fn give_up(n: u32) -> GiveUp {
         client: nth_client(n),
         address: (0x0a00_0000 + n).into(),
         generation: None,
-        arrived: ClusterTime::NEVER,
+        arrived: ClusterTime::from_millis(100_000),
         circuit: 9,
     }
 }

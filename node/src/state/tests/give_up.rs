@@ -60,9 +60,24 @@ fn r5_another_generation_is_not_meant() {
 fn r5_a_lease_granted_more_than_a_second_after_the_packet_came_is_not_meant() {
     let (mut world, a) = bound();
     let early = world.give_up(&a, "192.0.2.10", ms(98_999));
-    assert_eq!(world.one(secs(200), Command::Release(early)), Outcome::NotHeld);
+    assert_eq!(world.one(ms(100_500), Command::Release(early)), Outcome::NotHeld);
     let within = world.give_up(&a, "192.0.2.10", secs(99));
-    assert_eq!(world.one(secs(200), Command::Decline(within)), Outcome::GivenUp);
+    assert_eq!(world.one(ms(100_500), Command::Decline(within)), Outcome::GivenUp);
+}
+
+#[test]
+fn r5_without_a_generation_a_command_that_hung_is_not_meant() {
+    let (mut world, a) = bound();
+    for (arrived, stamp) in [(secs(200), ms(202_001)), (ms(204_001), secs(203))] {
+        let mut give_up = world.give_up(&a, "192.0.2.10", arrived);
+        give_up.generation = None;
+        let outcome = world.one(stamp, Command::Release(give_up));
+        assert_eq!(outcome, Outcome::NotHeld, "came at {arrived}, stamped {stamp}");
+    }
+    let mut give_up = world.give_up(&a, "192.0.2.10", ms(301_000));
+    give_up.generation = world.lease("192.0.2.10").map(|lease| lease.generation);
+    let outcome = world.one(secs(320), Command::Release(give_up));
+    assert_eq!(outcome, Outcome::GivenUp, "with the generation time does not matter");
 }
 
 #[test]
