@@ -97,7 +97,6 @@ async fn run(
     let started = Stopwatch::start();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut requests = signals::listen(until_stdin_closes).map_err(fault("signals"))?;
-    let seed = seed::read(&settings, file)?;
     let interfaces = settings
         .dhcp4
         .interfaces
@@ -111,6 +110,14 @@ async fn run(
         IdentityFile::open(&settings.data_dir).map_err(fault("the identity file"))?;
     let identity_file = Arc::new(identity_file);
     let is_new = identity.seat.as_ref().is_none_or(|seat| seat.provisional);
+    let seed = match seed::read(&settings, file) {
+        // A member of a cluster that has its configuration must not stay away for the seed's sake.
+        Err(error) if file == ConfigFile::Seeds && !is_new => {
+            tracing::warn!("[cluster].config is not usable, and not needed any more: {error}");
+            None
+        }
+        seed => seed?,
+    };
     let listener = settings.peer.as_ref().map(bind_peer).transpose()?;
     let advertised =
         settings.peer.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), Peer::advertised);

@@ -15,9 +15,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A document that has passed every check, as the log carries it.
 pub(super) type Seed = Option<String>;
 
-/// Reads and checks the file that the settings name. A file that only seeds may be gone once the
-/// cluster is formed; one with mistakes is an error in any case, since it would be one at the next
-/// formation too.
+/// Reads and checks the file that the settings name. A file that only seeds may be gone.
 pub(super) fn read(settings: &Settings, file: ConfigFile) -> Result<Seed, RunError> {
     let Some(path) = &settings.cluster.config else { return Ok(None) };
     if file == ConfigFile::Seeds && !path.exists() {

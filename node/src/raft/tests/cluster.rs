@@ -99,8 +99,12 @@ async fn leadership_is_handed_over_on_request() {
     assert_eq!(nodes[place].raft().id(), target);
     let next = nodes[place].raft().transfer_leader(None).await.unwrap();
     assert_ne!(next, target);
-    let refused = nodes[place].raft().transfer_leader(Some(NodeId(77))).await;
-    assert!(matches!(refused, Err(TransferError::NotLeader(_) | TransferError::NoTarget)));
+    // Asked of a follower, the leader does it, or says why not.
+    assert_eq!(nodes[place].raft().transfer_leader(Some(target)).await, Ok(target));
+    let follower = &nodes[(place + 1) % 3];
+    let refused = follower.raft().transfer_leader(Some(NodeId(77))).await;
+    let why = TransferError::NoTarget.to_string();
+    assert_eq!(refused, Err(TransferError::Refused(target, why)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
