@@ -4,6 +4,16 @@
 //! is asked. Exit status: 0 done; 1 the cluster said no, or has no leader; 2 wrong usage, or no node
 //! answered.
 
+/// Prints to standard output. Whoever reads it may stop (`| head`): that ends the program quietly.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::output::say(format_args!($($words)*)) };
+}
+
+/// [`say!`] and a line's end.
+macro_rules! say_line {
+    ($($words:tt)*) => { $crate::output::say(format_args!("{}\n", format_args!($($words)*))) };
+}
+
 mod client;
 mod commands;
 mod dialect;

@@ -45,6 +45,14 @@ pub fn utc(epoch: i64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Prints to standard output; a reader that went away ends the program as it would end `cat`.
+pub fn say(words: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    if std::io::stdout().lock().write_fmt(words).is_err() {
+        std::process::exit(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -152,7 +152,7 @@ fn check_config(file: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(mistakes) => {
-            eprint!("{mistakes}");
+            eprintln!("{mistakes}");
             ExitCode::from(BAD_SETTINGS)
         }
     }
@@ -178,7 +178,6 @@ fn run(settings: Settings, file: node::ConfigFile, until_stdin_closes: bool) -> 
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let status = if matches!(error, RunError::Settings(_)) { BAD_SETTINGS } else { FAULT };
-            tracing::error!("{error}");
             fail(status, &error.to_string())
         }
     }

@@ -45,12 +45,12 @@ fn get(client: &Client, local: bool, output: Output) -> Result<(), Failure> {
     let arguments = if local { json!({ "consistency": "local" }) } else { Value::Null };
     let mut arguments = client.ask("config-get", arguments)?.success()?.arguments;
     if output == Output::Json {
-        println!("{arguments}");
+        say_line!("{arguments}");
         return Ok(());
     }
     let document = json!({ "Dhcp4": arguments["Dhcp4"].take() });
     match serde_json::to_string_pretty(&document) {
-        Ok(text) => println!("{text}"),
+        Ok(text) => say_line!("{text}"),
         Err(error) => return Err(Failure::Refused(error.to_string())),
     }
     Ok(())
@@ -68,7 +68,7 @@ fn send(client: &Client, command: &str, file: &Path, output: Output) -> Result<(
         )));
     }
     if output == Output::Json {
-        println!("{}", json!({ "text": reply.text, "arguments": reply.arguments }));
+        say_line!("{}", json!({ "text": reply.text, "arguments": reply.arguments }));
         return Ok(());
     }
     let warnings = reply.arguments["warnings"].as_array().into_iter().flatten();
@@ -76,8 +76,8 @@ fn send(client: &Client, command: &str, file: &Path, output: Output) -> Result<(
         eprintln!("warning: {}", named(warning, &file.display().to_string()));
     }
     match reply.arguments["hash"].as_str() {
-        Some(hash) => println!("The configuration is in force, hash {hash}."),
-        None => println!("The configuration is good. Nothing was changed."),
+        Some(hash) => say_line!("The configuration is in force, hash {hash}."),
+        None => say_line!("The configuration is good. Nothing was changed."),
     }
     Ok(())
 }

@@ -21,8 +21,10 @@ pub fn run(client: &Client, command: Command, output: Output) -> Result<(), Fail
     let arguments = node.map_or(json!({}), |node| json!({ "node": node }));
     let reply = client.ask("cluster-leader-transfer", arguments)?.success()?;
     match output {
-        Output::Table => println!("{}", reply.text),
-        Output::Json => println!("{}", json!({ "text": reply.text, "arguments": reply.arguments })),
+        Output::Table => say_line!("{}", reply.text),
+        Output::Json => {
+            say_line!("{}", json!({ "text": reply.text, "arguments": reply.arguments }))
+        }
     }
     Ok(())
 }

@@ -51,8 +51,8 @@ pub fn run(client: &Client, command: Command, output: Output) -> Result<(), Fail
                 .ask("lease4-del", json!({ "ip-address": address.to_string() }))?
                 .success()?;
             match output {
-                Output::Table => println!("{}", reply.text),
-                Output::Json => println!("{}", json!({ "text": reply.text })),
+                Output::Table => say_line!("{}", reply.text),
+                Output::Json => say_line!("{}", json!({ "text": reply.text })),
             }
             Ok(())
         }
@@ -87,7 +87,7 @@ fn list(client: &Client, subnet: Option<u32>, local: bool, output: Output) -> Re
     }
     show(&leases, output);
     if output == Output::Table {
-        println!("{} lease(s)", leases.len());
+        say_line!("{} lease(s)", leases.len());
     }
     Ok(())
 }
@@ -101,10 +101,10 @@ fn take(mut arguments: Value) -> Vec<Value> {
 
 fn show(leases: &[Value], output: Output) {
     match output {
-        Output::Json => println!("{}", Value::from(leases)),
+        Output::Json => say_line!("{}", Value::from(leases)),
         Output::Table => {
             let rows: Vec<_> = leases.iter().map(row).collect();
-            print!(
+            say!(
                 "{}",
                 table(
                     [

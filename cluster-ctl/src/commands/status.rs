@@ -14,8 +14,8 @@ pub fn run(client: &Client, output: Output) -> Result<(), Failure> {
     let reply = client.ask("cluster-status", Value::Null)?.success()?;
     let status = complete(&reply.arguments, &ask_all(&reply.arguments));
     match output {
-        Output::Json => println!("{}", with(&status, "answered-by", reply.node.as_str().into())),
-        Output::Table => print!("{}", report(&status, &reply)),
+        Output::Json => say_line!("{}", with(&status, "answered-by", reply.node.as_str().into())),
+        Output::Table => say!("{}", report(&status, &reply)),
     }
     match status["leader"] {
         // Said already.

@@ -76,6 +76,7 @@ impl NodeBackend {
 
     fn members(&self, status: &raft::Status) -> Vec<Member> {
         let views = self.parts.peers.as_ref().map(|peers| peers.views()).unwrap_or_default();
+        let majority = self.parts.has_majority(status);
         status
             .members
             .iter()
@@ -84,6 +85,8 @@ impl NodeBackend {
                 let view = views.get(&member.node);
                 let role = match status.role {
                     raft::Role::Candidate if own => Role::Candidate,
+                    // It calls itself so, but a leader without a majority leads nobody.
+                    raft::Role::Leader if own && !majority => Role::Candidate,
                     _ if status.leader == Some(member.node) => Role::Leader,
                     _ if !member.voter => Role::Learner,
                     _ => Role::Follower,
@@ -157,7 +160,7 @@ impl Backend for NodeBackend {
             uptime: self.started.elapsed().as_secs_f64(),
             ready: self.ready(&status).is_ok(),
             raft: metrics::Raft {
-                is_leader: status.role == raft::Role::Leader,
+                is_leader: status.role == raft::Role::Leader && self.parts.has_majority(&status),
                 has_leader: self.parts.has_majority(&status),
                 term: status.term,
                 last_log: status.last_log.unwrap_or(0),
@@ -280,6 +283,9 @@ impl Backend for NodeBackend {
         within: Duration,
     ) -> Answer<'_, Result<NodeId, String>> {
         Box::pin(async move {
+            if !self.parts.has_majority(&self.parts.raft.status()) {
+                return Err(raft::NoLeader.to_string());
+            }
             match tokio::time::timeout(within, self.parts.raft.transfer_leader(to)).await {
                 Ok(Ok(leader)) => Ok(leader),
                 Ok(Err(error)) => Err(error.to_string()),

@@ -133,6 +133,9 @@ async fn run(
             }
         }
     };
+    if is_new && settings.peer.is_some() && settings.cluster.initial.is_empty() {
+        tracing::warn!("[cluster].initial is empty: forming a cluster of one");
+    }
     if is_new && plan.initial.len() > 1 {
         tracing::info!(initial = ?plan.initial, "forming a cluster: waiting until all nodes of [cluster].initial answer");
     }
@@ -171,7 +174,14 @@ async fn run(
     let result = loop {
         tokio::select! {
             request = requests.recv() => match request {
-                Some(Request::Reload) => node.reload(file).await,
+                Some(Request::Reload) => tokio::select! {
+                    () = node.reload(file) => {}
+                    // A reload that waits for a leader must not hold up the end.
+                    stopped = wait_for_stop(&mut requests) => break stopped,
+                    reason = node.parts.raft.stopped() => {
+                        break Err(RunError::Fault(format!("Raft has stopped: {reason}")));
+                    }
+                },
                 _ => break Ok(()),
             },
             reason = node.parts.raft.stopped() => {
@@ -417,9 +427,12 @@ impl Node {
             tokio::time::sleep(LAST_ANSWERS).await;
         }
         let ports = self.ports.clone();
-        let _ = tokio::task::spawn_blocking(move || ports.close()).await;
+        let _ =
+            tokio::time::timeout(STEP, tokio::task::spawn_blocking(move || ports.close())).await;
         let serve = self.serve.clone();
-        let _ = tokio::task::spawn_blocking(move || serve.lock().stop()).await;
+        let _ =
+            tokio::time::timeout(STEP, tokio::task::spawn_blocking(move || serve.lock().stop()))
+                .await;
         self.stop.send_replace(true);
         self.stop_peers.send_replace(true);
         if tokio::time::timeout(STEP, self.parts.raft.shutdown()).await.is_err() {
@@ -510,9 +523,7 @@ fn count_leaders(raft: &Raft) -> Arc<AtomicU64> {
             match now {
                 Route::Here => tracing::info!("this node leads"),
                 Route::To(leader) => tracing::info!(%leader, "another node leads"),
-                Route::Nowhere => tracing::warn!(
-                    "no leader: elections are under way, or a majority is out of reach"
-                ),
+                Route::Nowhere => tracing::info!("no leader for the moment"),
             }
             if now != Route::Nowhere {
                 counter.fetch_add(u64::from(last != Route::Nowhere && now != last), Relaxed);
@@ -529,16 +540,16 @@ async fn tell_activations(
     started: Stopwatch,
 ) {
     let mut version = active.borrow_and_update().version;
+    let mut first = true;
     while active.changed().await.is_ok() {
         let now = active.borrow_and_update().version;
         if now != version {
             version = now;
             at.send_replace(started.elapsed());
-            tracing::info!(
-                version = version.0,
-                "server version {} started: the configuration is active",
-                crate::VERSION
-            );
+            if std::mem::take(&mut first) {
+                tracing::info!("server version {} started", crate::VERSION);
+            }
+            tracing::info!(version = version.0, "the configuration is active");
         }
     }
 }

@@ -27,7 +27,16 @@ pub(super) fn read(settings: &Settings, file: ConfigFile) -> Result<Seed, RunErr
             for warning in &parsed.warnings {
                 tracing::warn!("{warning}");
             }
-            Ok(Some(parsed.config.document().to_string()))
+            let text = parsed.config.document().to_string();
+            if text.len() > SetConfig::MAX_TEXT {
+                return Err(RunError::Settings(format!(
+                    "{}: the configuration has {} bytes; this version replicates at most {}",
+                    path.display(),
+                    text.len(),
+                    SetConfig::MAX_TEXT
+                )));
+            }
+            Ok(Some(text))
         }
         Err(mistakes) if file == ConfigFile::Wins => {
             Err(RunError::Settings(format!("Failed to apply configuration: {mistakes}")))
@@ -45,7 +54,14 @@ pub(super) async fn plant(seed: &Seed, file: ConfigFile, parts: &Duties) -> Resu
             let meta = state.view().meta();
             (meta.config_version(), meta.config_text().to_string())
         };
-        let Some(wanted) = seed else { return Ok(()) };
+        let Some(wanted) = seed else {
+            if version == ConfigVersion(0) {
+                tracing::warn!(
+                    "no [cluster].config to begin with: give the cluster one with cluster-ctl config set"
+                );
+            }
+            return Ok(());
+        };
         let expected = match file {
             _ if text == *wanted => return Ok(()),
             ConfigFile::Seeds if version > ConfigVersion(0) => return Ok(()),

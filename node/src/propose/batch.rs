@@ -250,7 +250,16 @@ impl<T> Batcher<T> {
             if now >= item.it.deadline || (item.it.here_only && self.route != Route::Here) {
                 answers.push(item.unsent(Unsent::NoLeader));
             } else {
+                // A document may fill an entry by itself, and an entry must fit into a message.
+                let large = matches!(item.it.command, Command::SetConfig(_));
+                if large && !items.is_empty() {
+                    self.queue.push_front(item);
+                    break;
+                }
                 items.push(Some(item));
+                if large {
+                    break;
+                }
             }
         }
         if items.is_empty() {

@@ -58,8 +58,9 @@ pub enum FormationError {
     /// A peer is in a cluster that this node is not in.
     #[error(
         "{peer} already belongs to cluster {cluster:016x}, and this node does not: either the cluster was formed without \
-         it, or its data directory was emptied or replaced. It cannot come back as the node it was. Join it as a new \
-         node: set cluster.join = [\"{peer}\"] instead of cluster.initial, after removing the old node (cluster-ctl)"
+         it, or its data directory was emptied or replaced. It cannot come back as the node it was, because \
+         it could vote away what it had acknowledged. The others go on serving without it. It can only join as a new node, \
+         which this version cannot do yet"
     )]
     AlreadyFormed {
         /// The peer.

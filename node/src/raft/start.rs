@@ -147,6 +147,11 @@ impl Raft {
         let me = me(&identity)?;
         let seat = identity.seat.clone().ok_or(StartError::NoSeat)?;
         let config = Arc::new(timers.config(me.cluster)?);
+        // Judged on the log as it lies there: recovery moves an empty one up to the checkpoint. A member
+        // that has begun has voted, or has heard who leads; without that it could vote twice in a term.
+        if seat.started && log.extent().vote.is_none() {
+            return Err(StartError::LogLost);
+        }
         let recovered = tokio::task::spawn_blocking({
             let log = log.clone();
             move || recover(&dir, &*log)
@@ -157,9 +162,6 @@ impl Raft {
             let extent = log.extent();
             extent.last.is_none() && extent.vote.is_none()
         };
-        if empty && seat.started {
-            return Err(StartError::LogLost);
-        }
 
         let Recovered { state: machine, base, snapshots, checkpoint, from_checkpoint } = recovered;
         let written = from_checkpoint.then(|| (machine.freeze(), base.clone()));

@@ -88,6 +88,15 @@ impl Duties {
             tick.tick().await;
             let there = self.has_majority(&self.raft.status());
             if told != Some(there) {
+                match (told, there) {
+                    (_, true) => tracing::info!("a majority is in reach"),
+                    (Some(true), false) => {
+                        tracing::warn!(
+                            "no majority is in reach: this node answers nobody until one is again"
+                        );
+                    }
+                    (_, false) => {}
+                }
                 self.inbox.event(Event::Majority(there));
                 told = Some(there);
             }

@@ -247,6 +247,12 @@ pub struct SetConfig {
     pub text: String,
 }
 
+impl SetConfig {
+    /// The longest document, bytes: an entry must fit into one message between nodes. Documents in
+    /// pieces (R25) come later.
+    pub const MAX_TEXT: usize = 8 << 20;
+}
+
 /// Milliseconds to add to cluster time to get Unix time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WallOffset(pub i64);

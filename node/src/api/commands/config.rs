@@ -76,8 +76,15 @@ fn set(args: &Args<'_>, _: &ApiContext<'_>) -> Result<Plan, Refusal> {
             Some(warnings) => json!({ "hash": config.hash(), "warnings": warnings }),
             None => json!({ "hash": config.hash() }),
         };
-        let command =
-            Command::SetConfig(SetConfig { expected: None, text: config.document().to_string() });
+        let text = config.document().to_string();
+        if text.len() > SetConfig::MAX_TEXT {
+            return Err(Refusal::error(format!(
+                "The configuration has {} bytes; this version replicates at most {}. Nothing was changed.",
+                text.len(),
+                SetConfig::MAX_TEXT
+            )));
+        }
+        let command = Command::SetConfig(SetConfig { expected: None, text });
         Ok(Plan::commit(command, move |outcome| match outcome {
             Outcome::ConfigSet(_) => Reply::success("Configuration successful.").with(&arguments),
             Outcome::ConfigRefused(text) => Reply::failure(Code::Error, text.as_str()),

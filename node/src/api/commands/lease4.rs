@@ -67,7 +67,14 @@ impl Lease4 {
         };
         Lease4 {
             client_id: lease.client_id.as_ref().map(ClientId::to_string),
-            cltt: meta.wall_seconds(lease.cltt),
+            // An imported lease can have begun before the cluster was formed, where its clock has no
+            // moment; its end is exact.
+            cltt: match lease.state {
+                LeaseState::Assigned if !valid.is_infinite() => {
+                    meta.wall_seconds(lease.expires) - i64::from(valid.as_secs())
+                }
+                _ => meta.wall_seconds(lease.cltt),
+            },
             fqdn_fwd: lease.fqdn_fwd,
             fqdn_rev: lease.fqdn_rev,
             hostname: lease.hostname.clone(),

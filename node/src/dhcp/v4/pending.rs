@@ -46,6 +46,7 @@ impl Pending {
     pub fn repeats(&self, other: &Pending) -> bool {
         self.client == other.client
             && self.why == other.why
+            && self.subnet == other.subnet
             && self.reading.server_id == other.reading.server_id
             && (self.want == other.want || self.why == Why::Unnamed)
     }

@@ -44,6 +44,10 @@ impl State {
             return Outcome::Changed;
         };
         let Some(asked) = config.subnet(item.subnet) else { return Outcome::Changed };
+        // Whose lease is whose (I2) follows the applied configuration, not the one the node knew.
+        if grant.client.match_id != asked.values.match_client_id {
+            return Outcome::Changed;
+        }
         let current = self.view().lease_of(&grant.client, asked.network).cloned();
         let seen = current.as_ref().map(|lease| (lease.address, lease.generation));
         // A client that named no address has the lease it has, unless the node knew that lease and

@@ -472,3 +472,12 @@ fn m2_the_last_lease_is_its_clients_again_unless_another_took_it() {
     world.granted(secs(201), &nth_client(2), "192.0.2.10", Why::Selecting, 100);
     assert_eq!(world.state.view().last_lease_of(&a, network), None);
 }
+
+#[test]
+fn r2b_a_grant_that_matched_ids_otherwise_than_the_applied_configuration_is_changed() {
+    let mut world = World::new();
+    let mut client = nth_client(1);
+    client.match_id = !client.match_id;
+    let outcome = world.grant(secs(1), &client, "192.0.2.10", Why::Selecting, 60);
+    assert_eq!(outcome, Outcome::Changed);
+}
