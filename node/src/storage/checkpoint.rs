@@ -8,7 +8,7 @@
 //! the header, then sled's `flush()`, which does not reach the platters on Linux (sled issue 1452),
 //! then fdatasync on sled's file: [`Checkpoint::make_durable`] is the only way to sync sled.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -70,13 +70,32 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, io::Error>) -> io::Result<T> {
     }
 }
 
+/// Waits until nobody holds the checkpoint in `dir`.
+///
+/// sled locks its file, and gives up at once when it is locked. A thread of sled's pool may hold it
+/// a moment longer than the last handle lives, because it reports what it has written before it
+/// lets go of what it wrote with. Such a checkpoint is well, and must not pass for one that does not
+/// open. Other processes keep away from the data directory by a lock of its own.
+fn wait_until_closed(dir: &Path) -> io::Result<()> {
+    // What is wrong with a file that does not open, sled will say.
+    let Ok(file) = File::options().read(true).write(true).open(dir.join("db")) else {
+        return Ok(());
+    };
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        tracing::info!(path = %dir.display(), "waiting for the checkpoint to be closed");
+        file.lock()?;
+    }
+    Ok(())
+}
+
 impl Checkpoint {
     /// Opens the checkpoint in `dir` and reads it. One that does not open, or is less than whole,
-    /// is deleted and made anew, empty.
+    /// is deleted and made anew, empty. One that this process is still closing is waited for.
     ///
     /// # Errors
     /// When not even an empty one can be made.
     pub fn open(dir: &Path, cache_bytes: u64) -> io::Result<(Checkpoint, Option<Loaded>)> {
+        wait_until_closed(dir)?;
         let first = guarded(|| {
             let checkpoint = Checkpoint::open_as_is(dir, cache_bytes)?;
             let loaded = checkpoint.load()?;
@@ -247,6 +266,8 @@ impl Header {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::super::log::LogId;
     use super::*;
 
@@ -288,6 +309,33 @@ mod tests {
         assert_eq!(loaded.base, base(7));
         assert_eq!(loaded.state_hash, 42);
         assert_eq!(text(&loaded), [("b".into(), "3".into()), ("c".into(), "4".into())]);
+    }
+
+    /// Whether somebody waits for the lock of the file `path`, or the system does not tell.
+    fn is_waited_for(path: &Path) -> bool {
+        let inode = format!(":{} ", fs::metadata(path).unwrap().ino());
+        fs::read_to_string("/proc/locks").map_or(true, |locks| {
+            locks.lines().any(|line| line.contains("->") && line.contains(&inode))
+        })
+    }
+
+    #[test]
+    fn r19_one_that_is_still_being_closed_is_waited_for_and_not_thrown_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("checkpoint");
+        let (mut checkpoint, _) = Checkpoint::open(&place, CACHE).unwrap();
+        checkpoint.write(&base(4), changes(&[("a", "1")], &[], 1)).unwrap();
+        drop(checkpoint);
+        let db = place.join("db");
+        // As a thread of sled's does that has not put its file away yet.
+        let held = File::open(&db).unwrap();
+        held.lock().unwrap();
+        let opening = std::thread::spawn(move || Checkpoint::open(&place, CACHE).unwrap().1);
+        while !opening.is_finished() && !is_waited_for(&db) {
+            std::thread::yield_now();
+        }
+        drop(held);
+        assert_eq!(opening.join().unwrap().unwrap().base, base(4));
     }
 
     #[test]

@@ -123,7 +123,6 @@ impl DiskLog {
         // Grouping happens in our writer thread; waiting for more would only add latency.
         config.wal.flush_batch_wait = Some(Duration::ZERO);
         let log = RaftLog::open(Arc::new(config)).map_err(OpenError::Open)?;
-        whole(&log).map_err(OpenError::Open)?;
         let shared = Arc::new(Shared {
             dir: dir.to_path_buf(),
             log: RwLock::new(log),
@@ -132,6 +131,7 @@ impl DiskLog {
             appended: AtomicU64::new(0),
             on_fault,
         });
+        shared.whole().map_err(OpenError::Open)?;
         let writer = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn({
@@ -219,6 +219,36 @@ impl Shared {
         }
     }
 
+    /// Whether the entries at hand are those that the log says it has: a lost first segment takes
+    /// its entries along without a trace.
+    fn whole(&self) -> io::Result<()> {
+        let (first, end) = {
+            let log = self.log.read();
+            let state = log.log_state();
+            let next = |id: Option<&LogId>| id.map_or(0, |id| id.index + 1);
+            (next(state.purged()), next(state.last()))
+        };
+        let lost = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        match self.read(0, u64::MAX, 0)?.first() {
+            Some(found) if found.id.index != first => lost("its first entries are missing"),
+            None if first != end => lost("its entries are missing"),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, from: u64, to: u64, max_bytes: u64) -> io::Result<Vec<Entry>> {
+        let read = {
+            let log = self.log.read();
+            collect(log.read(from, to), max_bytes)
+        };
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.read_through(from, to, max_bytes)
+            }
+            read => read,
+        }
+    }
+
     /// Reads although `raft-log` has dropped entries of the open segment from memory, which it then
     /// cannot find (0.4.6): what it may drop it judges by the order of log ids, and after a
     /// truncation a new leader may append entries of a *lower* term than those that were cut.
@@ -246,27 +276,6 @@ impl Shared {
         self.log.write().flush(true, Some(sent))?;
         received.recv().map_err(|_| io::Error::other("the log's flush thread has ended"))?
     }
-}
-
-/// Whether the entries at hand are those that the log says it has: a lost first segment takes its
-/// entries along without a trace.
-fn whole(log: &RaftLog<LogTypes>) -> io::Result<()> {
-    let state = log.log_state();
-    let mut expected = state.purged().map_or(0, |purged| purged.index + 1);
-    let end = state.last().map_or(0, |last| last.index + 1);
-    if let Some(first) = log.read(0, u64::MAX).next() {
-        if first?.0.index != expected {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "its first entries are missing",
-            ));
-        }
-        expected = end;
-    }
-    if expected != end {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "its entries are missing"));
-    }
-    Ok(())
 }
 
 /// The first of `items` that have `max_bytes` together.
@@ -310,16 +319,7 @@ impl Log for DiskLog {
         if from >= to {
             return Ok(Vec::new());
         }
-        let read = {
-            let log = self.shared.log.read();
-            collect(log.read(from, to), max_bytes)
-        };
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.shared.read_through(from, to, max_bytes)
-            }
-            read => read,
-        }
+        self.shared.read(from, to, max_bytes)
     }
 
     fn append(&self, entries: Vec<Entry>, done: Done) -> io::Result<()> {

@@ -268,6 +268,31 @@ fn entries_of_a_lower_term_than_those_that_were_cut_are_read_back() {
     assert_eq!(all(&open()), expected);
 }
 
+#[test]
+fn a_log_opens_although_its_first_entry_fell_out_of_memory() {
+    // The same truncation, and then everything before the last segment is purged: the first entry
+    // at hand is one that `raft-log` drops from memory and cannot read from the open segment.
+    let dir = tempfile::tempdir().unwrap();
+    let settings = LogSettings { cache_bytes: 512, segment_bytes: 2048 };
+    let open = || DiskLog::open(dir.path(), settings, Arc::new(|_, _| ())).unwrap();
+    let log = open();
+    append(&log, (0..5).map(|index| entry(4, index)).collect());
+    append(&log, (5..30).map(|index| entry(5, index)).collect());
+    log.truncate(5).unwrap();
+    // In the segment that is open then.
+    let full = segments(dir.path()).len();
+    let expected: Vec<Entry> = (5..15).map(|index| entry(4, index)).collect();
+    for entry in &expected {
+        append(&log, vec![entry.clone()]);
+    }
+    assert_eq!(segments(dir.path()).len(), full, "they are in the last segment");
+    log.purge(id(4, 5)).unwrap();
+    drop(log);
+    let log = open();
+    assert_eq!(log.extent().purged, Some(id(4, 5)));
+    assert_eq!(all(&log), expected[1..]);
+}
+
 /// Both logs, by the same promises.
 fn both(test: impl Fn(&dyn Log)) {
     let dir = tempfile::tempdir().unwrap();
