@@ -2,10 +2,12 @@
 //!
 //! They parse, print, compare and do saturating arithmetic, and nothing else. Pure.
 
+mod classes;
 mod client;
 mod net;
 mod time;
 
+pub use classes::{ClassName, ClassSet, Guard};
 pub use client::{BadClientId, BadHwAddr, ClientId, ClientKey, HwAddr};
 pub use net::{BadPrefix, BadRange, NodeId, Prefix, Range, SubnetId};
 pub use time::{ClusterTime, Lifetime};
