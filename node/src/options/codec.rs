@@ -74,15 +74,25 @@ pub enum BadValue {
 
 /// The bytes of an option whose value is written as `text` (`csv-format` true).
 pub fn encode(def: &Definition, text: &str) -> Result<Vec<u8>, BadValue> {
+    match encode_first(def, text)? {
+        (bytes, None) => Ok(bytes),
+        (_, Some(surplus)) => Err(BadValue::TooMany(surplus)),
+    }
+}
+
+/// As [`encode`], but takes as many values as the option holds and returns the first that it does
+/// not hold: Kea leaves out what stands there from that one on.
+pub fn encode_first(def: &Definition, text: &str) -> Result<(Vec<u8>, Option<String>), BadValue> {
     let mut out = Vec::new();
     match def.kind {
-        Type::Empty if text.trim().is_empty() => return Ok(out),
+        Type::Empty if text.trim().is_empty() => return Ok((out, None)),
         Type::Empty => return Err(BadValue::TooMany(text.trim().to_owned())),
         // A comma or a pipe means something else here than between values.
-        Type::Dnr => return dnr::encode(text),
+        Type::Dnr => return Ok((dnr::encode(text)?, None)),
         _ => {}
     }
     let values = split(text);
+    let mut surplus = None;
     match def.kind {
         Type::ClasslessRoutes => {
             if values.is_empty() {
@@ -99,31 +109,53 @@ pub fn encode(def: &Definition, text: &str) -> Result<Vec<u8>, BadValue> {
                 match def.fields.get(at) {
                     Some(kind) => write(&mut out, *kind, value)?,
                     None if def.array => write(&mut out, last, value)?,
-                    None => return Err(BadValue::TooMany(value.clone())),
+                    None => {
+                        surplus = Some(value.clone());
+                        break;
+                    }
                 }
             }
         }
-        kind if def.array => values.iter().try_for_each(|value| write(&mut out, kind, value))?,
-        kind => match values.as_slice() {
-            [] => return Err(BadValue::Missing),
-            [value] => write(&mut out, kind, value)?,
-            [_, second, ..] => return Err(BadValue::TooMany(second.clone())),
-        },
+        // A list of addresses may be empty, to hide that of an outer scope.
+        kind if def.array => {
+            if values.is_empty() && !matches!(kind, Type::Ipv4 | Type::Ipv6) {
+                return Err(BadValue::Missing);
+            }
+            values.iter().try_for_each(|value| write(&mut out, kind, value))?;
+        }
+        kind => {
+            let (first, rest) = values.split_first().ok_or(BadValue::Missing)?;
+            write(&mut out, kind, first)?;
+            surplus = rest.first().cloned();
+        }
     }
-    Ok(out)
+    Ok((out, surplus))
 }
 
-/// The text of an option whose value is `bytes`.
+/// The text of an option whose value is `bytes`; of sub-options behind it nothing is shown.
 pub fn decode(def: &Definition, bytes: &[u8]) -> Result<String, BadValue> {
+    match def.kind {
+        Type::Dnr => dnr::decode(bytes),
+        _ => values(def, bytes).map(|(values, _)| values.join(", ")),
+    }
+}
+
+/// How many of the bytes are the option's own; what is behind them are sub-options. All of them
+/// where nothing is encapsulated.
+pub fn own_len(def: &Definition, bytes: &[u8]) -> Result<usize, BadValue> {
+    match def.kind {
+        _ if def.encapsulates.is_none() => Ok(bytes.len()),
+        Type::Dnr => Ok(bytes.len()),
+        _ => values(def, bytes).map(|(_, len)| len),
+    }
+}
+
+/// The texts of the values, and how many bytes they take.
+fn values(def: &Definition, bytes: &[u8]) -> Result<(Vec<String>, usize), BadValue> {
     let mut reader = Reader { all: bytes, at: 0 };
     let mut values = Vec::new();
     match def.kind {
-        Type::Empty if def.encapsulates.is_none() && !bytes.is_empty() => {
-            return Err(BadValue::Length { len: bytes.len(), kind: "empty" });
-        }
-        // The content is sub-options, which have texts of their own.
-        Type::Empty => return Ok(String::new()),
-        Type::Dnr => return dnr::decode(bytes),
+        Type::Empty => {}
         Type::ClasslessRoutes => {
             while !reader.is_done() {
                 values.push(read_route(&mut reader)?);
@@ -145,11 +177,11 @@ pub fn decode(def: &Definition, bytes: &[u8]) -> Result<String, BadValue> {
         }
         kind => values.push(read(&mut reader, kind)?),
     }
-    // Sub-options follow the number of option 125.
-    if !reader.is_done() && def.code != 125 {
+    // The number of option 125 is followed by the options of that enterprise.
+    if !reader.is_done() && def.encapsulates.is_none() && def.name != "vivso-suboptions" {
         return Err(BadValue::Length { len: bytes.len(), kind: def.kind.name() });
     }
-    Ok(values.join(", "))
+    Ok((values, reader.at))
 }
 
 /// Whether `bytes`, given in hexadecimal (`csv-format` false), are a value of the option.
@@ -216,8 +248,10 @@ fn write(out: &mut Vec<u8>, kind: Type, text: &str) -> Result<(), BadValue> {
         Type::Empty => return Err(BadValue::TooMany(text.to_owned())),
         Type::Binary => out.extend(hex_bytes(text)?),
         Type::Boolean => out.push(match text {
-            "true" | "1" => 1,
-            "false" | "0" => 0,
+            "1" => 1,
+            "0" => 0,
+            word if word.eq_ignore_ascii_case("true") => 1,
+            word if word.eq_ignore_ascii_case("false") => 0,
             _ => return Err(bad("true, false, 1 or 0 is expected")),
         }),
         Type::Int8 => out.push(number(text, i8::MIN.into(), i8::MAX.into())? as u8),
@@ -352,14 +386,10 @@ fn text_of(bytes: &[u8], kind: Type) -> Result<String, BadValue> {
 
 pub(super) fn number(text: &str, min: i64, max: i64) -> Result<i64, BadValue> {
     let hex = text.strip_prefix("0x").or(text.strip_prefix("0X"));
-    let plain = |digits: &str| !digits.starts_with('+');
     let value = match hex {
-        Some(digits) if plain(digits) && !digits.starts_with('-') => {
-            i64::from_str_radix(digits, 16).ok()
-        }
+        Some(digits) if !digits.starts_with(['+', '-']) => i64::from_str_radix(digits, 16).ok(),
         Some(_) => None,
-        None if plain(text) => text.parse().ok(),
-        None => None,
+        None => text.parse().ok(),
     };
     let inside = value.filter(|value| (min..=max).contains(value));
     inside.ok_or_else(|| BadValue::Number { text: text.to_owned(), min, max })
@@ -518,7 +548,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{DHCP4, by_code, by_name, v4};
+    use crate::options::{DHCP4, Definition, by_code, by_name, v4};
     use proptest::prelude::*;
 
     fn hex(bytes: &[u8]) -> String {
@@ -591,6 +621,10 @@ mod tests {
         assert!(check(by_code(DHCP4, 121).unwrap(), &[33, 10, 0, 0, 0, 0, 192, 0, 2, 1]).is_err());
     }
 
+    fn all() -> impl Iterator<Item = &'static Definition> {
+        [v4::TABLE, v4::RELAY_AGENT, v4::CABLELABS_CLIENT, v4::DOCSIS].into_iter().flatten()
+    }
+
     /// Pieces of which texts for `data` are made, right and wrong ones.
     fn text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
@@ -617,7 +651,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_encode_wrote_decode_prints_and_encode_writes_again(text in text()) {
-            for definition in v4::TABLE {
+            for definition in all() {
                 let Ok(bytes) = encode(definition, &text) else { continue };
                 let printed = decode(definition, &bytes).unwrap_or_else(|error| panic!("{} {text}: {error}", definition.name));
                 prop_assert_eq!(encode(definition, &printed), Ok(bytes), "{} {}", definition.name, printed);
@@ -626,7 +660,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_decode_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            for definition in v4::TABLE {
+            for definition in all() {
                 let Ok(text) = decode(definition, &bytes) else { continue };
                 // Bytes of strange texts may not read back; what reads back has settled.
                 if let Ok(again) = encode(definition, &text) {
@@ -637,7 +671,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_encode_panic(text in "\\PC{0,40}") {
-            for definition in v4::TABLE {
+            for definition in all() {
                 let _ = encode(definition, &text);
             }
         }

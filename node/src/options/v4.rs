@@ -1,4 +1,4 @@
-//! The standard DHCPv4 options, one row each, ascending by code (Kea manual, "Standard DHCPv4
+//! The standard DHCPv4 options and sub-options, one row each, ascending by code (Kea manual, "Standard DHCPv4
 //! Options"; RFC 2132 and the registry of BOOTP vendor extensions).
 
 use std::borrow::Cow;
@@ -113,6 +113,7 @@ pub const TABLE: &[Definition] = &[
     one(118, "subnet-selection", Ipv4),
     many(119, "domain-search", Fqdn),
     one(121, "classless-static-route", ClasslessRoutes),
+    container(122, "cablelabs-client-conf", "cablelabs-client-conf"),
     record(124, "vivco-suboptions", &[Uint32, Binary]),
     // Sub-options live in the space `vendor-<enterprise>` that the number names.
     one(125, "vivso-suboptions", Uint32),
@@ -134,6 +135,46 @@ pub const TABLE: &[Definition] = &[
     record_array(212, "option-6rd", &[Uint8, Uint8, Ipv6, Ipv4]),
     many(213, "v4-access-domain", Fqdn),
 ];
+
+/// `dhcp-agent-options-space`: the sub-options of option 82 (RFC 3046 and later).
+pub const RELAY_AGENT: &[Definition] = &[
+    one(1, "circuit-id", Binary),
+    one(2, "remote-id", Binary),
+    one(4, "docsis-device-class", Uint32),
+    one(5, "link-selection", Ipv4),
+    one(6, "subscriber-id", String),
+    one(7, "radius", Binary),
+    one(8, "auth", Binary),
+    one(9, "vendor-specific-info", Binary),
+    one(10, "relay-flags", Uint8),
+    one(11, "server-id-override", Ipv4),
+    one(12, "relay-id", Binary),
+    one(13, "access-techno-type", Uint16),
+    one(14, "access-network-name", String),
+    one(15, "access-point-name", String),
+    one(16, "access-point-bssid", Binary),
+    one(17, "operator-id", Uint32),
+    one(18, "operator-realm", String),
+    one(19, "relay-port", Uint16),
+    one(151, "virtual-subnet-select", Binary),
+    one(152, "virtual-subnet-select-ctrl", Empty),
+];
+
+/// `cablelabs-client-conf`: the sub-options of option 122 (RFC 3495, RFC 3594).
+pub const CABLELABS_CLIENT: &[Definition] = &[
+    one(1, "tsp-primary-server", Ipv4),
+    one(2, "tsp-secondary-server", Ipv4),
+    record(4, "tsp-as-parameters", &[Uint32, Uint32, Uint32]),
+    record(5, "tsp-ap-parameters", &[Uint32, Uint32, Uint32]),
+    one(6, "tsp-realm", Fqdn),
+    one(7, "tsp-use-tgt", Boolean),
+    one(8, "tsp-provisioning-timer", Uint8),
+    one(9, "tsp-sct", Uint16),
+    many(10, "kdc-server", Ipv4),
+];
+
+/// `vendor-4491`: CableLabs' sub-options of option 125 (DOCSIS).
+pub const DOCSIS: &[Definition] = &[many(1, "oro", Uint8), many(2, "tftp-servers", Ipv4)];
 
 const fn one(code: u32, name: &'static str, kind: Type) -> Definition {
     row(code, name, kind, false, &[], None)
@@ -173,6 +214,17 @@ const fn row(
     }
 }
 
+/// Codes that Kea up to 2.4 had no definition of: files from then define 121 and others themselves.
+pub fn is_recent(code: u32) -> bool {
+    matches!(code, 121 | 122 | 143 | 151..=157 | 162)
+}
+
+/// Standard codes that an operator may define anew, in the whole or for a class: what they hold is
+/// known by the vendor class or the site alone (RFC 2132 §8.4, RFC 3942).
+pub fn is_open(code: u32) -> bool {
+    code == 43 || (224..=254).contains(&code)
+}
+
 /// Options that the server makes itself: a configured value has no effect (Kea manual, "DHCPv4
 /// Options"; rule W of the protocol contract).
 pub fn is_made_by_server(code: u32) -> bool {
@@ -184,13 +236,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_ascends_and_records_alone_have_fields() {
-        for pair in TABLE.windows(2) {
-            assert!(pair[0].code < pair[1].code, "{}", pair[1].name);
-        }
-        for row in TABLE {
-            assert_eq!(row.kind == Record, !row.fields.is_empty(), "{}", row.name);
-            assert!((1..=254).contains(&row.code), "{}", row.name);
+    fn the_tables_ascend_and_records_alone_have_fields() {
+        for table in [TABLE, RELAY_AGENT, CABLELABS_CLIENT, DOCSIS] {
+            for pair in table.windows(2) {
+                assert!(pair[0].code < pair[1].code, "{}", pair[1].name);
+            }
+            for row in table {
+                assert_eq!(row.kind == Record, !row.fields.is_empty(), "{}", row.name);
+                assert!((1..=254).contains(&row.code), "{}", row.name);
+            }
         }
     }
 }
