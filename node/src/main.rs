@@ -130,7 +130,7 @@ fn read_settings(file: &Path) -> Result<Settings, String> {
 /// where the file wants them.
 fn kea_settings(file: &Path, data_dir: Option<PathBuf>) -> Result<Settings, String> {
     let parsed = read_kea_file(file).map_err(|mistakes| mistakes.to_string())?;
-    let local = NodeLocal::of(parsed.config.document());
+    let local = NodeLocal::of(&parsed.config.document_json());
     let data_dir = data_dir
         .or_else(|| local.lease_directory.map(|directory| directory.join("leasehold")))
         .unwrap_or_else(|| PathBuf::from("/var/lib/leasehold"));
@@ -139,6 +139,9 @@ fn kea_settings(file: &Path, data_dir: Option<PathBuf>) -> Result<Settings, Stri
         settings.control.listen = listen;
     }
     settings.control.socket = local.control_socket;
+    for closed in &local.control_closed {
+        eprintln!("leasehold: warning: {closed}");
+    }
     Ok(settings)
 }
 

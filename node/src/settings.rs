@@ -249,13 +249,18 @@ impl Settings {
     }
 }
 
+/// The text of one file.
+pub fn read_text(name: &str) -> Result<String, Mistakes> {
+    let bytes = std::fs::read(name).map_err(|error| Mistakes::unreadable(name, &error))?;
+    config::text_of(bytes, name)
+}
+
 /// Reads a Kea configuration file and what it includes. Names in `<?include?>` are taken from the
 /// working directory, as Kea does.
 pub fn read_kea_file(file: &Path) -> Result<Parsed, Mistakes> {
     let name = file.display().to_string();
-    let read = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());
-    let text = read(&name).map_err(|error| Mistakes::unreadable(&name, &error))?;
-    config::parse(&text, &name, &mut |path| read(path))
+    let text = read_text(&name)?;
+    config::parse(&text, &name, &mut |path| read_text(path).map_err(|why| why.to_string()))
 }
 
 /// What a Kea document says about the machine it runs on, for the Kea personality alone (R26).
@@ -264,6 +269,9 @@ pub fn read_kea_file(file: &Path) -> Result<Parsed, Mistakes> {
 pub struct NodeLocal {
     /// HTTP addresses of `control-sockets`; `None` when it names none.
     pub control_listen: Option<Vec<SocketAddr>>,
+    /// Sockets of `control-sockets` that stay closed, and why: they ask for a protection that is not
+    /// there, and an open door is worse than none.
+    pub control_closed: Vec<String>,
     /// The unix socket of `control-socket` or `control-sockets`.
     pub control_socket: Option<PathBuf>,
     /// The directory of `lease-database.name`.
@@ -293,7 +301,21 @@ impl NodeLocal {
                         address.unwrap_or([127, 0, 0, 1].into()),
                         port.unwrap_or(8000),
                     );
-                    local.control_listen.get_or_insert_default().push(address);
+                    let listen = local.control_listen.get_or_insert_default();
+                    if socket.get("authentication").is_some() {
+                        local.control_closed.push(format!(
+                            "the control socket {address} is not opened: this version has no authentication"
+                        ));
+                    } else {
+                        listen.push(address);
+                    }
+                }
+                Some("https") => {
+                    local.control_listen.get_or_insert_default();
+                    local.control_closed.push(
+                        "a control socket of type https is not opened: this version has no TLS for it"
+                            .to_owned(),
+                    );
                 }
                 _ => {}
             }
@@ -324,6 +346,16 @@ mod tests {
         assert_eq!(local.control_listen, Some(vec![SocketAddr::from(([127, 0, 0, 1], 8004))]));
         assert_eq!(local.lease_directory, Some("/var/lib/kea".into()));
         assert_eq!(NodeLocal::of(&serde_json::json!({ "Dhcp4": {} })), NodeLocal::default());
+    }
+
+    #[test]
+    fn a_control_socket_that_asks_for_protection_stays_closed() {
+        let local = NodeLocal::of(&serde_json::json!({ "Dhcp4": { "control-sockets": [
+            { "socket-type": "http", "authentication": { "type": "basic" } },
+            { "socket-type": "https", "socket-port": 8005 },
+        ]}}));
+        assert_eq!(local.control_listen, Some(Vec::new()));
+        assert_eq!(local.control_closed.len(), 2);
     }
 
     const FULL: &str = r#"

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
+use super::hooks;
 use super::json::{Element, Map, Value};
 use super::mistake::{Path, Report};
 use super::reader::Dialect;
@@ -18,6 +19,11 @@ pub(super) struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    /// One that has noted nothing yet.
+    pub(super) fn new(report: &mut Report) -> Checker<'_> {
+        Checker { report, dialect: Dialect::File, noted: HashSet::new() }
+    }
+
     pub(super) fn map(
         &mut self,
         scope: &'static Scope,
@@ -28,7 +34,7 @@ impl Checker<'_> {
         for member in &map.members {
             let here = Path::Key(path, &member.key);
             match scope.keyword(&member.key) {
-                Some(keyword) => self.member(keyword, &member.value, &here),
+                Some(keyword) => self.member(scope, keyword, &member.value, &here),
                 None if scope.free && member.key == "user-context" => {
                     self.kind(Kind::Free, "user-context", &member.value, &here);
                     let own = member.value.map().and_then(|context| context.get("leasehold"));
@@ -43,11 +49,30 @@ impl Checker<'_> {
                 None => self.report.error(member.at, &here, self.unknown(scope, &member.key)),
             }
         }
+        if scope.name == "hooks-libraries" {
+            self.parameters(element, map, path);
+        }
         for keyword in scope.keywords().filter(|keyword| keyword.required) {
             if map.get(keyword.name).is_none() {
                 let text = format!("missing parameter '{}'", keyword.name);
                 self.report.error(element.at, path, text);
             }
+        }
+    }
+
+    /// The parameters of a hook, by the table of the hook.
+    fn parameters(&mut self, element: &Element, hook: &Map, path: &Path<'_>) {
+        let library = hook.get("library").and_then(Element::text);
+        let table = library.and_then(|library| hooks::parameters(hooks::base_name(library)));
+        let (empty, path) = (Map::default(), Path::Key(path, "parameters"));
+        match (table, hook.get("parameters")) {
+            (Some(table), None) => self.map(table, element, &empty, &path),
+            (Some(table), Some(parameters)) => {
+                if let Some(map) = parameters.map() {
+                    self.map(table, parameters, map, &path);
+                }
+            }
+            (None, _) => {}
         }
     }
 
@@ -60,11 +85,21 @@ impl Checker<'_> {
         }
     }
 
-    fn member(&mut self, keyword: &'static Keyword, element: &Element, path: &Path<'_>) {
-        match keyword.status {
+    fn member(
+        &mut self,
+        scope: &'static Scope,
+        keyword: &'static Keyword,
+        element: &Element,
+        path: &Path<'_>,
+    ) {
+        let status = match keyword.status {
+            Status::Old([new]) => scope.keyword(new).map_or(keyword.status, |row| row.status),
+            status => status,
+        };
+        match status {
             // Its content is not looked at: one mistake is enough.
-            Status::Later if !is_default(keyword, element) => {
-                let text = format!("'{}' is not supported by this version", keyword.name);
+            Status::Refused(why) if !is_default(keyword, element) => {
+                let text = format!("'{}' is not supported: {why}", keyword.name);
                 self.report.error(element.at, path, text);
                 return;
             }
@@ -110,9 +145,13 @@ impl Checker<'_> {
             (Kind::Word(words), Value::Text(text)) => {
                 format!("'{text}' is no {name}, expecting {}", words.join(" or "))
             }
-            (Kind::Texts | Kind::Ip4s, Value::List(list)) => {
+            (Kind::Texts | Kind::Ip4s | Kind::Words(_), Value::List(list)) => {
                 for (at, entry) in list.iter().enumerate() {
-                    let kind = if matches!(kind, Kind::Ip4s) { Kind::Ip4 } else { Kind::Text };
+                    let kind = match kind {
+                        Kind::Ip4s => Kind::Ip4,
+                        Kind::Words(words) => Kind::Word(words),
+                        _ => Kind::Text,
+                    };
                     self.kind(kind, name, entry, &Path::Index(path, at));
                 }
                 return;
@@ -150,16 +189,13 @@ fn expected(kind: Kind) -> &'static str {
         Kind::Int(..) => "integer",
         Kind::Real(..) => "floating point",
         Kind::Text | Kind::Short(_) | Kind::Ip4 | Kind::Word(_) => "constant string",
-        Kind::Texts | Kind::Ip4s | Kind::Maps(_) => "[",
+        Kind::Texts | Kind::Ip4s | Kind::Words(_) | Kind::Maps(_) => "[",
         Kind::Map(_) | Kind::Free => "{",
     }
 }
 
 /// Whether a value says what holds without it.
 pub(super) fn is_default(keyword: &Keyword, element: &Element) -> bool {
-    if element.text().is_some_and(|text| keyword.idle.contains(&text)) {
-        return true;
-    }
     match (keyword.default, &element.value) {
         (Default::Bool(default), Value::Bool(flag)) => default == *flag,
         (Default::Int(default), Value::Int(int)) => default == *int,
@@ -168,10 +204,6 @@ pub(super) fn is_default(keyword: &Keyword, element: &Element) -> bool {
         (Default::Texts(default), Value::List(list)) => {
             default.len() == list.len()
                 && default.iter().zip(list).all(|(text, entry)| entry.text() == Some(text))
-        }
-        // An empty class guard guards nothing.
-        (Default::Unset, Value::Text(text)) => {
-            text.is_empty() && matches!(keyword.kind, Kind::Text)
         }
         (Default::Nothing | Default::Unset, Value::List(list)) => list.is_empty(),
         (Default::Filled, Value::Map(map)) => match keyword.kind {

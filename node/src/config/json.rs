@@ -1,18 +1,34 @@
-//! Elements: JSON values that remember line and column.
+//! Elements: JSON values that remember where they stood.
+//!
+//! A document may have millions of them, so they are small: a place is an offset, and a key is
+//! shared by all members that have it.
 
-/// Where something stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::small::SmallText;
+
+/// Where something stands. [`super::mistake::Report`] makes line and column of it when they are
+/// asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
-    /// Which file, see [`Report::add_source`].
+    /// Which file, see [`super::mistake::Report::add_source`].
     pub(super) source: u16,
-    /// From 1; 0 is nowhere.
-    pub(super) line: u32,
-    /// From 1.
-    pub(super) column: u32,
+    /// From the beginning of the file, bytes.
+    pub(super) offset: u32,
+    /// Inside the string that stands there: 1 plus the bytes of its value before the place.
+    pub(super) inside: u16,
 }
 
 impl Position {
-    const NOWHERE: Position = Position { source: 0, line: 0, column: 0 };
+    /// In no text.
+    pub(super) const NOWHERE: Position = Position { source: 0, offset: u32::MAX, inside: 0 };
+
+    /// Byte `offset` of a file; a document has at most 1 GiB.
+    pub(super) fn new(source: u16, offset: usize) -> Position {
+        Position { source, offset: u32::try_from(offset).unwrap_or(u32::MAX), inside: 0 }
+    }
 }
 
 /// A value and its place.
@@ -28,7 +44,7 @@ pub(super) enum Value {
     Bool(bool),
     Int(i64),
     Real(f64),
-    Text(String),
+    Text(SmallText),
     List(Vec<Element>),
     Map(Map),
 }
@@ -41,14 +57,76 @@ pub(super) struct Map {
 
 #[derive(Debug, Clone)]
 pub(super) struct Member {
-    pub(super) key: String,
+    pub(super) key: Key,
     pub(super) at: Position,
     pub(super) value: Element,
 }
 
+/// The key of a member.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key(Arc<str>);
+
+impl Deref for Key {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<str> for Key {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other
+    }
+}
+
+impl PartialEq<&str> for Key {
+    fn eq(&self, other: &&str) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl From<&str> for Key {
+    fn from(key: &str) -> Key {
+        Key(key.into())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The keys met lately, so that those which repeat are made once.
+#[derive(Debug)]
+pub(super) struct Keys([Option<Key>; Keys::SLOTS]);
+
+impl Default for Keys {
+    fn default() -> Keys {
+        Keys([const { None }; Keys::SLOTS])
+    }
+}
+
+impl Keys {
+    const SLOTS: usize = 256;
+
+    /// `key`, made or met before.
+    pub(super) fn of(&mut self, key: &str) -> Key {
+        let bytes = key.as_bytes();
+        let (first, last) = (bytes.first().copied(), bytes.last().copied());
+        let slot = bytes.len() * 31 + usize::from(first.unwrap_or(0)) * 7;
+        let slot = (slot + usize::from(last.unwrap_or(0))) % Keys::SLOTS;
+        match &self.0[slot] {
+            Some(met) if *met == *key => met.clone(),
+            _ => self.0[slot].insert(Key::from(key)).clone(),
+        }
+    }
+}
+
 impl Map {
     pub(super) fn get(&self, key: &str) -> Option<&Element> {
-        self.members.iter().find(|member| member.key == key).map(|member| &member.value)
+        self.members.iter().find(|member| member.key == *key).map(|member| &member.value)
     }
 }
 
@@ -95,44 +173,6 @@ impl Element {
         }
     }
 
-    /// A value without a place. Numbers that are no `i64` become reals.
-    pub(super) fn from_json(json: &serde_json::Value) -> Element {
-        use serde_json::Value as Json;
-        let value = match json {
-            Json::Null => Value::Null,
-            Json::Bool(flag) => Value::Bool(*flag),
-            Json::Number(number) => match number.as_i64() {
-                Some(int) => Value::Int(int),
-                None => Value::Real(number.as_f64().unwrap_or_default()),
-            },
-            Json::String(text) => Value::Text(text.clone()),
-            Json::Array(list) => Value::List(list.iter().map(Element::from_json).collect()),
-            Json::Object(map) => {
-                let member = |(key, value): (&String, &Json)| Member {
-                    key: key.clone(),
-                    at: Position::NOWHERE,
-                    value: Element::from_json(value),
-                };
-                Value::Map(Map { members: map.iter().map(member).collect() })
-            }
-        };
-        Element { at: Position::NOWHERE, value }
-    }
-
-    /// The value without positions, in place of it.
-    pub(super) fn into_json(self) -> serde_json::Value {
-        use serde_json::Value as Json;
-        match self.value {
-            Value::Text(text) => Json::String(text),
-            Value::List(list) => list.into_iter().map(Element::into_json).collect(),
-            Value::Map(map) => {
-                let member = |member: Member| (member.key, member.value.into_json());
-                Json::Object(map.members.into_iter().map(member).collect())
-            }
-            _ => self.to_json(),
-        }
-    }
-
     /// The value without positions.
     pub(super) fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
@@ -141,14 +181,52 @@ impl Element {
             Value::Bool(flag) => Json::Bool(*flag),
             Value::Int(int) => Json::from(*int),
             Value::Real(real) => Json::from(*real),
-            Value::Text(text) => Json::String(text.clone()),
+            Value::Text(text) => Json::String(text.to_string()),
             Value::List(list) => list.iter().map(Element::to_json).collect(),
             Value::Map(map) => Json::Object(
                 map.members
                     .iter()
-                    .map(|member| (member.key.clone(), member.value.to_json()))
+                    .map(|member| (member.key.to_string(), member.value.to_json()))
                     .collect(),
             ),
         }
     }
+
+    /// Appends the value as compact JSON, keys in the order of the text.
+    pub(super) fn print(&self, out: &mut Vec<u8>) {
+        match &self.value {
+            Value::Null => out.extend(b"null"),
+            Value::Bool(flag) => out.extend(if *flag { &b"true"[..] } else { b"false" }),
+            Value::Int(int) => print_scalar(int, out),
+            Value::Real(real) => print_scalar(real, out),
+            Value::Text(text) => print_scalar(&**text, out),
+            Value::List(list) => {
+                out.push(b'[');
+                for (at, element) in list.iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    element.print(out);
+                }
+                out.push(b']');
+            }
+            Value::Map(map) => {
+                out.push(b'{');
+                for (at, member) in map.members.iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    print_scalar(&*member.key, out);
+                    out.push(b':');
+                    member.value.print(out);
+                }
+                out.push(b'}');
+            }
+        }
+    }
+}
+
+/// Appends a value that serde knows as compact JSON.
+pub(super) fn print_scalar<T: serde::Serialize + ?Sized>(scalar: &T, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, scalar).expect("memory takes it, and keys are strings");
 }

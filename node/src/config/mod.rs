@@ -7,29 +7,53 @@
 //! includes come through a closure, and interfaces are looked up by whoever activates the result. Pure.
 
 mod check;
+mod classes;
 mod global;
+mod guards;
 mod hooks;
+mod hosts;
+mod ids;
 mod json;
+#[cfg(test)]
+mod keyword_tests;
 mod lookup;
 mod mistake;
 mod model;
+mod naming;
+mod networks;
 mod option_data;
+mod option_def;
+#[cfg(test)]
+mod option_tests;
+mod paste;
+mod pools;
 mod print;
 mod reader;
+#[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
+mod reservation_tests;
 mod reservations;
 mod resolve;
+#[cfg(test)]
+mod scale_tests;
 mod schema;
+mod small;
+mod spelling;
+mod subnets;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod v4;
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use sha2::{Digest, Sha256};
 
-pub use mistake::{Mistake, Mistakes};
+pub use hosts::{Reservation, Reservations};
+pub use mistake::{Mistake, Mistakes, text_of};
 pub use model::*;
+pub use paste::paste;
+pub use small::{SmallBytes, SmallText};
 
 use check::Checker;
 use json::{Element, Value};
@@ -78,33 +102,64 @@ fn read(
 ) -> Result<Parsed, Mistakes> {
     let mut report = Report::new(source_name);
     let config = reader::read(text, dialect, loader, &mut report)
-        .and_then(|root| typed(root, dialect, &mut report));
-    let warnings = report.finish()?;
+        .and_then(|root| typed(root, text.len(), dialect, &mut report));
+    let warnings = report.finish(text)?;
     Ok(Parsed { config: config.expect("without a mistake there is a configuration"), warnings })
 }
 
-fn typed(mut root: Element, dialect: Dialect, report: &mut Report) -> Option<Config> {
+/// `length` is about how many bytes the document will have.
+fn typed(
+    mut root: Element,
+    length: usize,
+    dialect: Dialect,
+    report: &mut Report,
+) -> Option<Config> {
     let path = Path::Key(&Path::Root, "Dhcp4");
     check_top(&root, dialect, report);
     if let Value::Map(map) = &mut root.value {
         for member in map.members.iter_mut().filter(|member| member.key == "Dhcp4") {
             if let Value::Map(dhcp4) = &mut member.value.value {
-                v4::freeze_ids(dhcp4, &path, report);
+                ids::freeze(dhcp4, &path, report);
             }
         }
     }
     let element = root.map()?.get("Dhcp4")?;
     let dhcp4 = element.map()?;
-    Checker { report, dialect, noted: HashSet::new() }.map(&schema::DHCP4, element, dhcp4, &path);
+    Checker { dialect, ..Checker::new(report) }.map(&schema::DHCP4, element, dhcp4, &path);
     // Keyword look-ups are cheap because maps are small; maps full of unknown keywords are not.
     if report.is_full() {
         return None;
     }
+    if let Value::Map(map) = &mut root.value {
+        for member in map.members.iter_mut().filter(|member| member.key == "Dhcp4") {
+            if let Value::Map(dhcp4) = &mut member.value.value {
+                spelling::modernise(dhcp4, &path, report);
+            }
+        }
+    }
+    let element = root.map()?.get("Dhcp4")?;
+    let dhcp4 = element.map()?;
     let config = v4::build(element, dhcp4, report);
     if report.has_errors() {
         return None;
     }
-    Some(Config { document: Arc::new(root.into_json()), ..config })
+    let mut host_kinds = config.reservations.kinds();
+    config.subnets.iter().for_each(|subnet| host_kinds |= subnet.reservations.kinds());
+    host_kinds &= config.hosts.identifiers.iter().fold(0, |bits, kind| bits | hosts::bit(*kind));
+    // The element tree is large; it goes before the text is copied into its final place.
+    let mut document = Vec::with_capacity(length);
+    root.print(&mut document);
+    drop(root);
+    let document = String::from_utf8(document).expect("JSON is UTF-8").into();
+    let names_classes = lookup::names_classes(&config);
+    Some(Config { document, host_kinds, names_classes, ..config })
+}
+
+/// What was printed here. `serde_json` would change the last digit of some numbers.
+fn read_back(text: &str) -> Element {
+    let none = &mut |_: &str| Err("there are no includes in plain JSON".to_owned());
+    let read = reader::read(text, Dialect::Wire, none, &mut Report::new(""));
+    read.expect("what is printed here can be read")
 }
 
 /// The document is a map with the one member `Dhcp4`, which is a map.
@@ -136,27 +191,41 @@ fn check_top(root: &Element, dialect: Dialect, report: &mut Report) {
 }
 
 impl Config {
-    /// What the operator wrote, as plain JSON: `{"Dhcp4": {…}}` with comments gone, includes pasted and
-    /// subnet ids filled in. [`from_json`] of it gives this configuration.
-    pub fn document(&self) -> &serde_json::Value {
+    /// What the operator wrote, as compact plain JSON: `{"Dhcp4":{…}}` with comments gone, includes
+    /// pasted, old spellings replaced and subnet ids filled in. [`from_text`] of it gives this
+    /// configuration and this document.
+    pub fn document(&self) -> &str {
         &self.document
     }
 
+    /// [`Config::document`] as a value. Large where the document is large.
+    pub fn document_json(&self) -> serde_json::Value {
+        read_back(&self.document).to_json()
+    }
+
     /// The `Dhcp4` map of `config-get`: defaults filled in, inherited values repeated in subnets,
-    /// keys in order.
+    /// keys in order. Large where the document is large.
     pub fn to_json(&self) -> serde_json::Value {
-        let root = Element::from_json(&self.document);
-        match root.map().and_then(|map| map.get("Dhcp4")).and_then(Element::map) {
-            Some(dhcp4) => print::dhcp4(dhcp4),
-            None => serde_json::Value::Null,
-        }
+        let mut text = Vec::new();
+        self.print(&mut |piece| text.extend_from_slice(piece));
+        read_back(std::str::from_utf8(&text).expect("JSON is UTF-8")).to_json()
+    }
+
+    /// [`Config::to_json`] as compact text, piece by piece.
+    pub fn print(&self, sink: &mut dyn FnMut(&[u8])) {
+        let root = read_back(&self.document);
+        let dhcp4 = root.map().and_then(|root| root.get("Dhcp4")?.map());
+        print::dhcp4(dhcp4.expect("the document has it"), &self.definitions, sink);
     }
 
     /// Kea's `config-hash-get`: SHA-256 in upper-case hexadecimal over the compact text of `config-get`.
     pub fn hash(&self) -> &str {
         self.hash.get_or_init(|| {
-            let text = format!("{{\"Dhcp4\":{}}}", self.to_json());
-            Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect()
+            let mut hasher = Sha256::new();
+            hasher.update(b"{\"Dhcp4\":");
+            self.print(&mut |piece| hasher.update(piece));
+            hasher.update(b"}");
+            hasher.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
         })
     }
 }

@@ -5,12 +5,15 @@
 //! subnet and do not overlap there. Only [`super::parse`] makes one. It never changes afterwards
 //! and is shared behind an `Arc`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
+use super::hosts::Reservations;
 use super::lookup::Lookup;
-use crate::types::{ClientId, HwAddr, Lifetime, Prefix, Range, SubnetId};
+use crate::expression::{Test, Text};
+use crate::options::{Definitions, sub_options};
+use crate::types::{ClassName, ClassSet, Guard, Lifetime, Prefix, Range, SubnetId};
 
 /// Kea's `Dhcp4`, resolved.
 #[derive(Debug, Clone)]
@@ -27,6 +30,24 @@ pub struct Config {
     pub options: OptionSet,
     /// `authoritative` of the global scope: what holds for a packet that no subnet takes.
     pub authoritative: bool,
+    /// `client-classes`.
+    pub classes: Classes,
+    /// The standard options and those of `option-def`.
+    pub definitions: Definitions,
+    /// How reservations are looked for.
+    pub hosts: HostLookup,
+    /// `reservations` of the global scope, for subnets with `reservations-global`.
+    pub reservations: Reservations,
+    /// `stash-agent-options`: a renewal without option 82 is read with the one stored in the lease.
+    pub stash_agent_options: bool,
+    /// `compatibility`.
+    pub compatibility: Compatibility,
+    /// `multi-threading`.
+    pub multi_threading: MultiThreading,
+    /// `dhcp-ddns`.
+    pub ddns: DdnsClient,
+    /// `hooks-libraries` that are built in and have parameters.
+    pub hooks: Hooks,
     /// Every network in the order of the document. A subnet outside `shared-networks` has a
     /// network of its own, without a name.
     pub networks: Vec<Network>,
@@ -34,8 +55,12 @@ pub struct Config {
     pub subnets: Vec<Subnet>,
     pub(super) by_id: HashMap<SubnetId, SubnetIndex>,
     pub(super) lookup: Lookup,
-    /// What the operator wrote, comments gone and includes pasted, for `config-get` and the log.
-    pub(super) document: Arc<serde_json::Value>,
+    /// See [`Config::asks_for`]: a bit for each kind.
+    pub(super) host_kinds: u8,
+    /// See [`Config::names_classes`].
+    pub(super) names_classes: bool,
+    /// See [`Config::document`].
+    pub(super) document: Arc<str>,
     /// [`Config::hash`], once somebody has asked.
     pub(super) hash: Arc<OnceLock<String>>,
 }
@@ -53,7 +78,7 @@ pub struct SubnetIndex(pub usize);
 pub struct Network {
     /// `name`; `None` for the network of a lone subnet.
     pub name: Option<String>,
-    /// Member subnets in order.
+    /// Member subnets in the order of their ids, in which Kea goes through them.
     pub subnets: Vec<SubnetIndex>,
     /// Options of the network scope.
     pub options: OptionSet,
@@ -61,6 +86,10 @@ pub struct Network {
     pub relays: Vec<Ipv4Addr>,
     /// `interface`: the local link of direct clients.
     pub interface: Option<String>,
+    /// `client-classes` (`client-class`).
+    pub guard: Guard,
+    /// `evaluate-additional-classes` (`require-client-classes`).
+    pub additional_classes: Box<[ClassName]>,
 }
 
 /// One subnet with everything it inherits resolved.
@@ -84,6 +113,12 @@ pub struct Subnet {
     pub values: Values,
     /// `reservations`.
     pub reservations: Reservations,
+    /// `client-classes` (`client-class`) of the subnet itself; its network's counts as well.
+    pub guard: Guard,
+    /// `evaluate-additional-classes` (`require-client-classes`) of the subnet itself.
+    pub additional_classes: Box<[ClassName]>,
+    /// `user-context.ping-check`, over the hook's own parameters.
+    pub ping_check: Option<PingCheck>,
 }
 
 /// A range of addresses to give out.
@@ -93,6 +128,14 @@ pub struct Pool {
     pub range: Range,
     /// Options of the pool scope alone.
     pub options: OptionSet,
+    /// `pool-id`; pools that share one are counted together.
+    pub id: u32,
+    /// `client-classes` (`client-class`) of the pool itself.
+    pub guard: Guard,
+    /// `evaluate-additional-classes` (`require-client-classes`) of the pool itself.
+    pub additional_classes: Box<[ClassName]>,
+    /// Host names and DNS: pool → subnet → network → global.
+    pub naming: Arc<Naming>,
 }
 
 /// Inherited values of a subnet.
@@ -131,6 +174,329 @@ pub struct Values {
     /// Seconds after its end during which a lease keeps its address from others (R7); `None` is the
     /// default: 1 % of the lifetime, 2 to 600 s, and 0 in a cluster of one.
     pub grace: Option<u32>,
+    /// `reservations-global`, `-in-subnet`, `-out-of-pool` (or `reservation-mode`).
+    pub reservations: ReservationModes,
+    /// `store-extended-info`.
+    pub store_extended_info: bool,
+    /// `allocator`.
+    pub allocator: Allocator,
+    /// `adaptive-lease-time-threshold`, 0 to 1, for [`Allocator::Flq`].
+    pub adaptive_lease_time_threshold: Option<f64>,
+    /// `offer-lifetime`, seconds; 0 is off.
+    pub offer_lifetime: u32,
+    /// Host names and DNS where no pool says otherwise.
+    pub naming: Arc<Naming>,
+}
+
+/// Which reservations a subnet consults (Kea manual, "Host Reservation Modes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReservationModes {
+    /// Those of the global scope.
+    pub global: bool,
+    /// Those of the subnet, and of the others of its network.
+    pub in_subnet: bool,
+    /// They are promised to lie outside all pools, so addresses of pools are not asked about.
+    pub out_of_pool: bool,
+}
+
+/// How a free address is picked (Kea manual, "Address Allocation Strategies").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allocator {
+    /// One behind the other.
+    Iterative,
+    /// Anywhere.
+    Random,
+    /// Free lease queue: what has been free for longest.
+    Flq,
+}
+
+/// `hostname-char-set`; equal if written alike.
+#[derive(Debug, Clone)]
+pub struct BadCharacters(pub regex::bytes::Regex);
+
+impl PartialEq for BadCharacters {
+    fn eq(&self, other: &BadCharacters) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// `hostname-char-*` and `ddns-*` of one scope, inheritance applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Naming {
+    /// `hostname-char-set`: what must not stand in a client's name; `None` leaves names alone.
+    pub bad_characters: Option<BadCharacters>,
+    /// `hostname-char-replacement`: what stands there instead.
+    pub replacement: String,
+    /// `ddns-send-updates` and `dhcp-ddns.enable-updates`.
+    pub send_updates: bool,
+    /// `ddns-override-no-update`.
+    pub override_no_update: bool,
+    /// `ddns-override-client-update`.
+    pub override_client_update: bool,
+    /// `ddns-replace-client-name`.
+    pub replace_client_name: ReplaceClientName,
+    /// `ddns-generated-prefix`.
+    pub generated_prefix: String,
+    /// `ddns-qualifying-suffix`, without dots at its ends.
+    pub qualifying_suffix: String,
+    /// `ddns-update-on-renew`.
+    pub update_on_renew: bool,
+    /// `ddns-conflict-resolution-mode` (or `ddns-use-conflict-resolution`), in Kea's word.
+    pub conflict_resolution: &'static str,
+    /// `ddns-ttl`.
+    pub ttl: DdnsTtl,
+}
+
+/// `ddns-ttl` and its kin.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct DdnsTtl {
+    /// `ddns-ttl`, seconds: fixed.
+    pub fixed: Option<u32>,
+    /// `ddns-ttl-percent`, 0 to 1, of the lifetime.
+    pub share: Option<f64>,
+    /// `ddns-ttl-min`, seconds.
+    pub min: Option<u32>,
+    /// `ddns-ttl-max`, seconds.
+    pub max: Option<u32>,
+}
+
+/// `ddns-replace-client-name`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplaceClientName {
+    /// Keep what the client says.
+    Never,
+    /// Make a name, whatever it says.
+    Always,
+    /// Make one for a client that has one.
+    WhenPresent,
+    /// Make one for a client that has none.
+    WhenNotPresent,
+}
+
+/// `client-classes`, in order (Kea manual, "Client Classification").
+#[derive(Debug, Clone, Default)]
+pub struct Classes {
+    pub(super) list: Vec<Class>,
+    pub(super) by_name: HashMap<ClassName, usize>,
+}
+
+impl Classes {
+    /// All of them, in the order of their evaluation.
+    pub fn iter(&self) -> impl Iterator<Item = &Class> {
+        self.list.iter()
+    }
+
+    /// The class called `name`.
+    pub fn get(&self, name: &str) -> Option<&Class> {
+        self.by_name.get(name).map(|at| &self.list[*at])
+    }
+
+    /// The configured classes of a packet, in the order in which it was put into them.
+    pub fn of<'a>(&'a self, set: &'a ClassSet) -> impl Iterator<Item = &'a Class> {
+        set.iter().filter_map(|name| self.get(name))
+    }
+}
+
+/// One entry of `client-classes`.
+#[derive(Debug, Clone)]
+pub struct Class {
+    /// `name`.
+    pub name: ClassName,
+    /// `test` or `template-test`; without one the class is only assigned.
+    pub rule: Option<ClassRule>,
+    /// `only-in-additional-list` (`only-if-required`): not evaluated by itself.
+    pub additional_only: bool,
+    /// Whether the rule depends, possibly through other classes, on KNOWN or UNKNOWN: then it is
+    /// evaluated after the look-up of reservations.
+    pub after_hosts: bool,
+    /// `option-data`.
+    pub options: OptionSet,
+    /// `option-def`: 43 and 224 to 254 as this class has them.
+    pub definitions: Definitions,
+    /// `valid-lifetime` with `min-` and `max-`, one group.
+    pub lifetimes: Option<Lifetimes>,
+    /// `offer-lifetime`, seconds.
+    pub offer_lifetime: Option<u32>,
+    /// `next-server`.
+    pub next_server: Option<Ipv4Addr>,
+    /// `server-hostname`.
+    pub server_hostname: Option<String>,
+    /// `boot-file-name`.
+    pub boot_file_name: Option<String>,
+}
+
+/// What puts a packet into a class.
+#[derive(Debug, Clone)]
+pub enum ClassRule {
+    /// `test`.
+    Test(Test),
+    /// `template-test`: the packet joins `SPAWN_<name>_<value>` and the class.
+    Template(Text),
+}
+
+/// The lease times of a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// `min-valid-lifetime`.
+    pub min: Lifetime,
+    /// `valid-lifetime`.
+    pub valid: Lifetime,
+    /// `max-valid-lifetime`.
+    pub max: Lifetime,
+}
+
+/// How reservations are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostLookup {
+    /// `host-reservation-identifiers`, in order.
+    pub identifiers: Vec<IdentifierKind>,
+    /// `early-global-reservations-lookup`.
+    pub early_global: bool,
+    /// `ip-reservations-unique`.
+    pub unique_addresses: bool,
+}
+
+/// The kinds of host identifiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IdentifierKind {
+    /// `hw-address`.
+    HwAddress,
+    /// `duid`: the DUID inside an RFC 4361 client id.
+    Duid,
+    /// `circuit-id`: sub-option 1 of option 82.
+    CircuitId,
+    /// `client-id`: option 61.
+    ClientId,
+    /// `flex-id`: the value of the flex_id hook's expression.
+    FlexId,
+}
+
+/// `compatibility`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compatibility {
+    /// `lenient-option-parsing`.
+    pub lenient_option_parsing: bool,
+    /// `ignore-dhcp-server-identifier`.
+    pub ignore_server_identifier: bool,
+    /// `ignore-rai-link-selection`.
+    pub ignore_link_selection: bool,
+    /// `exclude-first-last-24`.
+    pub exclude_first_last_24: bool,
+}
+
+/// `multi-threading`. It says nothing about the threads here; `status-get` repeats what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MultiThreading {
+    /// `enable-multi-threading`.
+    pub enabled: bool,
+    /// `thread-pool-size`; 0 is as many as there are processors.
+    pub threads: u32,
+    /// `packet-queue-size`.
+    pub queue: u32,
+}
+
+/// `dhcp-ddns`: where name change requests go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DdnsClient {
+    /// `enable-updates`.
+    pub enabled: bool,
+    /// `server-ip` and `server-port`.
+    pub server: std::net::SocketAddr,
+    /// `sender-ip` and `sender-port`, where given.
+    pub sender: Option<std::net::SocketAddr>,
+    /// `max-queue-size`.
+    pub max_queue: u32,
+}
+
+/// Kea's hooks that are built in and have parameters.
+#[derive(Debug, Clone, Default)]
+pub struct Hooks {
+    /// `libdhcp_flex_id`.
+    pub flex_id: Option<FlexId>,
+    /// `libdhcp_flex_option`, in order.
+    pub flex_option: Vec<FlexOption>,
+    /// `libdhcp_bootp`: BOOTP clients are served.
+    pub bootp: bool,
+    /// `libdhcp_run_script`.
+    pub run_script: Option<RunScript>,
+    /// `libdhcp_ping_check`.
+    pub ping_check: Option<PingCheck>,
+}
+
+/// `libdhcp_flex_id`.
+#[derive(Debug, Clone)]
+pub struct FlexId {
+    /// `identifier-expression`.
+    pub expression: Text,
+    /// `replace-client-id`: the value is used as client id inside the server.
+    pub replace_client_id: bool,
+}
+
+/// One entry of `libdhcp_flex_option`.
+#[derive(Debug, Clone)]
+pub struct FlexOption {
+    /// `code` or `name`.
+    pub code: u8,
+    /// `client-class`.
+    pub class: Option<ClassName>,
+    /// What happens to the option.
+    pub action: FlexAction,
+    /// `csv-format`: the value is text, to be encoded by the definition.
+    pub csv: bool,
+    /// `sub-options`, if any; then `action` is [`FlexAction::None`].
+    pub sub_options: Vec<FlexSubOption>,
+}
+
+/// What `libdhcp_flex_option` does with an option.
+#[derive(Debug, Clone)]
+pub enum FlexAction {
+    /// Nothing by itself.
+    None,
+    /// `add`: if the reply has none.
+    Add(Text),
+    /// `supersede`.
+    Supersede(Text),
+    /// `remove`, if true.
+    Remove(Test),
+}
+
+/// A sub-option of [`FlexOption`].
+#[derive(Debug, Clone)]
+pub struct FlexSubOption {
+    /// `space`, or the one that the option encapsulates.
+    pub space: Arc<str>,
+    /// `code` in that space.
+    pub code: u8,
+    /// `client-class`.
+    pub class: Option<ClassName>,
+    /// What happens to it.
+    pub action: FlexAction,
+    /// `csv-format`.
+    pub csv: bool,
+    /// `container-add`: the option is made if the reply has none.
+    pub container_add: bool,
+    /// `container-remove`: the option goes when it is left empty.
+    pub container_remove: bool,
+}
+
+/// `libdhcp_run_script`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunScript {
+    /// `name`: the path of the program.
+    pub path: String,
+}
+
+/// `libdhcp_ping_check` (rule M4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PingCheck {
+    /// `enable-ping-check`.
+    pub enabled: bool,
+    /// `min-ping-requests`.
+    pub requests: u32,
+    /// `reply-timeout`, milliseconds.
+    pub reply_timeout: u32,
+    /// `ping-cltt-secs`: a client seen so recently is not checked.
+    pub cltt_secs: u32,
 }
 
 /// `expired-leases-processing`.
@@ -188,100 +554,122 @@ pub enum SocketType {
 /// The top-level space is [`OptionSet::DHCP4`]. Values are wire bytes, unsplit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OptionSet {
-    spaces: BTreeMap<Arc<str>, BTreeMap<u32, OptionData>>,
+    /// Space and code of each entry, ascending; equal ones in the order of the document. Two lists,
+    /// not maps, since each of a million reservations may have one.
+    keys: Vec<(Arc<str>, u32)>,
+    data: Vec<OptionData>,
 }
 
 /// One `option-data` entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionData {
-    /// The value as it goes on the wire, without code and length; may exceed 255 bytes.
+    /// The value as it goes on the wire, without code and length; may exceed 255 bytes. The options of
+    /// a space that it encapsulates are inside, unless they stand in `sub_options`.
     pub bytes: Arc<[u8]>,
     /// `always-send`.
     pub always_send: bool,
     /// `never-send`.
     pub never_send: bool,
+    /// `client-classes`: the entry is for packets in one of these.
+    pub guard: Guard,
+    /// Sub-options to be put behind `bytes`, ascending by code, of each code the first that admits the
+    /// packet. Empty unless one of them is for some packets only.
+    pub sub_options: Box<[SubOption]>,
+}
+
+/// An option inside another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubOption {
+    /// Its code in the encapsulated space.
+    pub code: u8,
+    /// Its value.
+    pub data: OptionData,
+}
+
+impl OptionData {
+    /// A value for everybody that asks for it.
+    pub fn plain(bytes: &[u8]) -> OptionData {
+        OptionData {
+            bytes: bytes.into(),
+            always_send: false,
+            never_send: false,
+            guard: Guard::default(),
+            sub_options: Box::default(),
+        }
+    }
+
+    /// The value for a packet of these classes, sub-options inside.
+    pub fn value(&self, classes: &ClassSet) -> Arc<[u8]> {
+        if self.sub_options.is_empty() {
+            return Arc::clone(&self.bytes);
+        }
+        let mut value = self.bytes.to_vec();
+        self.put_sub_options(classes, &mut value);
+        value.into()
+    }
+
+    fn put_sub_options(&self, classes: &ClassSet, out: &mut Vec<u8>) {
+        for same in self.sub_options.chunk_by(|a, b| a.code == b.code) {
+            if let Some(sub) = same.iter().find(|sub| sub.data.guard.admits(classes)) {
+                sub_options::put(out, sub.code, &sub.data.value(classes));
+            }
+        }
+    }
 }
 
 impl OptionSet {
     /// The space of options at the top level of a DHCPv4 message.
     pub const DHCP4: &'static str = "dhcp4";
 
-    /// The entry for `code` in the top-level space.
+    /// No options.
+    pub const fn new() -> OptionSet {
+        OptionSet { keys: Vec::new(), data: Vec::new() }
+    }
+
+    /// The entry for `code` in the top-level space that is for everybody.
     pub fn get(&self, code: u8) -> Option<&OptionData> {
-        self.get_in(OptionSet::DHCP4, u32::from(code))
+        self.all_in(OptionSet::DHCP4, u32::from(code)).iter().find(|data| data.guard.0.is_empty())
     }
 
-    /// The entry for `code` in `space`.
-    pub fn get_in(&self, space: &str, code: u32) -> Option<&OptionData> {
-        self.spaces.get(space)?.get(&code)
+    /// The entries for `code` in `space`: the first that admits a packet is its value.
+    pub fn all_in(&self, space: &str, code: u32) -> &[OptionData] {
+        let key = (space, code);
+        let from = self.keys.partition_point(|(space, code)| (&**space, *code) < key);
+        let len = self.keys[from..].partition_point(|(space, code)| (&**space, *code) == key);
+        &self.data[from..from + len]
     }
 
-    /// All entries of the top-level space, ascending by code.
-    pub fn iter(&self) -> impl Iterator<Item = (u8, &OptionData)> {
-        let top = self.spaces.get(OptionSet::DHCP4).into_iter().flatten();
-        top.filter_map(|(code, data)| Some((u8::try_from(*code).ok()?, data)))
+    /// All entries of a space, ascending by code, those of one code as packets try them.
+    pub fn iter_in(&self, space: &str) -> impl Iterator<Item = (u32, &OptionData)> {
+        let from = self.keys.partition_point(|(own, _)| **own < *space);
+        let len = self.keys[from..].partition_point(|(own, _)| **own == *space);
+        let keys = self.keys[from..from + len].iter();
+        keys.zip(&self.data[from..]).map(|((_, code), data)| (*code, data))
     }
 
-    /// Adds an entry; returns whether the place was free.
-    pub(super) fn insert(&mut self, space: Arc<str>, code: u32, data: OptionData) -> bool {
-        self.spaces.entry(space).or_default().insert(code, data).is_none()
-    }
-}
-
-/// What a reservation recognises its client by.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum HostIdentifier {
-    /// `hw-address`, any hardware type.
-    HwAddress(Box<[u8]>),
-    /// `client-id`.
-    ClientId(ClientId),
-}
-
-/// One entry of `reservations`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reservation {
-    /// The identifier.
-    pub identifier: HostIdentifier,
-    /// `ip-address`.
-    pub address: Option<Ipv4Addr>,
-    /// `hostname`; empty when unset.
-    pub hostname: String,
-    /// Options of the reservation alone.
-    pub options: OptionSet,
-    /// `next-server`.
-    pub next_server: Option<Ipv4Addr>,
-    /// `server-hostname`.
-    pub server_hostname: Option<String>,
-    /// `boot-file-name`.
-    pub boot_file_name: Option<String>,
-}
-
-/// The reservations of one subnet, found by identifier or by address.
-#[derive(Debug, Clone, Default)]
-pub struct Reservations {
-    pub(super) entries: Vec<Arc<Reservation>>,
-    pub(super) by_hw_address: HashMap<Box<[u8]>, usize>,
-    pub(super) by_client_id: HashMap<ClientId, usize>,
-    pub(super) by_address: HashMap<Ipv4Addr, usize>,
-}
-
-impl Reservations {
-    /// The reservation of a client: hardware address first, then client id, in Kea's default
-    /// order of `host-reservation-identifiers`.
-    pub fn for_client(&self, hw: &HwAddr, id: Option<&ClientId>) -> Option<&Arc<Reservation>> {
-        let by_hw = self.by_hw_address.get(hw.bytes());
-        let at = by_hw.or_else(|| self.by_client_id.get(id?))?;
-        self.entries.get(*at)
+    /// The spaces that have entries.
+    pub fn spaces(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.keys.chunk_by(|(one, _), (other, _)| one == other).map(|same| &same[0].0)
     }
 
-    /// The reservation that names `address`.
-    pub fn for_address(&self, address: Ipv4Addr) -> Option<&Arc<Reservation>> {
-        self.by_address.get(&address).map(|at| &self.entries[*at])
+    /// Whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
-    /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Reservation>> {
-        self.entries.iter()
+    /// Adds an entry behind those of its code. Cheap when they come in order.
+    pub(super) fn push(&mut self, space: Arc<str>, code: u32, data: OptionData) {
+        static SHARED: LazyLock<Arc<str>> = LazyLock::new(|| OptionSet::DHCP4.into());
+        let space = if *space == **SHARED { Arc::clone(&SHARED) } else { space };
+        let key = (&*space, code);
+        let at = self.keys.partition_point(|(space, code)| (&**space, *code) <= key);
+        if self.keys.len() == self.keys.capacity() {
+            // Most sets have one entry.
+            self.keys.reserve_exact(1.max(self.keys.len() / 2));
+            self.data.reserve_exact(1.max(self.data.len() / 2));
+        }
+        self.keys.insert(at, (space, code));
+        self.data.insert(at, data);
     }
 }
 
@@ -289,6 +677,11 @@ impl Config {
     /// The subnet with this id.
     pub fn subnet(&self, id: SubnetId) -> Option<&Subnet> {
         self.by_id.get(&id).map(|at| &self.subnets[at.0])
+    }
+
+    /// Whether reservations go by identifiers of this kind: only then clients need to present one.
+    pub fn asks_for(&self, kind: IdentifierKind) -> bool {
+        self.host_kinds & 1 << kind as u8 != 0
     }
 
     /// The network of a subnet.

@@ -3,136 +3,264 @@
 //!
 //! Parsing the result gives the same configuration, and printing that gives the same text.
 
+use std::borrow::Cow;
+
 use serde_json::{Map as JsonMap, Value as Json};
 
-use super::json::{Element, Map, Value};
-use super::model::HostIdentifier;
-use super::option_data;
-use super::reservations::{colon_hex, identifier};
-use super::resolve::Chain;
-use super::schema::{DHCP4, Default, Inherit, Keyword, Kind, Scope};
-use super::v4::pool_range;
+use super::json::{Element, Map, Value, print_scalar};
+use super::pools;
+use super::resolve::{self, Chain};
+use super::schema::{DHCP4, Default, Inherit, Keyword, Kind, Scope, Status};
+use super::{option_data, option_def, reservations};
+use crate::options::Definitions;
 use crate::types::{Prefix, Range};
 
-/// The `Dhcp4` map that `config-get` shows for a valid document.
-pub(super) fn dhcp4(dhcp4: &Map) -> Json {
-    print_map(&DHCP4, dhcp4, None)
+/// Text on its way out, in pieces, so that nobody has to hold the whole.
+struct Out<'a> {
+    buffer: Vec<u8>,
+    sink: &'a mut dyn FnMut(&[u8]),
+}
+
+impl Out<'_> {
+    const PIECE: usize = 64 << 10;
+
+    fn push(&mut self, byte: u8) {
+        self.buffer.push(byte);
+    }
+
+    fn flush(&mut self, least: usize) {
+        if self.buffer.len() >= least {
+            (self.sink)(&self.buffer);
+            self.buffer.clear();
+        }
+    }
+}
+
+/// The `Dhcp4` map that `config-get` shows for a valid document, as compact JSON.
+pub(super) fn dhcp4(dhcp4: &Map, definitions: &Definitions, sink: &mut dyn FnMut(&[u8])) {
+    let mut out = Out { buffer: Vec::with_capacity(2 * Out::PIECE), sink };
+    print_map(&DHCP4, dhcp4, None, definitions, &mut out);
+    out.flush(1);
+}
+
+/// What is shown of one keyword.
+enum Shown<'a> {
+    /// What the document says.
+    Element(&'static Keyword, &'a Element),
+    /// The default.
+    Default(&'static Keyword),
+    /// Made here.
+    Json(Json),
 }
 
 /// `around` is the scope of inherited values that the map lies in, `None` outside all.
-fn print_map(scope: &'static Scope, map: &Map, around: Option<&Chain<'_>>) -> Json {
+fn print_map(
+    scope: &'static Scope,
+    map: &Map,
+    around: Option<&Chain<'_>>,
+    definitions: &Definitions,
+    out: &mut Out<'_>,
+) {
+    // A class has 43 and the private codes in its own way.
+    let of_class = (scope.name == "client-classes").then(|| option_def::of_class(map, definitions));
+    let definitions = of_class.as_ref().unwrap_or(definitions);
     let chain = match around {
         Some(outer) => outer.inside(map),
         None => Chain::global(map),
     };
-    let outermost = scope.name == DHCP4.name;
-    let mut shown = JsonMap::new();
-    for keyword in scope.keywords() {
-        let value = match map.get(keyword.name) {
-            Some(element) => Some(print_value(keyword, element, &chain)),
-            None => match keyword.inherit {
-                Inherit::No if scope.filled => default_of(keyword),
-                Inherit::Copied | Inherit::Outward if outermost => default_of(keyword),
-                Inherit::Copied if around.is_some() => inherited(keyword, &chain),
-                _ => None,
-            },
-        };
-        if let Some(value) = value {
-            shown.insert(keyword.name.to_owned(), value);
-        }
-    }
+    let mut shown = shown(scope, map, &chain, around.is_some());
     match scope.name {
-        "option-data" => normal_option(map, &mut shown),
-        "pools" => normal_text(&mut shown, "pool", |text| Some(pool_text(pool_range(text).ok()?))),
+        "option-data" | "option-def" | "client-classes" => {
+            let member = |(key, shown): (Cow<'static, str>, Shown<'_>)| {
+                (key.into_owned(), to_json(&shown, &chain, definitions))
+            };
+            let mut json: JsonMap<String, Json> = shown.into_iter().map(member).collect();
+            match scope.name {
+                "option-data" => option_data::print(map, definitions, &mut json),
+                "option-def" => option_def::print(&mut json),
+                _ => class_lifetimes(map, &mut json),
+            }
+            shown = json.into_iter().map(|(key, json)| (key.into(), Shown::Json(json))).collect();
+        }
+        "pools" => {
+            normal_text(&mut shown, "pool", |text| Some(pool_text(pools::range(text).ok()?)))
+        }
         "subnet4" => {
             normal_text(&mut shown, "subnet", |text| Some(text.parse::<Prefix>().ok()?.to_string()))
         }
         "reservations" => {
-            for key in ["hw-address", "client-id"] {
-                normal_text(&mut shown, key, |text| match identifier(key, text).ok()?? {
-                    HostIdentifier::HwAddress(bytes) => Some(colon_hex(&bytes)),
-                    HostIdentifier::ClientId(id) => Some(upper_hex(id.bytes())),
+            for (key, kind) in reservations::identifiers() {
+                normal_text(&mut shown, key, |text| {
+                    let bytes = reservations::identifier(kind, text).ok()?;
+                    Some(reservations::print(kind, &bytes))
                 });
-            }
-        }
-        "relay" => {
-            if let Some(address) = shown.remove("ip-address") {
-                shown.insert("ip-addresses".to_owned(), Json::Array(vec![address]));
             }
         }
         _ => {}
     }
-    if scope.free {
-        let mut context = match map.get("user-context").map(Element::to_json) {
-            Some(Json::Object(context)) => Some(context),
-            _ => None,
-        };
-        if let Some(comment) = map.get("comment").map(Element::to_json) {
-            context.get_or_insert_default().insert("comment".to_owned(), comment);
-        }
-        if let Some(context) = context {
-            shown.insert("user-context".to_owned(), sorted(Json::Object(context)));
-        }
+    if let Some(context) = user_context(scope, map) {
+        shown.push(("user-context".into(), Shown::Json(context)));
     }
-    shown.sort_keys();
-    Json::Object(shown)
+    shown.sort_by(|(one, _), (other, _)| one.cmp(other));
+    out.push(b'{');
+    for (at, (key, shown)) in shown.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        print_scalar(&**key, &mut out.buffer);
+        out.push(b':');
+        print(shown, &chain, definitions, out);
+    }
+    out.push(b'}');
+    out.flush(Out::PIECE);
 }
 
-fn print_value(keyword: &Keyword, element: &Element, chain: &Chain<'_>) -> Json {
+/// The keywords of a map that are shown.
+fn shown<'a>(
+    scope: &'static Scope,
+    map: &'a Map,
+    chain: &Chain<'a>,
+    inherits: bool,
+) -> Vec<(Cow<'static, str>, Shown<'a>)> {
+    let outermost = scope.name == DHCP4.name;
+    let one = |keyword: &'static Keyword| match map
+        .get(keyword.name)
+        .filter(|value| !is_no_relay(keyword, value))
+    {
+        Some(element) => Some(Shown::Element(keyword, element)),
+        None => match keyword.inherit {
+            Inherit::No if scope.filled => default_of(keyword),
+            Inherit::Copied | Inherit::Outward if outermost => default_of(keyword),
+            Inherit::Copied if inherits => inherited(keyword, chain),
+            _ => None,
+        },
+    };
+    scope
+        .keywords()
+        .filter(|keyword| !matches!(keyword.status, Status::Old(_)))
+        .filter_map(|keyword| Some((Cow::Borrowed(keyword.name), one(keyword)?)))
+        .collect()
+}
+
+/// `user-context` with `comment` in it.
+fn user_context(scope: &Scope, map: &Map) -> Option<Json> {
+    if !scope.free {
+        return None;
+    }
+    let mut context = match map.get("user-context").map(Element::to_json) {
+        Some(Json::Object(context)) => Some(context),
+        _ => None,
+    };
+    if let Some(comment) = map.get("comment").map(Element::to_json) {
+        context.get_or_insert_default().insert("comment".to_owned(), comment);
+    }
+    context.map(|context| sorted(Json::Object(context)))
+}
+
+fn print(shown: &Shown<'_>, chain: &Chain<'_>, definitions: &Definitions, out: &mut Out<'_>) {
+    let (keyword, element) = match shown {
+        Shown::Element(keyword, element) => (keyword, element),
+        Shown::Default(keyword) => return print_default(keyword, out),
+        Shown::Json(json) => return print_scalar(json, &mut out.buffer),
+    };
     // Only networks and subnets inherit; in other maps the words mean something else.
-    let inside = |scope: &'static Scope, map: &Map| match scope.name {
-        "shared-networks" | "subnet4" => print_map(scope, map, Some(chain)),
-        _ => print_map(scope, map, None),
+    let inside = |scope: &'static Scope, map: &Map, out: &mut Out<'_>| match scope.name {
+        "shared-networks" | "subnet4" => print_map(scope, map, Some(chain), definitions, out),
+        _ => print_map(scope, map, None, definitions, out),
     };
     match (keyword.kind, &element.value) {
-        (Kind::Map(scope), Value::Map(map)) => inside(scope, map),
+        (Kind::Map(scope), Value::Map(map)) => inside(scope, map, out),
         (Kind::Maps(scope), Value::List(list)) => {
-            list.iter().filter_map(Element::map).map(|map| inside(scope, map)).collect()
+            out.push(b'[');
+            for (at, map) in list.iter().filter_map(Element::map).enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                inside(scope, map, out);
+            }
+            out.push(b']');
         }
-        (Kind::Real(..), Value::Int(_)) => element.real().map_or(Json::Null, Json::from),
-        _ => sorted(element.to_json()),
+        (Kind::Real(..), Value::Int(int)) => print_scalar(&(*int as f64), &mut out.buffer),
+        (_, Value::List(_) | Value::Map(_)) => {
+            print_scalar(&sorted(element.to_json()), &mut out.buffer);
+        }
+        _ => element.print(&mut out.buffer),
+    }
+}
+
+/// The same as a value, for what is changed further before it is shown.
+fn to_json(shown: &Shown<'_>, chain: &Chain<'_>, definitions: &Definitions) -> Json {
+    match shown {
+        Shown::Element(_, element) if !matches!(element.value, Value::List(_) | Value::Map(_)) => {
+            element.to_json()
+        }
+        _ => {
+            let mut out = Out { buffer: Vec::new(), sink: &mut |_| {} };
+            let mut text = Vec::new();
+            let mut keep = |piece: &[u8]| text.extend_from_slice(piece);
+            out.sink = &mut keep;
+            print(shown, chain, definitions, &mut out);
+            out.flush(1);
+            super::read_back(std::str::from_utf8(&text).expect("JSON is UTF-8")).to_json()
+        }
+    }
+}
+
+/// A subnet with an empty list has the relays of its network.
+fn is_no_relay(keyword: &Keyword, element: &Element) -> bool {
+    let addresses = element.map().and_then(|map| map.get("ip-addresses"));
+    keyword.name == "relay" && addresses.is_none_or(|addresses| addresses.list().is_empty())
+}
+
+/// The three of a class are one group, of which Kea shows what differs.
+fn class_lifetimes(class: &Map, shown: &mut JsonMap<String, Json>) {
+    let Ok(Some(group)) = resolve::group(class) else { return };
+    let valid = group.valid.as_secs();
+    shown.insert("valid-lifetime".to_owned(), valid.into());
+    for (key, end) in [("min-valid-lifetime", group.min), ("max-valid-lifetime", group.max)] {
+        match end.as_secs() {
+            end if end == valid => drop(shown.shift_remove(key)),
+            end => drop(shown.insert(key.to_owned(), end.into())),
+        }
     }
 }
 
 /// The value that holds in a scope which does not say it.
-fn inherited(keyword: &Keyword, chain: &Chain<'_>) -> Option<Json> {
+fn inherited<'a>(keyword: &'static Keyword, chain: &Chain<'a>) -> Option<Shown<'a>> {
     let (min, _, max) = chain.lifetimes();
     match keyword.name {
-        "min-valid-lifetime" => Some(min.into()),
-        "max-valid-lifetime" => Some(max.into()),
+        "min-valid-lifetime" => Some(Shown::Json(min.into())),
+        "max-valid-lifetime" => Some(Shown::Json(max.into())),
         _ => match chain.find(keyword.name) {
-            Some(element) => Some(print_value(keyword, element, chain)),
+            Some(element) => Some(Shown::Element(keyword, element)),
             None => default_of(keyword),
         },
     }
 }
 
-fn default_of(keyword: &Keyword) -> Option<Json> {
-    match keyword.default {
-        Default::Unset => None,
-        Default::Bool(flag) => Some(flag.into()),
-        Default::Int(int) => Some(int.into()),
-        Default::Real(real) => Some(real.into()),
-        Default::Text(text) => Some(text.into()),
-        Default::Texts(texts) => Some(texts.iter().copied().collect()),
-        Default::Nothing => Some(Json::Array(Vec::new())),
-        Default::Filled => match keyword.kind {
-            Kind::Map(scope) => Some(print_map(scope, &Map::default(), None)),
-            _ => None,
-        },
+fn default_of(keyword: &'static Keyword) -> Option<Shown<'static>> {
+    match (keyword.default, keyword.kind) {
+        (Default::Unset, _) => None,
+        (Default::Filled, Kind::Map(_)) => Some(Shown::Default(keyword)),
+        (Default::Filled, _) => None,
+        _ => Some(Shown::Default(keyword)),
     }
 }
 
-/// Code, name, `csv-format` and the hexadecimal form, whichever of them were written.
-fn normal_option(entry: &Map, shown: &mut JsonMap<String, Json>) {
-    let Ok(read) = option_data::read_entry(entry) else { return };
-    shown.insert("code".to_owned(), read.code.into());
-    shown.insert("csv-format".to_owned(), read.csv.into());
-    if let Some(definition) = read.definition {
-        shown.insert("name".to_owned(), definition.name.clone().into());
-    }
-    if !read.csv {
-        shown.insert("data".to_owned(), upper_hex(&read.bytes).into());
+fn print_default(keyword: &Keyword, out: &mut Out<'_>) {
+    match keyword.default {
+        Default::Unset => {}
+        Default::Bool(flag) => print_scalar(&flag, &mut out.buffer),
+        Default::Int(int) => print_scalar(&int, &mut out.buffer),
+        Default::Real(real) => print_scalar(&real, &mut out.buffer),
+        Default::Text(text) => print_scalar(text, &mut out.buffer),
+        Default::Texts(texts) => print_scalar(texts, &mut out.buffer),
+        Default::Nothing => print_scalar::<[bool]>(&[], &mut out.buffer),
+        Default::Filled => {
+            if let Kind::Map(scope) = keyword.kind {
+                print_map(scope, &Map::default(), None, &Definitions::default(), out);
+            }
+        }
     }
 }
 
@@ -145,19 +273,16 @@ fn pool_text(range: Range) -> String {
     }
 }
 
-fn upper_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
-}
-
 fn normal_text(
-    shown: &mut JsonMap<String, Json>,
+    shown: &mut [(Cow<'static, str>, Shown<'_>)],
     key: &str,
     normal: impl Fn(&str) -> Option<String>,
 ) {
-    if let Some(Json::String(text)) = shown.get_mut(key)
-        && let Some(new) = normal(text)
+    if let Some((_, shown)) = shown.iter_mut().find(|(own, _)| own == key)
+        && let Shown::Element(_, element) = shown
+        && let Some(new) = element.text().and_then(normal)
     {
-        *text = new;
+        *shown = Shown::Json(Json::String(new));
     }
 }
 

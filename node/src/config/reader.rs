@@ -6,9 +6,11 @@
 //! bits. Time and memory are linear in the text; nesting, includes and included bytes are bounded.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use super::json::{Element, Map, Member, Position, Value};
+use super::json::{Element, Key, Keys, Map, Member, Position, Value};
 use super::mistake::{Path, Report};
+use super::small::SmallText;
 
 /// How deep maps and lists may nest. Kea's own configuration needs about 12.
 const MAX_DEPTH: usize = 100;
@@ -20,6 +22,7 @@ const MAX_DIRECTIVE: usize = 8192;
 const MAX_INCLUDES: usize = 10_000;
 /// How many bytes a document may have, includes pasted.
 const MAX_BYTES: usize = 1 << 30;
+const TOO_LARGE: &str = "the document with its includes is larger than 1 GiB";
 
 /// Which rules hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +40,19 @@ pub(super) fn read(
     loader: &mut dyn FnMut(&str) -> Result<String, String>,
     report: &mut Report,
 ) -> Option<Element> {
+    if text.len() > MAX_BYTES {
+        report.error(Position::NOWHERE, &Path::Root, TOO_LARGE);
+        return None;
+    }
     let mut parser = Parser {
-        inputs: vec![Input::new(text.to_owned(), 0)],
+        input: Input { text: Text::Document(text), offset: 0, source: 0 },
+        outer: Vec::new(),
         dialect,
         loader,
         report,
+        keys: Keys::default(),
+        members: Vec::new(),
+        entries: Vec::new(),
         includes: 0,
         bytes: text.len(),
     };
@@ -61,42 +72,49 @@ struct Syntax {
 }
 
 /// One file being read.
-struct Input {
-    text: String,
+struct Input<'t> {
+    text: Text<'t>,
     offset: usize,
-    at: Position,
+    source: u16,
 }
 
-impl Input {
-    fn new(text: String, source: u16) -> Input {
-        Input { text, offset: 0, at: Position { source, line: 1, column: 1 } }
+enum Text<'t> {
+    Document(&'t str),
+    /// Shared with the report, which finds line and column in it.
+    Included(Arc<str>),
+}
+
+impl Input<'_> {
+    fn text(&self) -> &str {
+        match &self.text {
+            Text::Document(text) => text,
+            Text::Included(text) => text,
+        }
     }
 
     fn rest(&self) -> &[u8] {
-        self.text.as_bytes().get(self.offset..).unwrap_or_default()
+        self.text().as_bytes().get(self.offset..).unwrap_or_default()
     }
 
-    /// Moves on by `len` bytes.
-    fn skip(&mut self, len: usize) {
-        let end = (self.offset + len).min(self.text.len());
-        for byte in &self.text.as_bytes()[self.offset..end] {
-            match byte {
-                b'\n' => (self.at.line, self.at.column) = (self.at.line.saturating_add(1), 1),
-                // The later bytes of a character are no column of their own.
-                0x80..=0xbf => {}
-                _ => self.at.column = self.at.column.saturating_add(1),
-            }
-        }
-        self.offset = end;
+    /// The next `len` bytes; empty if they are no text.
+    fn slice(&self, len: usize) -> &str {
+        self.text().get(self.offset..self.offset + len).unwrap_or_default()
     }
 }
 
 struct Parser<'a> {
-    /// The document below, the file being included above.
-    inputs: Vec<Input>,
+    /// What is being read.
+    input: Input<'a>,
+    /// What includes it, the document first.
+    outer: Vec<Input<'a>>,
     dialect: Dialect,
     loader: &'a mut dyn FnMut(&str) -> Result<String, String>,
     report: &'a mut Report,
+    keys: Keys,
+    /// Members and entries of the maps and lists that are open, the innermost last: each gets a
+    /// vector of the right size when it is whole.
+    members: Vec<Member>,
+    entries: Vec<Element>,
     includes: usize,
     bytes: usize,
 }
@@ -120,7 +138,7 @@ impl Parser<'_> {
             }
             Some(b'{') => Value::Map(self.map(depth, name)?),
             Some(b'[') => Value::List(self.list(depth, name)?),
-            Some(b'"') => Value::Text(self.string()?),
+            Some(b'"') => Value::Text(self.text()?),
             Some(b'-' | b'.' | b'0'..=b'9') => self.number()?,
             Some(b'a'..=b'z') => self.literal()?,
             other => return Err(self.unexpected(other, "a value")),
@@ -130,18 +148,18 @@ impl Parser<'_> {
 
     fn map(&mut self, depth: usize, name: &str) -> Result<Map, Syntax> {
         self.skip(1);
-        let mut members: Vec<Member> = Vec::new();
+        let first = self.members.len();
         // Only maps too large to be a part of Kea's grammar pay for a set.
-        let mut seen: HashSet<String> = HashSet::new();
+        let mut seen: HashSet<Key> = HashSet::new();
         let mut after_comma = true;
         loop {
             match self.peek()? {
                 Some(b'}') => {
-                    if after_comma && !members.is_empty() {
+                    if after_comma && self.members.len() > first {
                         self.extra_comma("constant string")?;
                     }
                     self.skip(1);
-                    return Ok(Map { members });
+                    return Ok(Map { members: self.members.split_off(first) });
                 }
                 Some(b',') if after_comma => {
                     self.extra_comma("a value")?;
@@ -153,12 +171,13 @@ impl Parser<'_> {
                 }
                 Some(b'"') if after_comma => {
                     let at = self.at();
-                    let key = self.string()?;
+                    let key = self.key()?;
                     match self.peek()? {
                         Some(b':') => self.skip(1),
                         other => return Err(self.unexpected(other, "\":\"")),
                     }
                     let value = self.element(depth + 1, &key)?;
+                    let members = &self.members[first..];
                     let double = match members.len() {
                         0..64 => members.iter().any(|member| member.key == key),
                         len => {
@@ -175,7 +194,7 @@ impl Parser<'_> {
                             format!("duplicate {key} entries in {name} map"),
                         );
                     } else {
-                        members.push(Member { key, at, value });
+                        self.members.push(Member { key, at, value });
                     }
                     after_comma = false;
                 }
@@ -189,16 +208,16 @@ impl Parser<'_> {
 
     fn list(&mut self, depth: usize, name: &str) -> Result<Vec<Element>, Syntax> {
         self.skip(1);
-        let mut list = Vec::new();
+        let first = self.entries.len();
         let mut after_comma = true;
         loop {
             match self.peek()? {
                 Some(b']') => {
-                    if after_comma && !list.is_empty() {
+                    if after_comma && self.entries.len() > first {
                         self.extra_comma("a value")?;
                     }
                     self.skip(1);
-                    return Ok(list);
+                    return Ok(self.entries.split_off(first));
                 }
                 Some(b',') if after_comma => {
                     self.extra_comma("a value")?;
@@ -209,7 +228,8 @@ impl Parser<'_> {
                     after_comma = true;
                 }
                 Some(_) if after_comma => {
-                    list.push(self.element(depth + 1, name)?);
+                    let element = self.element(depth + 1, name)?;
+                    self.entries.push(element);
                     after_comma = false;
                 }
                 other => return Err(self.unexpected(other, "\",\" or ]")),
@@ -217,16 +237,47 @@ impl Parser<'_> {
         }
     }
 
+    /// A string without escapes, as nearly all are: its bytes, to be skipped with the quotation marks.
+    fn plain_string(&self) -> Option<&str> {
+        let inner = self.input.rest().get(1..)?;
+        let len = plain_len(inner);
+        if inner.get(len) != Some(&b'"') {
+            return None;
+        }
+        self.input.text().get(self.input.offset + 1..self.input.offset + 1 + len)
+    }
+
+    fn key(&mut self) -> Result<Key, Syntax> {
+        // Not `plain_string`: that would borrow the keys as well.
+        let inner = self.input.rest().get(1..).unwrap_or_default();
+        let len = plain_len(inner);
+        if inner.get(len) == Some(&b'"') {
+            let (from, to) = (self.input.offset + 1, self.input.offset + 1 + len);
+            let key = self.keys.of(self.input.text().get(from..to).unwrap_or_default());
+            self.skip(len + 2);
+            return Ok(key);
+        }
+        let key = self.string()?;
+        Ok(self.keys.of(&key))
+    }
+
+    fn text(&mut self) -> Result<SmallText, Syntax> {
+        if let Some(text) = self.plain_string() {
+            let (text, len) = (SmallText::from(text), text.len());
+            self.skip(len + 2);
+            return Ok(text);
+        }
+        Ok(self.string()?.into())
+    }
+
     fn string(&mut self) -> Result<String, Syntax> {
         self.skip(1);
         let mut text = String::new();
         loop {
-            let input = self.input();
-            let plain =
-                input.rest().iter().take_while(|b| !matches!(b, b'"' | b'\\' | 0..=0x1f)).count();
-            text.push_str(input.text.get(input.offset..input.offset + plain).unwrap_or_default());
+            let plain = plain_len(self.input.rest());
+            text.push_str(self.input.slice(plain));
             self.skip(plain);
-            match self.input().rest() {
+            match self.input.rest() {
                 [b'"', ..] => {
                     self.skip(1);
                     return Ok(text);
@@ -247,13 +298,13 @@ impl Parser<'_> {
     }
 
     fn number(&mut self) -> Result<Value, Syntax> {
-        let input = self.input();
-        let len = input
+        let len = self
+            .input
             .rest()
             .iter()
             .take_while(|b| matches!(b, b'-' | b'+' | b'.' | b'0'..=b'9' | b'e' | b'E'))
             .count();
-        let word = input.text.get(input.offset..input.offset + len).unwrap_or_default().to_owned();
+        let word = self.input.slice(len).to_owned();
         let digits = word.strip_prefix('-').unwrap_or(&word);
         let wire = self.dialect == Dialect::Wire;
         let leading_zero =
@@ -294,15 +345,18 @@ impl Parser<'_> {
     }
 
     fn literal(&mut self) -> Result<Value, Syntax> {
-        let input = self.input();
-        let len =
-            input.rest().iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
-        let value = match &input.rest()[..len] {
+        let len = self
+            .input
+            .rest()
+            .iter()
+            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
+            .count();
+        let value = match &self.input.rest()[..len] {
             b"true" => Value::Bool(true),
             b"false" => Value::Bool(false),
             b"null" => Value::Null,
             _ => {
-                let first = input.rest().first().copied();
+                let first = self.input.rest().first().copied();
                 return Err(self.unexpected(first, "a value"));
             }
         };
@@ -313,14 +367,14 @@ impl Parser<'_> {
     /// The first byte of the next word, in whichever file it is.
     fn peek(&mut self) -> Result<Option<u8>, Syntax> {
         loop {
-            match self.input().rest() {
-                [] if self.inputs.len() > 1 => {
-                    self.inputs.pop();
-                }
-                [] => return Ok(None),
+            match self.input.rest() {
+                [] => match self.outer.pop() {
+                    Some(outer) => self.input = outer,
+                    None => return Ok(None),
+                },
                 [b' ' | b'\t' | b'\r' | b'\n', ..] => self.skip(1),
                 [b'#', ..] | [b'/', b'/', ..] if self.dialect == Dialect::File => {
-                    let len = self.input().rest().iter().take_while(|b| **b != b'\n').count();
+                    let len = self.input.rest().iter().take_while(|b| **b != b'\n').count();
                     self.skip(len);
                 }
                 [b'/', b'*', rest @ ..] if self.dialect == Dialect::File => {
@@ -340,10 +394,10 @@ impl Parser<'_> {
         let bad = |parser: &Self| {
             parser.syntax("Directive not closed, <?include \"file\"?> is expected.".to_owned())
         };
-        let input = self.input();
+        let input = &self.input;
         let near = input.rest().get(..MAX_DIRECTIVE).unwrap_or(input.rest());
         let len = near.windows(2).position(|pair| pair == b"?>").ok_or_else(|| bad(self))?;
-        let directive = input.text.get(input.offset + 2..input.offset + len).unwrap_or_default();
+        let directive = input.text().get(input.offset + 2..input.offset + len).unwrap_or_default();
         let directive = directive.trim();
         let name = directive.strip_prefix("include").map(str::trim);
         let name =
@@ -353,7 +407,7 @@ impl Parser<'_> {
             .ok_or_else(|| bad(self))?
             .to_owned();
         self.includes += 1;
-        if self.inputs.len() > MAX_INCLUDE_DEPTH {
+        if self.outer.len() >= MAX_INCLUDE_DEPTH {
             return Err(self.syntax("Too many nested include.".to_owned()));
         }
         if self.includes > MAX_INCLUDES {
@@ -363,20 +417,20 @@ impl Parser<'_> {
             .map_err(|why| self.syntax(format!("Can't open include file {name}: {why}")))?;
         self.bytes = self.bytes.saturating_add(text.len());
         if self.bytes > MAX_BYTES {
-            return Err(
-                self.syntax("the document with its includes is larger than 1 GiB".to_owned())
-            );
+            return Err(self.syntax(TOO_LARGE.to_owned()));
         }
         self.skip(len + 2);
-        let source = self.report.add_source(&name);
-        self.inputs.push(Input::new(text, source));
+        let text: Arc<str> = text.into();
+        let source = self.report.add_source(&name, Arc::clone(&text));
+        let included = Input { text: Text::Included(text), offset: 0, source };
+        self.outer.push(std::mem::replace(&mut self.input, included));
         Ok(())
     }
 
     /// Kea takes a comma too many in a file; nobody else does.
     fn extra_comma(&mut self, expected: &str) -> Result<(), Syntax> {
         if self.dialect == Dialect::Wire {
-            let next = self.input().rest().first().copied();
+            let next = self.input.rest().first().copied();
             return Err(self.unexpected(next, expected));
         }
         let at = self.at();
@@ -404,25 +458,24 @@ impl Parser<'_> {
         Syntax { at: self.at(), text }
     }
 
-    fn input(&self) -> &Input {
-        self.inputs.last().expect("the document is never popped")
-    }
-
     fn at(&self) -> Position {
-        self.input().at
+        Position::new(self.input.source, self.input.offset)
     }
 
     fn skip(&mut self, len: usize) {
-        if let Some(input) = self.inputs.last_mut() {
-            input.skip(len);
-        }
+        self.input.offset += len;
     }
+}
+
+/// How many bytes come before the next quotation mark, backslash or control character.
+fn plain_len(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count()
 }
 
 /// The character behind a backslash and how many bytes it takes.
 ///
 /// Kea stops at `\u00ff`, which it takes for a byte; here all of Unicode may be written so.
-fn escape(rest: &[u8]) -> Result<(char, usize), &'static str> {
+pub(super) fn escape(rest: &[u8]) -> Result<(char, usize), &'static str> {
     let c = match rest.first() {
         Some(b'"') => '"',
         Some(b'\\') => '\\',

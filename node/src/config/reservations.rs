@@ -1,170 +1,228 @@
-//! `reservations` of a subnet (Kea manual, "Host Reservations in DHCPv4").
+//! `reservations`, of a subnet or global (Kea manual, "Host Reservations in DHCPv4").
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
-use super::json::{Element, Map};
+use super::hosts::{Reservation, Reservations, Rest};
+use super::json::{Element, Map, Value};
 use super::mistake::{Path, Report};
-use super::model::{HostIdentifier, Reservation, Reservations};
+use super::model::IdentifierKind;
 use super::option_data;
-use crate::options::hex_bytes;
-use crate::types::{ClientId, Prefix, SubnetId};
+use crate::options::{Definitions, hex_bytes};
+use crate::types::{ClassName, Prefix, SubnetId};
 
-/// Identifiers that the tables know; those not supported yet were reported there.
-const IDENTIFIERS: [&str; 5] = ["circuit-id", "client-id", "duid", "flex-id", "hw-address"];
-/// The longest hardware address that `chaddr` can carry (RFC 2131 §2).
-const MAX_HW_ADDRESS: usize = 16;
+/// The keywords of identifiers, in the order of Kea's messages.
+const IDENTIFIERS: [(&str, IdentifierKind); 5] = [
+    ("circuit-id", IdentifierKind::CircuitId),
+    ("client-id", IdentifierKind::ClientId),
+    ("duid", IdentifierKind::Duid),
+    ("flex-id", IdentifierKind::FlexId),
+    ("hw-address", IdentifierKind::HwAddress),
+];
 
-/// All reservations of a subnet. Entries that are wrong are reported and left out.
+/// Whose reservations are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner {
+    /// The subnet; 0 for the global ones.
+    pub(super) id: SubnetId,
+    /// Where reserved addresses must lie; global ones may lie anywhere.
+    pub(super) prefix: Option<Prefix>,
+    /// `ip-reservations-unique`.
+    pub(super) unique_addresses: bool,
+}
+
+/// All reservations of a scope. Entries that are wrong are reported and left out.
 pub(super) fn read(
-    subnet: &Map,
-    id: SubnetId,
-    prefix: Prefix,
+    scope: &Map,
+    owner: Owner,
+    definitions: &Definitions,
     path: &Path<'_>,
     report: &mut Report,
 ) -> Reservations {
-    let mut all = Reservations::default();
     let path = Path::Key(path, "reservations");
-    for (at, element) in
-        subnet.get("reservations").map(Element::list).unwrap_or_default().iter().enumerate()
-    {
+    let list = scope.get("reservations").map(Element::list).unwrap_or_default();
+    let mut all = Reservations::with_capacity(list.len());
+    for (at, element) in list.iter().enumerate() {
         let path = Path::Index(&path, at);
         let Some(map) = element.map() else { continue };
-        let Some(reservation) = read_one(element, map, &path, report) else { continue };
+        let Some(reservation) = read_one(element, map, definitions, &path, report) else {
+            continue;
+        };
+        let failed = || {
+            let who = describe(reservation.kind, &reservation.identifier);
+            format!("failed to add new host using the {who} to the IPv4 subnet id '{}'", owner.id)
+        };
         if let Some(address) = reservation.address {
             let place = map.get("ip-address").unwrap_or(element).at;
-            if !prefix.contains(address) && !address.is_unspecified() {
+            if let Some(prefix) = owner.prefix.filter(|prefix| !prefix.contains(address)) {
                 let text = format!(
                     "specified reservation '{address}' is not within the IPv4 subnet '{prefix}'"
                 );
                 report.error(place, &path, text);
             }
-            if all.by_address.insert(address, all.entries.len()).is_some() {
+            if owner.unique_addresses && all.of_address(address).next().is_some() {
                 let text = format!(
-                    "failed to add new host using the {} to the IPv4 subnet id '{id}' for the address {address}: \
-                     There's already a reservation for this address",
-                    describe(&reservation.identifier)
+                    "{} for the address {address}: There's already a reservation for this address",
+                    failed()
                 );
                 report.error(place, &path, text);
             }
         }
-        if add_identifier(&mut all, &reservation.identifier) {
-            let text = format!(
-                "failed to add new host using the {} to the IPv4 subnet id '{id}' as this host has already been added",
-                describe(&reservation.identifier)
-            );
+        if all.by_identifier(reservation.kind, &reservation.identifier).is_some() {
+            let text = format!("{} as this host has already been added", failed());
             report.error(element.at, &path, text);
         }
-        all.entries.push(Arc::new(reservation));
+        all.push(reservation);
     }
     all
-}
-
-/// Lets the next entry be found by its identifier; returns whether another was found by it.
-fn add_identifier(all: &mut Reservations, identifier: &HostIdentifier) -> bool {
-    let at = all.entries.len();
-    match identifier {
-        HostIdentifier::HwAddress(bytes) => all.by_hw_address.insert(bytes.clone(), at),
-        HostIdentifier::ClientId(id) => all.by_client_id.insert(id.clone(), at),
-    }
-    .is_some()
 }
 
 fn read_one(
     element: &Element,
     map: &Map,
+    definitions: &Definitions,
     path: &Path<'_>,
     report: &mut Report,
 ) -> Option<Reservation> {
-    let given: Vec<&str> = IDENTIFIERS.into_iter().filter(|key| map.get(key).is_some()).collect();
-    if let [first, second, ..] = given[..] {
-        report.error(
-            element.at,
-            path,
-            format!("the '{second}' and '{first}' are mutually exclusive"),
-        );
+    let mut identifiers = [None; IDENTIFIERS.len()];
+    let (mut address, mut hostname) = (None, "");
+    let (mut promises, mut is_rare) = (false, false);
+    // One walk over the members: there may be a million maps.
+    for member in &map.members {
+        let text = member.value.text();
+        match &*member.key {
+            "ip-address" => address = text.and_then(|text| text.parse::<Ipv4Addr>().ok()),
+            "hostname" => hostname = text.unwrap_or_default(),
+            "next-server" | "server-hostname" | "boot-file-name" | "option-data"
+            | "client-classes" => is_rare = true,
+            key => {
+                let Some(at) = IDENTIFIERS.iter().position(|(own, _)| *own == key) else {
+                    continue;
+                };
+                identifiers[at] = Some(&member.value);
+                continue;
+            }
+        }
+        promises |= says_something(&member.value);
     }
-    if given.is_empty() {
-        let text = format!(
-            "one of the supported identifiers must be specified for host reservation: {}",
-            IDENTIFIERS.join(", ")
-        );
-        report.error(element.at, path, text);
+    let given = || IDENTIFIERS.iter().zip(identifiers).filter_map(|(id, value)| Some((id, value?)));
+    let first = given().next();
+    match (first, given().nth(1)) {
+        (Some(((first, _), _)), Some(((second, _), _))) => {
+            let text = format!("the '{second}' and '{first}' are mutually exclusive");
+            report.error(element.at, path, text);
+        }
+        (None, _) => {
+            let text = format!(
+                "one of the supported identifiers must be specified for host reservation: {}",
+                IDENTIFIERS.map(|(key, _)| key).join(", ")
+            );
+            report.error(element.at, path, text);
+        }
+        _ => {}
     }
-    let options = option_data::read(map, path, report);
-    let address =
-        |key| map.get(key).and_then(Element::text).and_then(|text| text.parse::<Ipv4Addr>().ok());
-    let text = |key| {
-        map.get(key).and_then(Element::text).filter(|text| !text.is_empty()).map(str::to_owned)
-    };
-    if address("ip-address") == Some(Ipv4Addr::UNSPECIFIED) {
+    if address == Some(Ipv4Addr::UNSPECIFIED) {
         report.error(element.at, path, "must not make reservation for the '0.0.0.0' address");
     }
-    let resources = [
-        "ip-address",
-        "hostname",
-        "next-server",
-        "server-hostname",
-        "boot-file-name",
-        "option-data",
-    ];
-    let has_resource = |key: &&str| match map.get(key) {
-        Some(value) => {
-            value.text().is_some_and(|text| !text.is_empty()) || !value.list().is_empty()
-        }
-        None => false,
-    };
-    if !resources.iter().any(has_resource) {
+    if !promises {
         let text = "specified reservation must include at least one resource, i.e. hostname, IPv4 address, options";
         report.error(element.at, path, text);
     }
-    let (key, value) = given.iter().find_map(|key| Some((*key, map.get(key)?.text()?)))?;
-    let identifier = match identifier(key, value) {
-        Ok(identifier) => identifier?,
+    let rest = if is_rare { rest(map, definitions, path, report) } else { None };
+    let ((_, kind), value) = first?;
+    let identifier = match identifier(*kind, value.text()?) {
+        Ok(identifier) => (&*identifier).into(),
         Err(text) => {
-            report.error(map.get(key).unwrap_or(element).at, path, text);
+            report.error(value.at, path, text);
             return None;
         }
     };
-    Some(Reservation {
-        identifier,
-        address: address("ip-address"),
-        hostname: text("hostname").unwrap_or_default(),
-        options,
-        next_server: address("next-server").filter(|address| !address.is_unspecified()),
-        server_hostname: text("server-hostname"),
-        boot_file_name: text("boot-file-name"),
-    })
+    let address = address.filter(|address| !address.is_unspecified());
+    Some(Reservation { kind: *kind, identifier, address, hostname: hostname.into(), rest })
 }
 
-/// The identifier that `key` and `value` say; `None` for kinds that are not supported yet.
-pub(super) fn identifier(key: &str, value: &str) -> Result<Option<HostIdentifier>, String> {
-    let bytes = hex_bytes(value).map_err(|_| format!("invalid host identifier value '{value}'"))?;
-    if bytes.is_empty() {
-        return Err("empty host identifier used".to_owned());
+fn says_something(value: &Element) -> bool {
+    match &value.value {
+        Value::Text(text) => !text.is_empty(),
+        Value::List(list) => !list.is_empty(),
+        _ => false,
     }
-    match key {
-        "hw-address" if bytes.len() > MAX_HW_ADDRESS => Err(format!(
-            "invalid host identifier value '{value}': at most {MAX_HW_ADDRESS} bytes are expected"
+}
+
+/// The rare parts, if there are any.
+fn rest(
+    map: &Map,
+    definitions: &Definitions,
+    path: &Path<'_>,
+    report: &mut Report,
+) -> Option<Box<Rest>> {
+    let text =
+        |key| map.get(key).and_then(Element::text).filter(|text| !text.is_empty()).map(Into::into);
+    let next_server: Option<Ipv4Addr> =
+        map.get("next-server").and_then(Element::text).and_then(|text| text.parse().ok());
+    let classes = map.get("client-classes").map(Element::list).unwrap_or_default();
+    let rest = Rest {
+        options: option_data::read(map, definitions, path, report),
+        next_server: next_server.filter(|address| !address.is_unspecified()),
+        server_hostname: text("server-hostname"),
+        boot_file_name: text("boot-file-name"),
+        classes: classes.iter().filter_map(Element::text).map(ClassName::from).collect(),
+    };
+    (rest != Rest::default()).then(|| Box::new(rest))
+}
+
+/// The bytes of an identifier: hexadecimal, with or without colons, or for those that are not
+/// always binary `'text'` in single quotes.
+pub(super) fn identifier(kind: IdentifierKind, value: &str) -> Result<Vec<u8>, String> {
+    let invalid = || format!("invalid host identifier value '{value}'");
+    let binary = matches!(kind, IdentifierKind::HwAddress | IdentifierKind::Duid);
+    if binary && value.contains('\'') {
+        return Err(invalid());
+    }
+    let bytes = hex_bytes(value).map_err(|_| invalid())?;
+    let most = match kind {
+        // Kea's limit, for InfiniBand, although no `chaddr` carries more than 16 (RFC 2131 §2).
+        IdentifierKind::HwAddress => 20,
+        // RFC 8415 §11.1: 128 bytes and the type.
+        IdentifierKind::Duid => 130,
+        IdentifierKind::CircuitId | IdentifierKind::ClientId | IdentifierKind::FlexId => 255,
+    };
+    match bytes.len() {
+        0 => Err("empty host identifier used".to_owned()),
+        len if len > most => Err(format!(
+            "invalid host identifier value '{value}': it has {len} bytes, at most {most} are possible"
         )),
-        "hw-address" => Ok(Some(HostIdentifier::HwAddress(bytes.into()))),
-        "client-id" => match ClientId::new(&bytes) {
-            Ok(id) => Ok(Some(HostIdentifier::ClientId(id))),
-            Err(why) => Err(format!("invalid host identifier value '{value}': {why}")),
-        },
-        _ => Ok(None),
+        _ => Ok(bytes),
     }
+}
+
+/// An identifier as `config-get` shows it.
+pub(super) fn print(kind: IdentifierKind, identifier: &[u8]) -> String {
+    match kind {
+        IdentifierKind::HwAddress | IdentifierKind::Duid => colon_hex(identifier),
+        IdentifierKind::CircuitId | IdentifierKind::ClientId | IdentifierKind::FlexId => {
+            identifier.iter().map(|byte| format!("{byte:02X}")).collect()
+        }
+    }
+}
+
+/// The keywords of identifiers and what they mean.
+pub(super) fn identifiers() -> impl Iterator<Item = (&'static str, IdentifierKind)> {
+    IDENTIFIERS.into_iter()
 }
 
 /// `02:00:00:00:00:01`.
-pub(super) fn colon_hex(bytes: &[u8]) -> String {
+fn colon_hex(bytes: &[u8]) -> String {
     let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     bytes.join(":")
 }
 
-fn describe(identifier: &HostIdentifier) -> String {
-    match identifier {
-        HostIdentifier::HwAddress(bytes) => format!("HW address '{}'", colon_hex(bytes)),
-        HostIdentifier::ClientId(id) => format!("client-id '{id}'"),
-    }
+fn describe(kind: IdentifierKind, identifier: &[u8]) -> String {
+    let name = match kind {
+        IdentifierKind::HwAddress => "HW address",
+        IdentifierKind::Duid => "DUID",
+        IdentifierKind::CircuitId => "circuit-id",
+        IdentifierKind::ClientId => "client-id",
+        IdentifierKind::FlexId => "flex-id",
+    };
+    format!("{name} '{}'", colon_hex(identifier))
 }

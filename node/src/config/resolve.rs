@@ -2,10 +2,11 @@
 //! "Shared Networks"), and the checks on values that only make sense together.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::json::{Element, Map};
 use super::mistake::{Path, Report};
-use super::model::Values;
+use super::model::{Allocator, Lifetimes, Naming, ReservationModes, Values};
 use super::schema::{DHCP4, Default};
 use crate::types::Lifetime;
 
@@ -43,9 +44,7 @@ impl<'a> Chain<'a> {
     }
 
     pub(super) fn flag(&self, keyword: &str) -> bool {
-        self.find(keyword)
-            .and_then(Element::bool)
-            .unwrap_or(matches!(default(keyword), Default::Bool(true)))
+        self.find(keyword).and_then(Element::bool).unwrap_or_else(|| default_flag(keyword))
     }
 
     pub(super) fn share(&self, keyword: &str) -> f64 {
@@ -53,8 +52,36 @@ impl<'a> Chain<'a> {
         self.find(keyword).and_then(Element::real).unwrap_or(default)
     }
 
+    /// The innermost text that is not empty: for Kea an empty one is as unset here.
+    fn filled(&self, keyword: &str) -> &'a str {
+        let own = self.own.get(keyword).and_then(Element::text).filter(|text| !text.is_empty());
+        own.or_else(|| Some(self.outer?.filled(keyword))).unwrap_or_default()
+    }
+
     pub(super) fn text(&self, keyword: &str) -> &'a str {
-        self.find(keyword).and_then(Element::text).unwrap_or_default()
+        let default = if let Default::Text(text) = default(keyword) { text } else { "" };
+        self.find(keyword).and_then(Element::text).unwrap_or(default)
+    }
+
+    /// The scope that says which reservations count says all of it that it says; promising that they
+    /// lie outside the pools says that there are some.
+    fn reservation_modes(&self) -> ReservationModes {
+        let own = |key: &str| self.own.get(key).and_then(Element::bool);
+        let outer = match self.outer {
+            Some(outer) => outer.reservation_modes(),
+            None => ReservationModes {
+                global: default_flag("reservations-global"),
+                in_subnet: default_flag("reservations-in-subnet"),
+                out_of_pool: default_flag("reservations-out-of-pool"),
+            },
+        };
+        let out_of_pool = own("reservations-out-of-pool");
+        let implied = out_of_pool.filter(|promised| *promised);
+        ReservationModes {
+            global: own("reservations-global").unwrap_or(outer.global),
+            in_subnet: own("reservations-in-subnet").or(implied).unwrap_or(outer.in_subnet),
+            out_of_pool: out_of_pool.unwrap_or(outer.out_of_pool),
+        }
     }
 
     /// `min-`, default and `max-valid-lifetime` in seconds. Unset ends equal the default.
@@ -69,8 +96,12 @@ fn default(keyword: &str) -> Default {
     DHCP4.keyword(keyword).map_or(Default::Unset, |keyword| keyword.default)
 }
 
+fn default_flag(keyword: &str) -> bool {
+    matches!(default(keyword), Default::Bool(true))
+}
+
 /// The values that hold in a subnet.
-pub(super) fn values(chain: &Chain<'_>, grace: Option<u32>) -> Values {
+pub(super) fn values(chain: &Chain<'_>, grace: Option<u32>, naming: Arc<Naming>) -> Values {
     let (min, valid, max) = chain.lifetimes();
     Values {
         valid_lifetime: Lifetime::from_secs(valid),
@@ -84,11 +115,49 @@ pub(super) fn values(chain: &Chain<'_>, grace: Option<u32>) -> Values {
         match_client_id: chain.flag("match-client-id"),
         authoritative: chain.flag("authoritative"),
         next_server: chain.text("next-server").parse().unwrap_or(Ipv4Addr::UNSPECIFIED),
-        server_hostname: chain.text("server-hostname").to_owned(),
-        boot_file_name: chain.text("boot-file-name").to_owned(),
+        server_hostname: chain.filled("server-hostname").to_owned(),
+        boot_file_name: chain.filled("boot-file-name").to_owned(),
         cache_threshold: chain.share("cache-threshold"),
         cache_max_age: chain.secs("cache-max-age"),
         grace,
+        reservations: chain.reservation_modes(),
+        store_extended_info: chain.flag("store-extended-info"),
+        allocator: match chain.text("allocator") {
+            "random" => Allocator::Random,
+            "flq" | "shared-flq" => Allocator::Flq,
+            _ => Allocator::Iterative,
+        },
+        adaptive_lease_time_threshold: chain
+            .find("adaptive-lease-time-threshold")
+            .and_then(Element::real),
+        offer_lifetime: chain.secs("offer-lifetime").unwrap_or_default(),
+        naming,
+    }
+}
+
+/// The lease times that one map says, unset ones after those that are set: of a client class, whose
+/// three are one group.
+pub(super) fn group(map: &Map) -> Result<Option<Lifetimes>, String> {
+    let secs = |key| map.get(key).and_then(Element::int).and_then(|secs| u32::try_from(secs).ok());
+    let (min, max) = (secs("min-valid-lifetime"), secs("max-valid-lifetime"));
+    let valid = match (secs("valid-lifetime"), min, max) {
+        (Some(valid), ..) => valid,
+        (None, Some(_), Some(_)) => {
+            return Err(
+                "have min-valid-lifetime and max-valid-lifetime but no valid-lifetime (default)"
+                    .to_owned(),
+            );
+        }
+        (None, Some(only), None) | (None, None, Some(only)) => only,
+        (None, None, None) => return Ok(None),
+    };
+    match lifetimes_out_of_order(min, valid, max) {
+        Some(text) => Err(text),
+        None => Ok(Some(Lifetimes {
+            min: Lifetime::from_secs(min.unwrap_or(valid)),
+            valid: Lifetime::from_secs(valid),
+            max: Lifetime::from_secs(max.unwrap_or(valid)),
+        })),
     }
 }
 
@@ -103,8 +172,10 @@ pub(super) fn check(element: &Element, chain: &Chain<'_>, path: &Path<'_>, repor
     };
 
     let keys = ["valid-lifetime", "min-valid-lifetime", "max-valid-lifetime"];
+    let end = |key| chain.find(key).and_then(Element::int).and_then(|end| u32::try_from(end).ok());
+    let (min, max) = (end("min-valid-lifetime"), end("max-valid-lifetime"));
     if sets(&keys)
-        && let Some(text) = lifetimes_out_of_order(chain)
+        && let Some(text) = lifetimes_out_of_order(min, chain.lifetimes().1, max)
     {
         report.error(place(&keys), path, text);
     }
@@ -125,7 +196,7 @@ pub(super) fn check(element: &Element, chain: &Chain<'_>, path: &Path<'_>, repor
     if sets(&keys) && chain.share("cache-threshold") == 1.0 {
         let threshold = chain.share("cache-threshold");
         let text = format!(
-            "cache-threshold: {threshold} is invalid, it must be greater than 0.0 and less than 1.0"
+            "cache-threshold: {threshold} is invalid, it must be greater than or equal to 0.0 and less than 1.0"
         );
         report.error(place(&keys), path, text);
     }
@@ -150,24 +221,22 @@ pub(super) fn check(element: &Element, chain: &Chain<'_>, path: &Path<'_>, repor
     }
 }
 
-fn lifetimes_out_of_order(chain: &Chain<'_>) -> Option<String> {
-    let (min, valid, max) = chain.lifetimes();
-    let given = |keyword| chain.find(keyword).is_some();
-    let (has_min, has_max) = (given("min-valid-lifetime"), given("max-valid-lifetime"));
+/// What is wrong with the three; the ends as far as they are set.
+fn lifetimes_out_of_order(min: Option<u32>, valid: u32, max: Option<u32>) -> Option<String> {
     let name = "valid-lifetime";
-    Some(match (has_min, has_max) {
-        (true, true) if min > max => {
+    Some(match (min, max) {
+        (Some(min), Some(max)) if min > max => {
             format!("the value of min-{name} ({min}) is not less than max-{name} ({max})")
         }
-        (true, true) if valid < min || valid > max => {
+        (Some(min), Some(max)) if valid < min || valid > max => {
             format!(
                 "the value of (default) {name} ({valid}) is not between min-{name} ({min}) and max-{name} ({max})"
             )
         }
-        (true, false) if min > valid => {
+        (Some(min), None) if min > valid => {
             format!("the value of min-{name} ({min}) is not less than (default) {name} ({valid})")
         }
-        (false, true) if valid > max => {
+        (None, Some(max)) if valid > max => {
             format!("the value of (default) {name} ({valid}) is not less than max-{name} ({max})")
         }
         _ => return None,
