@@ -8,6 +8,8 @@ use ureq::Agent;
 /// A command waits at most about 11 s for the cluster (a barrier and a commit); then it is the node
 /// that hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What a node may need for each MiB of a configuration: to read it, to send it, to activate it.
+const PATIENCE_PER_MIB: Duration = Duration::from_secs(4);
 /// A node in the same data centre answers a connection at once, or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -20,6 +22,17 @@ pub enum Failure {
     Usage(String),
     /// No node answered, or none in a way that makes sense.
     Unreachable(String),
+}
+
+impl Failure {
+    /// What kind it is, for scripts.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Failure::Refused(_) => "refused",
+            Failure::Usage(_) => "usage",
+            Failure::Unreachable(_) => "unreachable",
+        }
+    }
 }
 
 impl std::fmt::Display for Failure {
@@ -54,6 +67,15 @@ impl Reply {
         }
     }
 
+    /// The reply as it reads here: a node names arguments of the API, an operator has options.
+    fn in_words_of_options(mut self) -> Reply {
+        self.text = self.text.replace(
+            "With \"consistency\": \"local\" among the arguments this node answers from what it has.",
+            "With --local a node answers from what it has, which may be old.",
+        );
+        self
+    }
+
     /// The reply if its result is 0.
     pub fn success(self) -> Result<Reply, Failure> {
         if self.result == 0 { Ok(self) } else { Err(Failure::Refused(self.text)) }
@@ -64,7 +86,6 @@ impl Reply {
 #[derive(Debug)]
 pub struct Client {
     nodes: Vec<String>,
-    agent: Agent,
 }
 
 impl Client {
@@ -72,16 +93,29 @@ impl Client {
     pub fn new(nodes: Vec<String>) -> Result<Client, Failure> {
         let nodes = if nodes.is_empty() { vec!["http://127.0.0.1:8000".to_owned()] } else { nodes };
         let nodes = nodes.into_iter().map(url).collect::<Result<_, _>>()?;
-        Ok(Client { nodes, agent: agent(PATIENCE, CONNECT) })
+        Ok(Client { nodes })
     }
 
     /// Asks the nodes in order until one can be connected to. A request that may have arrived is not
     /// repeated at another node: for a write that could mean twice.
     pub fn ask(&self, command: &str, arguments: Value) -> Result<Reply, Failure> {
+        self.ask_large(command, arguments, 0)
+    }
+
+    /// [`Client::ask`] about a configuration of so many bytes, which takes its time.
+    pub fn ask_large(
+        &self,
+        command: &str,
+        arguments: Value,
+        bytes: usize,
+    ) -> Result<Reply, Failure> {
+        let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        let agent = agent(PATIENCE + PATIENCE_PER_MIB.saturating_mul(mebibytes), CONNECT);
+        let request = request(command, arguments);
         let mut tried = Vec::new();
         for node in &self.nodes {
-            match post(&self.agent, node, command, &arguments) {
-                Ok(reply) => return Ok(reply),
+            match post(&agent, node, &request) {
+                Ok(reply) => return Ok(reply.in_words_of_options()),
                 Err(error) if never_arrived(&error) => tried.push(format!("{node}: {error}")),
                 Err(error) => {
                     return Err(Failure::Unreachable(format!(
@@ -101,7 +135,8 @@ impl Client {
     /// Asks one node for what it knows itself, with little patience. `None` when it does not answer.
     pub fn ask_other(node: &str, command: &str) -> Option<Reply> {
         let second = Duration::from_secs(1);
-        post(&agent(second, second), &url(node.to_owned()).ok()?, command, &Value::Null).ok()
+        let request = request(command, Value::Null);
+        post(&agent(second, second), &url(node.to_owned()).ok()?, &request).ok()
     }
 }
 
@@ -136,12 +171,16 @@ fn never_arrived(error: &ureq::Error) -> bool {
     }
 }
 
-fn post(agent: &Agent, node: &str, command: &str, arguments: &Value) -> Result<Reply, ureq::Error> {
+fn request(command: &str, arguments: Value) -> String {
     let mut request = json!({ "command": command });
     if !arguments.is_null() {
-        request["arguments"] = arguments.clone();
+        request["arguments"] = arguments;
     }
-    let mut answer = agent.post(node).content_type("application/json").send(request.to_string())?;
+    request.to_string()
+}
+
+fn post(agent: &Agent, node: &str, request: &str) -> Result<Reply, ureq::Error> {
+    let mut answer = agent.post(node).content_type("application/json").send(request)?;
     let body: Value = answer.body_mut().with_config().limit(1 << 30).read_json()?;
     // A list for commands, a map for HTTP errors.
     let reply = body.get(0).unwrap_or(&body);
@@ -162,5 +201,16 @@ mod tests {
         assert_eq!(url("192.0.2.1:8000".into()).unwrap(), "http://192.0.2.1:8000");
         assert_eq!(url("http://192.0.2.1:8000/".into()).unwrap(), "http://192.0.2.1:8000");
         assert!(matches!(url("ftp://x".into()), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn without_a_majority_the_option_is_named_that_helps() {
+        // The words are the node's (`api/dispatch.rs`).
+        let text = "The cluster does not answer: no leader. With \"consistency\": \"local\" among the arguments \
+                    this node answers from what it has.";
+        let (arguments, node) = (Value::Null, String::new());
+        let reply = Reply { result: 1, text: text.to_owned(), arguments, node };
+        let text = reply.in_words_of_options().text;
+        assert!(text.contains("--local") && !text.contains("consistency"), "{text}");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! It speaks the control API of any node, over HTTP; writes reach the leader through whichever node
 //! is asked. Exit status: 0 done; 1 the cluster said no, or has no leader; 2 wrong usage, or no node
-//! answered.
+//! answered. With `-o json` a failure is JSON on standard output too: `{"error": "…", "kind": "refused"}`, or
+//! `usage`, or `unreachable`.
 
 /// Prints to standard output. Whoever reads it may stop (`| head`): that ends the program quietly.
 macro_rules! say {
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         false => args.nodes,
         true => std::env::var("LEASEHOLD_NODE").map(split).unwrap_or_default(),
     };
+    let output = args.output;
     let done = Client::new(nodes).and_then(|client| match args.command {
         Command::Status => commands::status::run(&client, args.output),
         Command::Leader(command) => commands::leader::run(&client, command, args.output),
@@ -81,8 +83,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let text = failure.to_string();
-            if !text.is_empty() {
-                eprintln!("cluster-ctl: {text}");
+            match output {
+                _ if text.is_empty() => {}
+                Output::Table => eprintln!("cluster-ctl: {text}"),
+                Output::Json => {
+                    say_line!("{}", serde_json::json!({ "error": text, "kind": failure.kind() }));
+                }
             }
             match failure {
                 Failure::Refused(_) => ExitCode::from(1),

@@ -63,7 +63,7 @@ fn complete(status: &Value, said: &BTreeMap<u64, Value>) -> Value {
         let word = if id == own { Some(status) } else { id.and_then(|id| said.get(&id)) };
         let mut node = with(node, "answers", word.is_some().into());
         let Some(word) = word else { return node };
-        for name in ["ready", "reason", "term", "leader", "applied-index", "config-version"] {
+        for name in WORDS {
             if let Some(value) = word.get(name) {
                 node = with(&node, name, value.clone());
             }
@@ -78,6 +78,18 @@ fn complete(status: &Value, said: &BTreeMap<u64, Value>) -> Value {
     let nodes: Vec<Value> = complete.collect();
     with(status, "nodes", nodes.into())
 }
+
+/// What each node knows best of itself.
+const WORDS: [&str; 8] = [
+    "ready",
+    "reason",
+    "term",
+    "leader",
+    "applied-index",
+    "config-version",
+    "active-config-version",
+    "config-problems",
+];
 
 fn with(map: &Value, name: &str, value: Value) -> Value {
     let mut map = map.clone();
@@ -108,8 +120,8 @@ fn report(status: &Value, reply: &Reply) -> String {
     let rows: Vec<_> = nodes(status).map(row).collect();
     out.push_str(&table(
         [
-            "NODE", "NAME", "RACK", "ROLE", "LIVENESS", "READY", "TERM", "APPLIED", "LAG",
-            "ADDRESS", "CONTROL",
+            "NODE", "NAME", "RACK", "ROLE", "LIVENESS", "READY", "CONFIG", "TERM", "APPLIED",
+            "LAG", "ADDRESS", "CONTROL",
         ],
         &rows,
     ));
@@ -119,10 +131,32 @@ fn report(status: &Value, reply: &Reply) -> String {
     if !reasons.is_empty() {
         out.push_str(&format!("\nNot ready:\n  {}", reasons.join("  ")));
     }
+    let problems: Vec<_> = nodes(status).flat_map(problems).collect();
+    if !problems.is_empty() {
+        out.push_str(&format!(
+            "\nNot all of the configuration is active:\n  {}",
+            problems.join("  ")
+        ));
+    }
     out
 }
 
-fn row(node: &Value) -> [String; 11] {
+fn problems(node: &Value) -> Vec<String> {
+    let list = node["config-problems"].as_array().into_iter().flatten();
+    let told = list.filter_map(Value::as_str);
+    told.map(|problem| format!("node {}: {problem}\n", node["id"])).collect()
+}
+
+/// The version that is active, and the one it should be if that is another.
+fn config(node: &Value) -> String {
+    match (node["active-config-version"].as_u64(), node["config-version"].as_u64()) {
+        (Some(active), Some(applied)) if active != applied => format!("{active} of {applied}"),
+        (Some(active), _) => active.to_string(),
+        _ => "?".to_owned(),
+    }
+}
+
+fn row(node: &Value) -> [String; 12] {
     let text = |name: &str| node[name].as_str().unwrap_or_default().to_owned();
     let number =
         |name: &str| node[name].as_u64().map_or("?".to_owned(), |number| number.to_string());
@@ -141,6 +175,7 @@ fn row(node: &Value) -> [String; 11] {
         text("role"),
         text("liveness"),
         ready.to_owned(),
+        config(node),
         number("term"),
         number("applied-index"),
         number("lag"),
@@ -190,5 +225,15 @@ mod tests {
             "{text}"
         );
         assert_eq!(status["nodes"][0]["lag"], 0);
+    }
+
+    #[test]
+    fn a_node_that_could_not_activate_all_of_a_configuration_says_so() {
+        let other = json!({"node": 1, "term": 5, "leader": 1, "ready": true, "applied-index": 60, "committed-index": 60,
+            "config-version": 3, "active-config-version": 2, "config-problems": ["there is no interface eth7"]});
+        let status = complete(&view(json!(1)), &BTreeMap::from([(1, other)]));
+        let text = report(&status, &reply());
+        assert!(text.contains("  2 of 3  "), "{text}");
+        assert!(text.ends_with("is active:\n  node 1: there is no interface eth7\n"), "{text}");
     }
 }

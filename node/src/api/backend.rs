@@ -3,12 +3,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
 
+use crate::config::Config;
 use crate::observe::metrics::Readings;
-use crate::state::{Command, ConfigVersion, Outcome, State};
+use crate::peers::Active;
+use crate::state::{Command, ConfigVersion, NewConfig, Outcome, State};
 use crate::types::NodeId;
 
 /// A future that a [`Backend`] returns.
@@ -31,6 +34,15 @@ pub trait Backend: Send + Sync + 'static {
     fn submit(
         &self,
         command: Command,
+        within: Duration,
+    ) -> Answer<'_, Result<Outcome, SubmitError>>;
+
+    /// Has a configuration accepted, whoever leads, and returns the outcome after this node has
+    /// applied it. `config` is what the document says, as this node has read it.
+    fn set_config(
+        &self,
+        new: NewConfig,
+        config: Arc<Config>,
         within: Duration,
     ) -> Answer<'_, Result<Outcome, SubmitError>>;
 
@@ -88,6 +100,10 @@ pub struct NodeReport {
     pub since_reload: Duration,
     /// Whether DHCP sockets are open.
     pub sockets: Sockets,
+    /// The configuration that is active here: sockets and workers follow it.
+    pub active_config: ConfigVersion,
+    /// What of it this node could not do, for the operator; the node serves with the rest.
+    pub config_problems: Vec<String>,
     /// Current term.
     pub term: u64,
     /// The leader this node hears or is; `None` when there is none as far as it knows.
@@ -102,6 +118,14 @@ pub struct NodeReport {
     pub ready: Result<(), String>,
     /// Every member, this node among them, ascending by id.
     pub members: Vec<Member>,
+}
+
+impl NodeReport {
+    /// What the peers are told of its configuration.
+    pub fn active(&self) -> Active {
+        let problems = u32::try_from(self.config_problems.len()).unwrap_or(u32::MAX);
+        Active { version: self.active_config, problems }
+    }
 }
 
 /// State of the DHCP service sockets, in Kea's words.
@@ -128,6 +152,9 @@ pub struct Member {
     pub applied: Option<u64>,
     /// Whether it answers this node now; `None` when nothing was tried.
     pub reachable: Option<bool>,
+    /// The configuration that its sockets follow, by its last note (R17), and how many things stand in
+    /// the way of that; `None` before it has said so.
+    pub active: Option<Active>,
 }
 
 /// Role in Raft.

@@ -2,7 +2,8 @@
 //! plans, print what came of it.
 //!
 //! Every wait has an end: within [`PATIENCE`] there is an answer, and an outcome that is unknown is
-//! called unknown (Stork and scripts give up soon after).
+//! called unknown (Stork and scripts give up soon after). Large configurations get a second more for
+//! each MiB.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::backend::{Backend, Effect, SubmitError};
 use super::envelope::{Request, Target};
 use super::registry;
 use super::spec::{Access, ApiContext, Args, Code, Freshness, Plan, Refusal, Reply, Spec};
-use crate::state::Outcome;
+use crate::state::{Command, Outcome};
 
 /// How long a command may wait for the cluster: for a leader, for a majority, for activation.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -114,28 +115,56 @@ impl Dispatcher {
             Plan::Answer(reply) => reply,
             Plan::Later(_) => Reply::failure(Code::Error, "internal error: a plan within a plan"),
             Plan::Effect(effect) => self.effect(effect).await,
-            Plan::Commit(command, print) => {
-                let outcome =
-                    timeout(PATIENCE + GRACE, self.backend.submit(*command, PATIENCE)).await;
-                match outcome {
+            Plan::Commit(command, print) => match self.commit(*command).await {
+                Ok(outcome) => print(&outcome),
+                Err(reply) => reply,
+            },
+            Plan::SetConfig(new, config, print) => {
+                // A large one takes its time on every node.
+                let patience = PATIENCE + Duration::from_secs(new.text.document.size >> 20);
+                let accepted = self.backend.set_config(*new, config, patience);
+                match timeout(patience + GRACE, accepted).await {
                     Ok(Ok(outcome)) => {
-                        self.active(&outcome).await.unwrap_or_else(|| print(&outcome))
+                        let active = self.active(&outcome, patience).await;
+                        active.unwrap_or_else(|| print(&outcome))
                     }
-                    Ok(Err(SubmitError::NotSubmitted(cause))) => Reply::failure(
-                        Code::Error,
-                        format!("Nothing was changed, the cluster does not answer: {cause}."),
-                    ),
-                    Ok(Err(SubmitError::Unknown(cause))) => unknown(&cause),
+                    Ok(Err(error)) => not_submitted(&error),
                     Err(_) => unknown("this node did not learn of it in time"),
                 }
             }
         }
     }
 
+    /// Commits a command; one that works in steps, step after step, each with its own patience.
+    async fn commit(&self, mut command: Command) -> Result<Outcome, Reply> {
+        let mut deleted = 0;
+        loop {
+            let submitted = self.backend.submit(command.clone(), PATIENCE);
+            let outcome = match timeout(PATIENCE + GRACE, submitted).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(error)) if deleted == 0 => return Err(not_submitted(&error)),
+                Err(_) if deleted == 0 => {
+                    return Err(unknown("this node did not learn of it in time"));
+                }
+                _ => return Err(half_done(deleted)),
+            };
+            match (&mut command, outcome) {
+                (Command::WipeLeases(wipe), Outcome::Wiped { count, next }) => {
+                    deleted += count;
+                    wipe.from = next;
+                }
+                (_, Outcome::Deleted { count }) => {
+                    return Ok(Outcome::Deleted { count: deleted + count });
+                }
+                (_, outcome) => return Ok(outcome),
+            }
+        }
+    }
+
     /// A configuration is answered once it is active here; `Some` when it is not.
-    async fn active(&self, outcome: &Outcome) -> Option<Reply> {
+    async fn active(&self, outcome: &Outcome, patience: Duration) -> Option<Reply> {
         let Outcome::ConfigSet(version) = outcome else { return None };
-        let active = timeout(PATIENCE + GRACE, self.backend.activated(*version, PATIENCE)).await;
+        let active = timeout(patience + GRACE, self.backend.activated(*version, patience)).await;
         let cause = active.unwrap_or_else(|_| Err("it took too long".to_owned())).err()?;
         Some(Reply::failure(
             Code::Error,
@@ -182,6 +211,24 @@ fn wants_barrier(spec: &Spec, args: &Args<'_>) -> Result<bool, Refusal> {
         (_, Some(Value::String(wish))) if wish == "local" => Ok(false),
         _ => Err(Refusal::error("'consistency' must be \"linearizable\" or \"local\"")),
     }
+}
+
+fn not_submitted(error: &SubmitError) -> Reply {
+    match error {
+        SubmitError::NotSubmitted(cause) => Reply::failure(
+            Code::Error,
+            format!("Nothing was changed, the cluster does not answer: {cause}."),
+        ),
+        SubmitError::Unknown(cause) => unknown(cause),
+    }
+}
+
+fn half_done(deleted: u64) -> Reply {
+    let text = format!(
+        "{deleted} lease(s) are deleted, and then the cluster did not answer any more. More may be deleted; \
+         repeat the command to delete the rest."
+    );
+    Reply::failure(Code::Error, text)
 }
 
 fn unknown(cause: &str) -> Reply {

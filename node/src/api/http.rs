@@ -180,7 +180,9 @@ impl IntoResponse for NotTaken {
         match self {
             NotTaken::TooLarge(limit) => refuse(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                &format!("Request body larger than {limit} bytes"),
+                &format!(
+                    "Request body larger than {limit} bytes: [control].body-limit of the node sets that"
+                ),
             ),
             NotTaken::TooSlow => refuse(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
             NotTaken::Broken => refuse(StatusCode::BAD_REQUEST, "Bad Request"),

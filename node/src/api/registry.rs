@@ -1,6 +1,6 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
-use super::commands::{cluster, config, lease4, process};
+use super::commands::{cluster, config, history, lease4, process};
 use super::spec::Spec;
 
 /// All commands, ascending by name.
@@ -8,8 +8,12 @@ pub const COMMANDS: &[Spec] = &[
     process::BUILD_REPORT,
     cluster::LEADER_TRANSFER,
     cluster::STATUS,
+    history::DIFF,
     config::GET,
     config::HASH_GET,
+    history::LIST,
+    history::GET,
+    history::ROLLBACK,
     config::SET,
     config::TEST,
     lease4::ADD,
@@ -56,7 +60,7 @@ mod tests {
             "lease4-get-all",
             "lease4-get-page",
         ];
-        let own_reads = ["cluster-status"];
+        let own_reads = ["cluster-status", "config-diff", "config-history", "config-history-get"];
         for spec in COMMANDS {
             let read = kea_reads.contains(&spec.name) || own_reads.contains(&spec.name);
             assert_eq!(spec.access == Access::Read, read, "{}", spec.name);

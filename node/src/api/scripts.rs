@@ -18,9 +18,9 @@ use serde_json::Value;
 
 use super::backend::Backend;
 use super::registry;
-use super::spec::{ApiContext, Args, Code, Plan, Refusal, Reply};
+use super::spec::{ApiContext, Args, Code, Plan, Print, Refusal, Reply};
 use super::testing::Fake;
-use crate::state::{ConfigVersion, Outcome};
+use crate::state::{Command, ConfigVersion, Outcome};
 use crate::types::SubnetId;
 
 #[test]
@@ -90,17 +90,33 @@ fn directive(fake: &Arc<Fake>, line: &str, out: &mut String) {
                 }
             };
             writeln!(out, "{plan:?}").unwrap();
-            let Plan::Commit(command, print) = plan else { return };
+            let Some((commands, print)) = commands(plan) else { return };
             if verb == "ask" {
-                writeln!(out, "reply {}", print(&fake.apply(*command)).to_json()).unwrap();
+                let outcomes: Vec<_> = commands.into_iter().map(|it| fake.apply(it)).collect();
+                let last = outcomes.last().expect("a plan has a command");
+                writeln!(out, "reply {}", print(last).to_json()).unwrap();
                 return;
             }
             for outcome in outcomes() {
-                let Ok(Plan::Commit(_, print)) = self::plan(fake, rest) else { return };
+                let Ok(again) = self::plan(fake, rest) else { return };
+                let Some((_, print)) = self::commands(again) else { return };
                 writeln!(out, "  {outcome:?}: {}", print(&outcome).to_json()).unwrap();
             }
         }
         other => panic!("no directive {other:?}"),
+    }
+}
+
+/// What a plan commits, and how the outcome of the last command reads.
+fn commands(plan: Plan) -> Option<(Vec<Command>, Print)> {
+    match plan {
+        Plan::Commit(command, print) => Some((vec![*command], print)),
+        Plan::SetConfig(new, _, print) => {
+            let (chunks, set) = new.commands(0);
+            let chunks = chunks.into_iter().map(Command::ConfigChunk);
+            Some((chunks.chain([Command::SetConfig(set)]).collect(), print))
+        }
+        _ => None,
     }
 }
 
@@ -129,7 +145,9 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::Deleted { count: 0 },
         Outcome::Deleted { count: 2 },
         Outcome::ConfigSet(ConfigVersion(3)),
+        Outcome::ConfigConflict(ConfigVersion(4)),
         Outcome::ConfigRefused("too new for this node".into()),
+        Outcome::ConfigIncomplete,
         Outcome::Late,
     ]
 }
@@ -140,10 +158,12 @@ fn outcomes() -> Vec<Outcome> {
 fn arguments_of_any_type_are_answered_or_refused() {
     let names = [
         "Dhcp4",
+        "author",
         "client-id",
         "comment",
         "consistency",
         "document",
+        "expected-version",
         "expire",
         "fqdn-fwd",
         "from",
@@ -154,12 +174,15 @@ fn arguments_of_any_type_are_answered_or_refused() {
         "ip-address",
         "limit",
         "node",
+        "of",
         "state",
         "subnet-id",
         "subnets",
+        "to",
         "update-ddns",
         "user-context",
         "valid-lft",
+        "version",
     ];
     let values = [
         "null",

@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::backend::{Effect, NodeReport};
-use crate::state::{Command, Outcome, View};
+use crate::config::Config;
+use crate::state::{Command, NewConfig, Outcome, View};
 
 /// One command of the API.
 #[derive(Clone, Copy)]
@@ -72,11 +73,13 @@ pub enum Plan {
     Later(Box<dyn FnOnce() -> Result<Plan, Refusal> + Send>),
     /// A replicated command; its outcome is printed by the function.
     Commit(Box<Command>, Print),
+    /// A new configuration, and what it says; its outcome is printed by the function.
+    SetConfig(Box<NewConfig>, Arc<Config>, Print),
     /// A named act of this node.
     Effect(Effect),
 }
 
-/// How the outcome of a [`Plan::Commit`] reads.
+/// How the outcome of a [`Plan::Commit`] or [`Plan::SetConfig`] reads.
 pub type Print = Box<dyn FnOnce(&Outcome) -> Reply + Send>;
 
 impl Plan {
@@ -100,6 +103,12 @@ impl fmt::Debug for Plan {
             Plan::Answer(reply) => write!(f, "answer {}", reply.to_json()),
             Plan::Later(_) => f.write_str("later"),
             Plan::Commit(command, _) => write!(f, "commit {command:?}"),
+            Plan::SetConfig(new, _, _) => {
+                let (NewConfig { expected, level, note, .. }, document) =
+                    (&**new, new.text.document);
+                write!(f, "set configuration {:?} of {} bytes", document.form, document.size)?;
+                write!(f, ", expected {expected:?}, level {level}, {note:?}")
+            }
             Plan::Effect(effect) => write!(f, "effect {effect:?}"),
         }
     }

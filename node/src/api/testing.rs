@@ -7,8 +7,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::backend::{Answer, Backend, Member, NodeReport, Role, Sockets, SubmitError};
+use crate::config::Config;
 use crate::observe::metrics::Readings;
-use crate::state::{Batch, Command, ConfigVersion, NodeInfo, Outcome, State, WallOffset};
+use crate::peers::Active;
+use crate::state::{
+    Batch, Command, ConfigVersion, NewConfig, NodeInfo, Outcome, State, WallOffset,
+};
 use crate::types::{ClusterTime, NodeId};
 
 /// Two subnets; the second lies in a shared network.
@@ -42,11 +46,7 @@ impl Fake {
             inactive: Mutex::new(None),
         };
         fake.apply(Command::SetWallOffset(WallOffset(FORMED)));
-        let config = crate::config::from_text(CONFIG).unwrap().config;
-        fake.apply(Command::SetConfig(crate::state::SetConfig {
-            expected: None,
-            text: config.document().to_string(),
-        }));
+        fake.apply(Command::SetConfig(crate::state::SetConfig::json(CONFIG)));
         for id in 1..=3u64 {
             fake.apply(Command::NodeInfo(NodeInfo {
                 node: NodeId(id),
@@ -92,6 +92,7 @@ impl Backend for Fake {
             role,
             applied,
             reachable: Some(led),
+            active: (id < 3).then_some(Active { version: ConfigVersion(1), problems: 0 }),
         };
         NodeReport {
             node: NodeId(2),
@@ -102,6 +103,8 @@ impl Backend for Fake {
             uptime: Duration::from_secs(70),
             since_reload: Duration::from_secs(7),
             sockets: Sockets::Ready,
+            active_config: self.state.read().view().config_version(),
+            config_problems: self.inactive.lock().clone().into_iter().collect(),
             term: 4,
             leader: led.then_some(NodeId(1)),
             last_log: applied,
@@ -129,6 +132,22 @@ impl Backend for Fake {
             Err(SubmitError::NotSubmitted("no leader was found within 5 s".into()))
         };
         Box::pin(async { answer })
+    }
+
+    fn set_config(
+        &self,
+        new: NewConfig,
+        _: Arc<Config>,
+        within: Duration,
+    ) -> Answer<'_, Result<Outcome, SubmitError>> {
+        let (chunks, set) = new.commands(0);
+        let chunks = chunks.into_iter().map(Command::ConfigChunk);
+        Box::pin(async move {
+            for chunk in chunks {
+                self.submit(chunk, within).await?;
+            }
+            self.submit(Command::SetConfig(set), within).await
+        })
     }
 
     fn read_barrier(&self, _: Duration) -> Answer<'_, Result<(), String>> {

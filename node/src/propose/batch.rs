@@ -119,14 +119,21 @@ pub struct Outgoing {
 }
 
 /// Whether a command that may have taken effect can be sent again without harm. Grants, releases
-/// and declines say what they mean precisely (R2, R5); a node's description of itself is the same
-/// each time. An administrator's command must not run twice, and the leader's duties are judged
-/// anew.
+/// and declines say what they mean precisely (R2, R5), and an address that is in use goes into probation
+/// once; a node's description of itself and a piece of a
+/// document are the same each time; a configuration with an id is accepted once. Another command of
+/// an administrator must not run twice, and the leader's duties are judged anew.
 pub fn may_repeat(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Grant(_) | Command::Release(_) | Command::Decline(_) | Command::NodeInfo(_)
-    )
+    match command {
+        Command::Grant(_)
+        | Command::Release(_)
+        | Command::Decline(_)
+        | Command::InUse(_)
+        | Command::NodeInfo(_)
+        | Command::ConfigChunk(_) => true,
+        Command::SetConfig(set) => set.id != 0,
+        _ => false,
+    }
 }
 
 /// A submission inside.
@@ -250,8 +257,9 @@ impl<T> Batcher<T> {
             if now >= item.it.deadline || (item.it.here_only && self.route != Route::Here) {
                 answers.push(item.unsent(Unsent::NoLeader));
             } else {
-                // A document may fill an entry by itself, and an entry must fit into a message.
-                let large = matches!(item.it.command, Command::SetConfig(_));
+                // An entry must fit into a message, and leases must not wait for a document.
+                let large =
+                    matches!(item.it.command, Command::SetConfig(_) | Command::ConfigChunk(_));
                 if large && !items.is_empty() {
                     self.queue.push_front(item);
                     break;

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::state::{DeleteLease, Generation, GiveUp, Origin};
+use crate::state::{ConfigChunk, DeleteLease, Generation, GiveUp, Origin, SetConfig};
 use crate::types::HwAddr;
 
 const LEADER: Route = Route::To(NodeId(2));
@@ -21,11 +21,13 @@ fn release(n: u64) -> Command {
             id: None,
             hw: HwAddr::ethernet([2, 0, 0, 0, 0, 1]),
             match_id: true,
+            claims: None,
         },
         address: [192, 0, 2, 1].into(),
         generation: Some(Generation(1)),
         arrived: ClusterTime::ZERO,
         circuit: 0,
+        relayed: false,
     })
 }
 
@@ -81,6 +83,33 @@ fn r27_long_round_trips_get_more_entries_in_flight() {
         batcher.set_round_trip(ms(millis));
         assert_eq!(batcher.limit(), limit, "{millis} ms");
     }
+}
+
+/// A piece of a document, and the command that puts it into force.
+fn config(id: u64) -> (Command, Command) {
+    let set = SetConfig { id, ..SetConfig::json("{}") };
+    let bytes = set.inline.clone().unwrap();
+    let chunk = ConfigChunk { document: set.document, index: 0, bytes };
+    (Command::ConfigChunk(chunk), Command::SetConfig(set))
+}
+
+#[test]
+fn r25_a_piece_of_a_document_travels_alone_so_that_leases_pass() {
+    let (mut batcher, mut answers) = batcher();
+    batcher.set_round_trip(ms(500));
+    let (chunk, set) = config(1);
+    for (n, command) in [release(1), chunk, release(2), release(3), set].into_iter().enumerate() {
+        batcher.submit(submission(n as u64, command), &mut answers);
+    }
+    let batches = std::iter::from_fn(|| batcher.next_batch(ms(0), &mut answers));
+    assert_eq!(batches.map(|batch| batch.commands.len()).collect::<Vec<_>>(), [1, 1, 2, 1]);
+}
+
+#[test]
+fn r25_pieces_and_a_change_with_an_id_are_repeated_and_one_without_is_not() {
+    let (chunk, set) = config(1);
+    assert!(may_repeat(&chunk) && may_repeat(&set));
+    assert!(!may_repeat(&config(0).1));
 }
 
 #[test]

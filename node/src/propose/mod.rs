@@ -11,6 +11,7 @@
 //! [`Answer::Unknown`].
 
 pub mod batch;
+mod config;
 mod forward;
 mod service;
 
@@ -327,6 +328,8 @@ impl<T: Transport> Task<T> {
     }
 }
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -3,7 +3,8 @@ use std::sync::atomic::AtomicUsize;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::state::Outcome;
+use crate::state::document::{self, Form};
+use crate::state::{Batch, ConfigVersion, NewConfig, Note, Outcome, State};
 use crate::types::{ClusterTime, NodeId};
 
 const LEADER: NodeId = NodeId(2);
@@ -151,11 +152,13 @@ async fn r3_a_release_that_may_have_been_proposed_goes_to_the_next_leader_in_its
                 id: None,
                 hw: crate::types::HwAddr::ethernet([2, 0, 0, 0, 0, 1]),
                 match_id: true,
+                claims: None,
             },
             address: [192, 0, 2, 1].into(),
             generation: None,
             arrived: ClusterTime::ZERO,
             circuit: 0,
+            relayed: false,
         })
     };
     let submit = |ticket, millis| {
@@ -206,4 +209,71 @@ async fn the_task_ends_with_its_last_handle_and_answers_everything() {
     rig.task.await.unwrap();
     let stopped = Answer::Unsent(Unsent::Stopped);
     assert_eq!(*rig.answers.lock(), [(0, stopped.clone()), (1, stopped)]);
+}
+
+/// A leader with a machine, whose answers get lost: each in four before the command was applied, and
+/// each in four after it.
+#[derive(Clone, Default)]
+struct Forgetful {
+    state: Arc<Mutex<State>>,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Transport for Forgetful {
+    async fn send(&self, _: Route, commands: Vec<Command>) -> batch::Result {
+        let fate = self.sent.fetch_add(1, Relaxed) % 4;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if fate == 1 {
+            return batch::Result::Lost;
+        }
+        let (stamp, mut state) = (ClusterTime::from_millis(90), self.state.lock());
+        let index = state.applied() + 1;
+        let outcomes = state.apply(index, &Batch { stamp, commands });
+        match fate {
+            2 => batch::Result::Lost,
+            _ => batch::Result::Applied { index, stamp, outcomes },
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r25_a_configuration_is_accepted_once_whatever_is_lost_on_the_way() {
+    let leader = Forgetful::default();
+    let (_route, route) = watch::channel(Route::To(LEADER));
+    let (_round_trip, round_trip) = watch::channel(Duration::ZERO);
+    #[expect(clippy::disallowed_methods, reason = "tokio's own clock, which the test has paused")]
+    let start = tokio::time::Instant::now();
+    let signals = Signals { route, round_trip };
+    let clock = Arc::new(TokioClock(start));
+    let (proposer, _task) = Proposer::start(leader.clone(), signals, Arc::new(|_| {}), clock);
+    let mut seed = 1u64;
+    let noise: String = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{seed:016x}")
+    })
+    .take(60_000)
+    .collect();
+    for (version, text) in [
+        (1, r#"{"Dhcp4": {}}"#.to_owned()),
+        (2, format!(r#"{{"Dhcp4": {{"user-context": {{"noise": "{noise}"}}}}}}"#)),
+    ] {
+        let text = document::pack(Form::Json, &text);
+        let new = NewConfig { expected: None, text: text.clone(), level: 1, note: Note::default() };
+        let answer = proposer.submit_config(new, 10 + version, Duration::from_secs(60)).await;
+        let Answer::Committed(done) = answer else { panic!("{answer:?}") };
+        assert_eq!(done.outcome, Outcome::ConfigSet(ConfigVersion(version)));
+        let state = leader.state.lock();
+        assert_eq!(state.view().config_version(), ConfigVersion(version));
+        assert_eq!(state.view().meta().current().unwrap().text, text);
+    }
+    assert!(leader.sent.load(Relaxed) > 10, "it went in pieces");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r25_a_configuration_whose_pieces_find_no_leader_changes_nothing() {
+    let rig = rig(Route::Nowhere);
+    let text = document::pack(Form::Json, &format!("{{\"x\": \"{}\"}}", "y".repeat(1 << 20)));
+    let new = NewConfig { expected: None, text, level: 1, note: Note::default() };
+    let answer = rig.proposer.submit_config(new, 1, Duration::from_secs(3)).await;
+    assert_eq!(answer, Answer::Unsent(Unsent::NoLeader));
 }

@@ -14,13 +14,14 @@ use tokio::task::spawn_blocking;
 use tokio_stream::{Stream, StreamExt};
 
 use super::lease_clock::LeaseClock;
+use super::readings::{Readings, is_large};
 use super::typ::{
-    Answer, EncodedBatch, EntryResponder, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership,
-    TypeConfig,
+    Answer, EncodedBatch, EntryResponder, LogId, Membership, Payload, Snapshot, SnapshotMeta,
+    StoredMembership, TypeConfig,
 };
 use super::{image, wire};
 use crate::clock::Clock;
-use crate::state::{Frozen, State, wire as state_wire};
+use crate::state::{Batch, Command, Frozen, Outcome, Prepared, State, wire as state_wire};
 use crate::storage::{Base, Draft, SnapshotFile, Snapshots};
 use crate::types::ClusterTime;
 
@@ -52,6 +53,44 @@ pub(super) struct Shared {
     pub lease_clock: Mutex<LeaseClock>,
     /// Where boot time comes from.
     pub clock: Arc<dyn Clock>,
+    /// Documents that are read already.
+    pub readings: Arc<Readings>,
+}
+
+/// An entry decoded: whatever could differ between nodes has been done before the lock, and stops
+/// the node.
+#[derive(Debug)]
+pub(super) enum Work {
+    Blank,
+    Membership(Membership),
+    Batch(Batch),
+}
+
+impl Work {
+    /// # Errors
+    /// When this program cannot read the entry.
+    pub fn decode(id: &LogId, payload: Payload) -> io::Result<Work> {
+        Ok(match payload {
+            Payload::Blank => Work::Blank,
+            Payload::Membership(membership) => Work::Membership(membership),
+            Payload::Normal(EncodedBatch(bytes)) => {
+                Work::Batch(state_wire::decode_batch(&bytes).map_err(|error| {
+                    let position = wire::log_id_to_storage(id);
+                    let text = format!("entry {position} does not decode: {error}");
+                    io::Error::new(io::ErrorKind::InvalidData, text)
+                })?)
+            }
+        })
+    }
+
+    /// Whether applying it may take long: it puts a large document into force.
+    fn is_long(&self) -> bool {
+        let large = |command: &Command| match command {
+            Command::SetConfig(set) => is_large(&set.document),
+            _ => false,
+        };
+        matches!(self, Work::Batch(batch) if batch.commands.iter().any(large))
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -68,35 +107,38 @@ impl Shared {
         (state.freeze(), SnapshotMeta { last_log_id, last_membership })
     }
 
-    /// Applies one entry.
-    pub fn apply(&self, id: LogId, payload: Payload) -> io::Result<Answer> {
+    /// Applies one entry. Blocks while a large document is read that nobody has read ahead.
+    ///
+    /// # Errors
+    /// When this program cannot follow the entry (R24): the node must stop.
+    pub fn apply(&self, id: LogId, work: Work) -> io::Result<Answer> {
         let position = wire::log_id_to_storage(&id);
-        let (answer, membership) = match payload {
-            Payload::Blank => {
+        let (answer, membership) = match work {
+            Work::Blank => {
                 let state = self.state.write();
                 self.base.lock().0 = Some(id);
                 (Answer { stamp: state.now(), outcomes: Vec::new() }, None)
             }
-            Payload::Membership(membership) => {
+            Work::Membership(membership) => {
                 let stored = StoredMembership::new(Some(id), membership);
                 let state = self.state.write();
                 *self.base.lock() = (Some(id), stored.clone());
                 (Answer { stamp: state.now(), outcomes: Vec::new() }, Some(stored))
             }
-            Payload::Normal(EncodedBatch(bytes)) => {
-                // Whatever could differ between nodes happens before the lock, and stops the node.
-                let batch = state_wire::decode_batch(&bytes).map_err(|error| {
-                    let text = format!("entry {position} does not decode: {error}");
-                    io::Error::new(io::ErrorKind::InvalidData, text)
-                })?;
+            Work::Batch(batch) => {
+                let prepared = match batch.sets_config() {
+                    true => self.prepare(&batch)?,
+                    false => Prepared::default(),
+                };
                 let answer = {
                     let mut state = self.state.write();
-                    let outcomes = state.apply(position.index, &batch);
+                    let outcomes = state.apply_prepared(position.index, &batch, prepared);
                     self.base.lock().0 = Some(id);
                     Answer { stamp: state.now(), outcomes }
                 };
                 let own = position.node == self.node;
                 self.lease_clock.lock().observe(answer.stamp, self.clock.boottime(), own);
+                self.read_ahead(&batch, &answer.outcomes);
                 (answer, None)
             }
         };
@@ -105,6 +147,32 @@ impl Shared {
         }
         self.progress.send_replace(Progress { applied: Some(position), stamp: answer.stamp });
         Ok(answer)
+    }
+
+    fn prepare(&self, batch: &Batch) -> io::Result<Prepared> {
+        // Nobody else changes the machine, so what is prepared for it now fits afterwards.
+        let meta = self.state.read().view().meta().clone();
+        let boot = self.clock.boottime();
+        meta.prepare(batch, &mut |text| self.readings.read(text, boot))
+            .map_err(|unreadable| io::Error::new(io::ErrorKind::InvalidData, unreadable))
+    }
+
+    /// Begins to read documents whose last piece has come, and lets go of those in force.
+    fn read_ahead(&self, batch: &Batch, outcomes: &[Outcome]) {
+        for (command, outcome) in batch.commands.iter().zip(outcomes) {
+            match (command, outcome) {
+                (Command::ConfigChunk(chunk), Outcome::ConfigChunk { missing: 0 }) => {
+                    let text = self.state.read().view().meta().drafts().whole(&chunk.document);
+                    if let Some(text) = text {
+                        Readings::begin(&self.readings, text, self.clock.boottime());
+                    }
+                }
+                (Command::SetConfig(set), Outcome::ConfigSet(_)) => {
+                    self.readings.forget(&set.document);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Puts another machine in place of this one.
@@ -157,7 +225,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
-            let answer = self.shared.apply(entry.log_id, entry.payload)?;
+            let (id, work) = (entry.log_id, Work::decode(&entry.log_id, entry.payload)?);
+            let answer = if work.is_long() {
+                let shared = self.shared.clone();
+                spawn_blocking(move || shared.apply(id, work)).await.map_err(io::Error::other)??
+            } else {
+                self.shared.apply(id, work)?
+            };
             if let Some(responder) = responder {
                 responder.send(answer);
             }

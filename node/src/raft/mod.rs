@@ -9,6 +9,7 @@
 //! | `start.rs`, `status.rs` | settings and start; Raft at a glance |
 //! | `lease_clock.rs` | cluster time |
 //! | `local.rs` | a network inside one process, for simulations |
+//! | `readings.rs` | configurations read before the entry that puts them into force |
 //! | `recover.rs`, `checkpointer.rs`, `image.rs`, `upkeep.rs` | start, checkpoint, snapshots, purging |
 //!
 //! Start: [`form`] → [`Raft::start`] → [`Raft::serve`].
@@ -31,6 +32,7 @@ pub mod local;
 mod log_store;
 mod machine;
 mod network;
+mod readings;
 mod recover;
 mod service;
 mod start;
@@ -41,6 +43,7 @@ pub mod typ;
 mod upkeep;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -73,7 +76,8 @@ pub use status::{PeerStatus, Role, Status};
 pub use typ::TypeConfig;
 pub use upkeep::Keeping;
 
-use crate::state::{Batch, Command, Outcome, wire as state_wire};
+use crate::config::Config;
+use crate::state::{Batch, Command, Document, Outcome, wire as state_wire};
 use crate::storage::{Identity, Log, RosterNode};
 use crate::types::{ClusterTime, NodeId};
 use checkpointer::{Checkpointer, Ending};
@@ -238,8 +242,34 @@ impl Raft {
         if commands.len() > Batch::MAX {
             return Err(ProposeError::TooMany);
         }
-        let inner = &self.inner;
         self.first_entry().await?;
+        let refused = self.refused(&commands).await;
+        if refused.is_empty() {
+            return self.propose_checked(commands).await;
+        }
+        // What was refused is answered as if `apply` had, at the place where this node is.
+        let rest: Vec<Command> = commands
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| !refused.contains_key(at))
+            .map(|(_, command)| command)
+            .collect();
+        let mut applied = if rest.is_empty() {
+            let Progress { applied, stamp } = self.applied();
+            let index = applied.map_or(0, |id| id.index);
+            Applied { index, stamp, outcomes: Vec::new() }
+        } else {
+            self.propose_checked(rest).await?
+        };
+        for (at, why) in refused {
+            let at = at.min(applied.outcomes.len());
+            applied.outcomes.insert(at, Outcome::ConfigRefused(why));
+        }
+        Ok(applied)
+    }
+
+    async fn propose_checked(&self, commands: Vec<Command>) -> Result<Applied, ProposeError> {
+        let inner = &self.inner;
         let (responder, answer) = openraft::impls::OneshotResponder::new_pair();
         {
             let _order = inner.stamping.lock().await;
@@ -261,6 +291,32 @@ impl Raft {
             }
             Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
         }
+    }
+
+    /// The configurations among `commands` that the leader must not let into the log, by place, and
+    /// why: a document that its parser refuses would stop every node, at every start (R24). Reading
+    /// them here is also what keeps the leader's `apply` from waiting for it.
+    async fn refused(&self, commands: &[Command]) -> BTreeMap<usize, String> {
+        let mut refused = BTreeMap::new();
+        for (at, command) in commands.iter().enumerate() {
+            let Command::SetConfig(set) = command else { continue };
+            let (shared, set) = (self.inner.shared.clone(), set.clone());
+            let why = if readings::is_large(&set.document) {
+                let reading = tokio::task::spawn_blocking(move || shared.why_refused(&set));
+                reading.await.unwrap_or_else(|_| Some("reading the document failed".into()))
+            } else {
+                shared.why_refused(&set)
+            };
+            refused.extend(why.map(|why| (at, why)));
+        }
+        refused
+    }
+
+    /// Tells that `document` was read here, by whoever proposes it: then it is not read once more.
+    /// Only what [`crate::state::document::parse`] gave for the text is right.
+    pub fn has_read(&self, document: Document, config: Arc<Config>) {
+        let shared = &self.inner.shared;
+        shared.readings.put(document, config, shared.clock.boottime());
     }
 
     /// Waits until this node, which leads, has applied an entry of its own term.

@@ -21,6 +21,9 @@ pub enum RecoverError {
         /// The last entry that is gone.
         purged: u64,
     },
+    /// The machine is there, and this program is too old for it (R24).
+    #[error("{0}")]
+    TooNew(String),
     /// The disk failed.
     #[error("reading the data directory: {0}")]
     Io(#[from] io::Error),
@@ -49,14 +52,20 @@ pub struct Recovered {
 pub fn recover(dir: &Path, log: &dyn Log) -> Result<Recovered, RecoverError> {
     let snapshots = Snapshots::open(&dir.join("snapshots"))?;
     let (checkpoint, loaded) = Checkpoint::open(&dir.join("checkpoint"), CHECKPOINT_CACHE)?;
-    let from_checkpoint = loaded.as_ref().and_then(machine_of);
+    let from_checkpoint = match &loaded {
+        Some(loaded) => machine_of(loaded)?,
+        None => None,
+    };
     let files = snapshots.list()?;
     let floor = from_checkpoint.as_ref().and_then(|(_, base)| base.applied);
-    let from_snapshot = files
-        .iter()
-        // A snapshot that is not above the checkpoint need not be read.
-        .take_while(|file| file.base.applied > floor)
-        .find_map(|file| Some((read(file)?, file.base.clone())));
+    let mut from_snapshot = None;
+    // A snapshot that is not above the checkpoint need not be read.
+    for file in files.iter().take_while(|file| file.base.applied > floor) {
+        if let Some(state) = read(file)? {
+            from_snapshot = Some((state, file.base.clone()));
+            break;
+        }
+    }
 
     let used_checkpoint = from_snapshot.is_none() && from_checkpoint.is_some();
     let (state, base) = from_snapshot.or(from_checkpoint).unwrap_or_default();
@@ -90,24 +99,30 @@ fn agrees(log: &dyn Log, id: crate::storage::LogId) -> io::Result<bool> {
     Ok(log.read(id.index, id.index + 1, u64::MAX)?.first().is_some_and(|entry| entry.id == id))
 }
 
-fn machine_of(loaded: &Loaded) -> Option<(State, Base)> {
+fn machine_of(loaded: &Loaded) -> Result<Option<(State, Base)>, RecoverError> {
     match image::from_checkpoint(loaded) {
-        Ok(state) => Some((state, loaded.base.clone())),
+        Ok(state) => Ok(Some((state, loaded.base.clone()))),
+        Err(error) if image::is_too_new(&error) => Err(RecoverError::TooNew(error.to_string())),
         Err(error) => {
             tracing::warn!(%error, "the checkpoint is less than whole and not used");
-            None
+            Ok(None)
         }
     }
 }
 
-fn read(file: &SnapshotFile) -> Option<State> {
+fn read(file: &SnapshotFile) -> Result<Option<State>, RecoverError> {
     let state = file.body().and_then(|mut body| {
         let state = image::read(&mut body)?;
         // The end of the file proves that it is whole.
         while body.next_block()?.is_some() {}
         Ok(state)
     });
-    state
-        .inspect_err(|error| tracing::warn!(path = %file.path.display(), %error, "a snapshot is damaged and not used"))
-        .ok()
+    match state {
+        Ok(state) => Ok(Some(state)),
+        Err(error) if image::is_too_new(&error) => Err(RecoverError::TooNew(error.to_string())),
+        Err(error) => {
+            tracing::warn!(path = %file.path.display(), %error, "a snapshot is damaged and not used");
+            Ok(None)
+        }
+    }
 }

@@ -180,6 +180,7 @@ impl Raft {
             membership: membership_sender,
             lease_clock: Mutex::new(LeaseClock::new(stamp, clock.boottime())),
             clock,
+            readings: Arc::default(),
         });
         let store = LogStore::new(log.clone());
         let core = Core::new(me.node, config, network, store, Machine::new(shared.clone()))

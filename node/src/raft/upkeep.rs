@@ -1,6 +1,6 @@
 //! What a node does for its own log once a second (rule R21): it has a snapshot written after so
-//! much log or so much time, purges the log behind it by bytes, and notes in its identity that the
-//! log has begun.
+//! much log or so much time, purges the log behind it by bytes, notes in its identity that the
+//! log has begun, and lets go of documents that were read and never put into force.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,7 @@ pub(super) async fn run(
                 return;
             }
         }
+        raft.inner.shared.readings.sweep(raft.inner.shared.clock.boottime());
         purge(&raft, keeping.keep_bytes, newest, metrics.purged.map(|id| id.index)).await;
         if let Some(file) = &file {
             started(&raft, file, &mut identity).await;

@@ -21,6 +21,9 @@ impl State {
             if lease.generation >= next {
                 return wrong("has a generation that is not applied");
             }
+            if lease.offered && lease.state != LeaseState::Assigned {
+                return wrong("is offered and given back");
+            }
             if lease.expires > lease.reserved_until {
                 return wrong("is told longer than it is reserved");
             }
@@ -35,9 +38,7 @@ impl State {
                 return wrong("has an end but is never due");
             }
         }
-        match (&self.meta.config, self.meta.config_version.0) {
-            (None, 0) | (Some(_), 1..) => Ok(()),
-            _ => Err("configuration and version disagree".into()),
-        }
+        self.meta.check_history()?;
+        self.meta.drafts.check()
     }
 }

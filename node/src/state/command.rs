@@ -6,6 +6,9 @@
 
 use std::net::Ipv4Addr;
 
+use bytes::Bytes;
+
+use super::document::{Document, Form, Packed, Sha256};
 use crate::types::{ClientId, ClientKey, ClusterTime, HwAddr, Lifetime, NodeId, SubnetId};
 
 /// One log entry: commands that share a stamp.
@@ -20,6 +23,11 @@ pub struct Batch {
 impl Batch {
     /// The most commands an entry may hold (R27). [`Generation`] depends on it.
     pub const MAX: usize = 128;
+
+    /// Whether it would put a configuration into force.
+    pub fn sets_config(&self) -> bool {
+        self.commands.iter().any(|command| matches!(command, Command::SetConfig(_)))
+    }
 }
 
 /// Everything that can change the state.
@@ -31,6 +39,8 @@ pub enum Command {
     Release(GiveUp),
     /// The client says that somebody else uses the address (R5, rules M9–M11).
     Decline(GiveUp),
+    /// Somebody answers at an address that nobody holds (M4).
+    InUse(InUse),
     /// The leader's sweep over leases whose time is over (R6, R13).
     Reclaim(Reclaim),
     /// An administrator's `lease4-add` or `lease4-update` (R9).
@@ -39,6 +49,8 @@ pub enum Command {
     DeleteLease(DeleteLease),
     /// An administrator's `lease4-wipe` (R9).
     WipeLeases(WipeLeases),
+    /// A piece of a configuration to come (R25).
+    ConfigChunk(ConfigChunk),
     /// Replaces the configuration.
     SetConfig(SetConfig),
     /// Lets cluster time pass when nothing else does (R10).
@@ -82,6 +94,17 @@ pub struct Client {
     pub hw: HwAddr,
     /// `match-client-id` of the subnet: whether the id counts for finding leases (I1, I2).
     pub match_id: bool,
+    /// What else reservations may know it by; `None` when no reservation asks for it.
+    pub claims: Option<Box<Claims>>,
+}
+
+/// Identifiers of a client that count for reservations only, never for finding leases.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Claims {
+    /// Sub-option 1 of option 82, if its relay is to be believed (A5).
+    pub circuit_id: Option<Box<[u8]>>,
+    /// The value of the flex_id hook's expression.
+    pub flex_id: Option<Box<[u8]>>,
 }
 
 impl Client {
@@ -109,8 +132,20 @@ pub struct Grant {
     pub items: Vec<GrantItem>,
     /// The name to remember with the lease, sanitised; empty for none.
     pub hostname: String,
+    /// The server makes the forward DNS record of the name.
+    pub fqdn_fwd: bool,
+    /// The server makes the reverse DNS record of the name.
+    pub fqdn_rev: bool,
     /// Option 54 as the answer will carry it, kept so that a later NAK wears it (C7a).
     pub identity: Ipv4Addr,
+    /// Option 82 as it came, without code and length, for `store-extended-info`; at most
+    /// [`Grant::MOST_RELAY_INFO`] bytes, a longer one is left out (A6).
+    pub relay_info: Option<Box<[u8]>>,
+}
+
+impl Grant {
+    /// The longest option 82 that is kept with a lease, bytes (A6).
+    pub const MOST_RELAY_INFO: usize = 1024;
 }
 
 /// One address asked for.
@@ -124,7 +159,8 @@ pub struct GrantItem {
     pub why: Why,
     /// The lease of this client in the shared network as the proposing node saw it (R2c).
     pub held: Option<(Ipv4Addr, Generation)>,
-    /// How long, already clamped by the configuration.
+    /// How long, already clamped by the configuration. For [`Why::Offering`] it is `offer-lifetime`:
+    /// the OFFER tells the full time, the lease has the short one.
     pub lifetime: Lifetime,
 }
 
@@ -141,12 +177,15 @@ pub enum Why {
     Rebinding,
     /// Named no address: `want` is the node's choice, and a lease the client has wins over it.
     Unnamed,
+    /// A DISCOVER under `offer-lifetime`: keeps the address for the client until it accepts, and
+    /// leaves a lease that it holds as it is (R6).
+    Offering,
 }
 
 impl Why {
     /// Whether a Grant of this kind begins a new generation (R5).
     pub fn begins_generation(self) -> bool {
-        matches!(self, Why::Selecting | Why::InitReboot | Why::Unnamed)
+        matches!(self, Why::Selecting | Why::InitReboot | Why::Unnamed | Why::Offering)
     }
 }
 
@@ -165,6 +204,24 @@ pub struct GiveUp {
     pub arrived: ClusterTime,
     /// The place it came through (M11): a digest of relay circuit, relay or interface; 0 when it is
     /// not known.
+    pub circuit: u64,
+    /// Whether it came through a relay. Then that must be the circuit of the lease's last REQUEST,
+    /// if the lease knows it (A3).
+    pub relayed: bool,
+}
+
+/// An address that nobody holds answered an echo request before it was offered (M4). It goes into
+/// probation as after a DECLINE, unless it has become somebody's meanwhile: what a ping says counts
+/// for nothing against a lease.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InUse {
+    /// Who proposes it.
+    pub origin: Origin,
+    /// The subnet it would have been offered in.
+    pub subnet: SubnetId,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The place that the client's packet came through (M11), as in [`GiveUp`].
     pub circuit: u64,
 }
 
@@ -231,26 +288,139 @@ pub struct DeleteLease {
     pub address: Ipv4Addr,
 }
 
-/// `lease4-wipe`.
+/// One step of `lease4-wipe`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WipeLeases {
     /// The subnet; `None` for all.
     pub subnet: Option<SubnetId>,
+    /// The lowest address that is looked at.
+    pub from: Ipv4Addr,
 }
 
-/// A whole configuration document.
+impl WipeLeases {
+    /// The most leases one step looks at, since the lock is held for it (R22). Whoever wants more goes
+    /// on where [`super::Outcome::Wiped`] says.
+    pub const MAX: usize = 4096;
+
+    /// The first step.
+    pub fn first(subnet: Option<SubnetId>) -> WipeLeases {
+        WipeLeases { subnet, from: Ipv4Addr::UNSPECIFIED }
+    }
+}
+
+/// A piece of a document that does not fit into one command (R25). Documents of more than one
+/// piece are sent ahead, and then [`SetConfig`] names them.
+///
+/// Repeating it is harmless, and so is any order. Pieces of documents that nobody sets are forgotten
+/// ([`super::document::Drafts`]).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigChunk {
+    /// The whole.
+    pub document: Document,
+    /// Which piece, from 0 to [`Document::pieces`].
+    pub index: u32,
+    /// [`Document::piece_len`] bytes of the compressed text.
+    pub bytes: Bytes,
+}
+
+/// Replaces the configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SetConfig {
+    /// Names this change: repeating the command after an unknown outcome changes nothing the second
+    /// time. 0 for a command that is not repeated.
+    pub id: u64,
     /// Applies only on top of this version, if given.
     pub expected: Option<ConfigVersion>,
-    /// `{"Dhcp4": …}` in plain JSON, as [`crate::config::Config::document`] prints it.
-    pub text: String,
+    /// The document.
+    pub document: Document,
+    /// The compressed text, if it is one piece; else it came before in [`ConfigChunk`]s.
+    pub inline: Option<Bytes>,
+    /// The feature level whose parser has accepted the document (R24).
+    pub level: u32,
+    /// Who, why.
+    pub note: Note,
 }
 
 impl SetConfig {
-    /// The longest document, bytes: an entry must fit into one message between nodes. Documents in
-    /// pieces (R25) come later.
-    pub const MAX_TEXT: usize = 8 << 20;
+    /// The longest [`Note::author`], bytes.
+    pub const MAX_AUTHOR: usize = 256;
+    /// The longest [`Note::comment`], bytes.
+    pub const MAX_COMMENT: usize = 4096;
+    /// More text than this is not parsed on a thread that serves; what proposes it sends it in
+    /// pieces, so that every node can begin to parse before it is in force.
+    pub const MAX_INLINE: usize = 64 << 10;
+
+    /// A small document in plain JSON, by nobody in particular: for tests and simulations.
+    pub fn json(text: impl AsRef<str>) -> SetConfig {
+        let packed = super::document::pack(Form::Json, text.as_ref());
+        let inline = packed.pieces.concat().into();
+        SetConfig {
+            id: 0,
+            expected: None,
+            document: packed.document,
+            inline: Some(inline),
+            level: super::feature::FIRST,
+            note: Note::default(),
+        }
+    }
+}
+
+/// A configuration that has passed every check.
+#[derive(Debug, Clone)]
+pub struct NewConfig {
+    /// Applies only on top of this version, if given.
+    pub expected: Option<ConfigVersion>,
+    /// The document.
+    pub text: Packed,
+    /// The feature level it was validated at.
+    pub level: u32,
+    /// Who and why.
+    pub note: Note,
+}
+
+impl NewConfig {
+    /// The commands that bring it about, in order: pieces, if it is not small, and the command that puts
+    /// it into force.
+    pub fn commands(&self, id: u64) -> (Vec<ConfigChunk>, SetConfig) {
+        let document = self.text.document;
+        let is_small = document.size <= SetConfig::MAX_INLINE as u64 && document.pieces() == 1;
+        let pieces = (0..).zip(self.text.pieces.iter());
+        let chunks =
+            pieces.map(|(index, bytes)| ConfigChunk { document, index, bytes: bytes.clone() });
+        let (chunks, inline) = match self.text.pieces.first() {
+            Some(piece) if is_small => (Vec::new(), Some(piece.clone())),
+            _ => (chunks.collect(), None),
+        };
+        let NewConfig { expected, level, note, .. } = self.clone();
+        (chunks, SetConfig { id, expected, document, inline, level, note })
+    }
+}
+
+/// What people want to know of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Note {
+    /// Who: `user@host`, the file, the node.
+    pub author: String,
+    /// What for, in the author's words; may be empty.
+    pub comment: String,
+    /// What brought it about.
+    pub why: ConfigWhy,
+    /// What `config-hash-get` says of it, as the proposer computed it; nothing is decided by it.
+    pub config_hash: Sha256,
+}
+
+/// What brought a configuration about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConfigWhy {
+    /// `config-set`.
+    #[default]
+    Set,
+    /// The file that a new cluster began with.
+    Seed,
+    /// The file of a cluster of one, at a start or SIGHUP (R26).
+    Reload,
+    /// `config-rollback` to that version.
+    Rollback(ConfigVersion),
 }
 
 /// Milliseconds to add to cluster time to get Unix time.

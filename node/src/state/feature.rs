@@ -9,9 +9,18 @@
 //!    must come to their recorded digests;
 //! 4. propose the new command only while the state's level has reached the row;
 //! 5. raise the level by a command once every member runs a program that knows it.
+//!
+//! What the parser of configurations accepts, and what it makes of it, is part of `apply`. A document
+//! names the level it was validated with; the machine refuses one above its own level, and a node
+//! whose parser refuses a document that the machine accepted must stop ([`super::prepare`]). So a
+//! keyword that a level brings is refused by whoever proposes while the machine is below that level.
 
 /// What each level brought, from level 1.
 pub const LEVELS: &[&str] = &["the commands of the first release"];
 
-/// The level of a cluster that this program forms, and the highest it understands.
+/// The level that every cluster begins with: a machine before its first entry must be the same
+/// whichever program makes it.
+pub const FIRST: u32 = 1;
+
+/// The highest level that this program understands.
 pub const CURRENT: u32 = LEVELS.len() as u32;

@@ -3,7 +3,10 @@
 
 use std::net::Ipv4Addr;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::command::{Client, Generation};
+use crate::packet::v4::{RelayInfo, codes};
 use crate::types::{ClientId, ClientKey, ClusterTime, HwAddr, Lifetime, SubnetId};
 
 /// Kea's lease states, with Kea's numbers.
@@ -85,6 +88,17 @@ pub struct Lease {
     pub user_context: Option<Box<str>>,
     /// The circuit that a client declined it through (M11); 0 for every other lease.
     pub circuit: u64,
+    /// Option 82 of the last REQUEST that had one, under `store-extended-info`.
+    pub relay_info: Option<Box<[u8]>>,
+    /// A DISCOVER made it (`offer-lifetime`), and its client has not accepted it yet.
+    pub offered: bool,
+}
+
+/// What stands for a relay's circuit in 64 bits: sub-options 1 and 2 of option 82, of which one may
+/// be empty.
+pub fn circuit_digest(circuit_id: &[u8], remote_id: &[u8]) -> u64 {
+    // The seed keeps the border between the two, and relays and interfaces apart (0).
+    xxh3_64_with_seed(&[circuit_id, remote_id].concat(), 1 + circuit_id.len() as u64)
 }
 
 impl Lease {
@@ -109,6 +123,15 @@ impl Lease {
     /// Whether it keeps other clients from the address at `now` (R2d, R6, R7).
     pub fn blocks_at(&self, now: ClusterTime) -> bool {
         self.state.blocks() && (now < self.due || self.due == ClusterTime::NEVER)
+    }
+
+    /// The circuit of its last REQUEST, as [`circuit_digest`] names it; `None` when it is not known.
+    pub fn request_circuit(&self) -> Option<u64> {
+        let info = RelayInfo::new(self.relay_info.as_deref()?);
+        let part = |code| info.sub_options().find(|(own, _)| *own == code).map(|(_, value)| value);
+        let (circuit, remote) = (part(codes::relay::CIRCUIT_ID), part(codes::relay::REMOTE_ID));
+        circuit.or(remote)?;
+        Some(circuit_digest(circuit.unwrap_or_default(), remote.unwrap_or_default()))
     }
 
     /// The key of its client under `match-client-id`; `None` without a client.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::addresses::Addresses;
 use super::command::Client;
 use super::lease::{Lease, LeaseState};
 use super::record;
-use super::runs::Runs;
 use crate::types::{ClientId, ClusterTime, HwAddr, Range, SubnetId};
 
 /// The primary table, keyed by address alone (R8).
@@ -24,12 +24,16 @@ pub type Table = OrdMap<u32, Arc<Lease>>;
 /// readers compare the lease itself.
 type Entry = [u32; 3];
 
+/// A subnet, a moment and an address in 16 bytes.
+type FreedEntry = [u32; 4];
+
 /// All leases and their indexes, always in step:
 ///
 /// 1. each lease is in the table under its own address;
 /// 2. a lease with a client id is in `by_id`, one with a hardware address in `by_hw`, each that is
-///    ever due in `by_due`, each that blocks in `blocked`, each that was declined through a known
-///    circuit in `declined`, and nothing else is there;
+///    ever due in `by_due`, each in `known`, each that blocks in `blocked` and each that does not in
+///    `freed`, each that was declined through a known circuit in `declined`, and nothing else is
+///    there;
 /// 3. `counts` has the number of leases of each subnet and state, and no empty rows;
 /// 4. `digest` is the sum of the hashes of all records.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +42,9 @@ pub struct Leases {
     by_id: BTreeSet<Entry>,
     by_hw: BTreeSet<Entry>,
     by_due: BTreeSet<Entry>,
-    blocked: Runs,
+    known: Addresses,
+    blocked: Addresses,
+    freed: BTreeSet<FreedEntry>,
     declined: BTreeSet<Entry>,
     counts: OrdMap<SubnetId, StateCounts>,
     digest: u64,
@@ -92,6 +98,12 @@ fn hw_hash(hw: &HwAddr, with_id: bool) -> u64 {
     xxh3_64(&bytes[..2 + len])
 }
 
+/// All leases are kept equally long after their end, so the order of `due` is that of their ends.
+fn freed_entry(lease: &Lease) -> FreedEntry {
+    let due = lease.due.as_millis();
+    [lease.subnet.0, (due >> 32) as u32, due as u32, lease.address.into()]
+}
+
 /// The index entries of one lease.
 #[derive(Default)]
 struct Keys {
@@ -114,7 +126,7 @@ impl Keys {
     }
 }
 
-fn replace(index: &mut BTreeSet<Entry>, old: Option<Entry>, new: Option<Entry>) {
+fn replace<T: Ord>(index: &mut BTreeSet<T>, old: Option<T>, new: Option<T>) {
     if old == new {
         return;
     }
@@ -174,16 +186,23 @@ impl Leases {
         self.count(old, new);
     }
 
-    /// Keeps `blocked`, `counts` and `digest`.
+    /// Keeps `known`, `blocked`, `freed`, `counts` and `digest`.
     fn count(&mut self, old: Option<&Lease>, new: Option<&Lease>) {
-        let blocked = |lease: Option<&Lease>| {
-            lease.filter(|l| l.state.blocks()).map(|l| u32::from(l.address))
-        };
-        match (blocked(old), blocked(new)) {
-            (None, Some(address)) => self.blocked.insert(address),
-            (Some(address), None) => self.blocked.remove(address),
+        let blocked = |lease: &&Lease| lease.state.blocks();
+        let address = |lease: Option<&Lease>| lease.map(|lease| u32::from(lease.address));
+        let keep = |set: &mut Addresses, old: Option<&Lease>, new: Option<&Lease>| match (
+            address(old),
+            address(new),
+        ) {
+            (None, Some(address)) => set.insert(address),
+            (Some(address), None) => set.remove(address),
             _ => {}
-        }
+        };
+        keep(&mut self.known, old, new);
+        keep(&mut self.blocked, old.filter(blocked), new.filter(blocked));
+        let freed =
+            |lease: Option<&Lease>| lease.filter(|lease| !lease.state.blocks()).map(freed_entry);
+        replace(&mut self.freed, freed(old), freed(new));
         let place = |lease: &Lease| (lease.subnet, usize::from(lease.state.number()));
         if old.map(place) != new.map(place) {
             if let Some((subnet, state)) = old.map(place) {
@@ -288,6 +307,28 @@ impl Leases {
         self.blocked.next_gap(from.into()).map(Ipv4Addr::from)
     }
 
+    /// The lowest address not below `from` that nothing is known of: never leased, or so long ago
+    /// that the lease is forgotten.
+    pub fn next_unknown(&self, from: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.known.next_gap(from.into()).map(Ipv4Addr::from)
+    }
+
+    /// How many addresses of `range` have a lease that blocks.
+    pub fn blocked_in(&self, range: Range) -> u64 {
+        self.blocked.count(range.first().into(), range.last().into())
+    }
+
+    /// The `n`-th address, from 0, of those in `range` without a lease that blocks.
+    pub fn nth_unblocked(&self, range: Range, n: u64) -> Option<Ipv4Addr> {
+        self.blocked.nth_gap(range.first().into(), range.last().into(), n).map(Ipv4Addr::from)
+    }
+
+    /// Addresses whose last lease in `subnet` is over and still known, the longest free first.
+    pub fn freed(&self, subnet: SubnetId) -> impl Iterator<Item = Ipv4Addr> {
+        let all = [subnet.0, 0, 0, 0]..=[subnet.0, u32::MAX, u32::MAX, u32::MAX];
+        self.freed.range(all).map(|[.., address]| Ipv4Addr::from(*address))
+    }
+
     /// How many addresses of `range` are in probation through `circuit`, counted up to `most`
     /// (M11).
     pub fn declined_through(&self, circuit: u64, range: Range, most: usize) -> usize {
@@ -323,7 +364,9 @@ impl Leases {
         differs("by client id", self.by_id == fresh.by_id)?;
         differs("by hardware address", self.by_hw == fresh.by_hw)?;
         differs("by due time", self.by_due == fresh.by_due)?;
+        differs("of known addresses", self.known == fresh.known)?;
         differs("of blocked addresses", self.blocked == fresh.blocked)?;
+        differs("of freed addresses", self.freed == fresh.freed)?;
         differs("of declined addresses", self.declined == fresh.declined)?;
         differs("of counts", self.counts == fresh.counts)?;
         differs("digest", self.digest == fresh.digest)

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::OrdMap;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::command::{ConfigVersion, Liveness, NodeInfo, WallOffset};
+use super::document::Drafts;
 use super::feature;
+use super::history::Version;
 use crate::config::Config;
 use crate::types::{ClientKey, ClusterTime, NodeId, SubnetId};
 
@@ -22,7 +23,8 @@ pub struct Meta {
     pub(super) feature_level: u32,
     pub(super) config_version: ConfigVersion,
     pub(super) config: Option<Arc<Config>>,
-    pub(super) config_text: Arc<str>,
+    pub(super) history: OrdMap<ConfigVersion, Arc<Version>>,
+    pub(super) drafts: Drafts,
     pub(super) nodes: OrdMap<NodeId, Arc<NodeEntry>>,
     pub(super) totals: OrdMap<SubnetId, Totals>,
     pub(super) declines: DeclineLog,
@@ -68,10 +70,11 @@ impl Meta {
             applied: 0,
             now: ClusterTime::ZERO,
             wall_offset: WallOffset::default(),
-            feature_level: feature::CURRENT,
+            feature_level: feature::FIRST,
             config_version: ConfigVersion::default(),
             config: None,
-            config_text: Arc::from(""),
+            history: OrdMap::new(),
+            drafts: Drafts::default(),
             nodes: OrdMap::new(),
             totals: OrdMap::new(),
             declines: DeclineLog::default(),
@@ -120,9 +123,24 @@ impl Meta {
         self.config_version
     }
 
-    /// Its document, as it was set.
-    pub fn config_text(&self) -> &Arc<str> {
-        &self.config_text
+    /// The version in force; `None` before the first.
+    pub fn current(&self) -> Option<&Arc<Version>> {
+        self.history.get(&self.config_version)
+    }
+
+    /// A version that is kept.
+    pub fn version(&self, number: ConfigVersion) -> Option<&Arc<Version>> {
+        self.history.get(&number)
+    }
+
+    /// The versions that are kept, the current one among them, ascending and without a gap.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Arc<Version>> {
+        self.history.values()
+    }
+
+    /// Documents that are being sent.
+    pub fn drafts(&self) -> &Drafts {
+        &self.drafts
     }
 
     /// Every node, departed ones included.
@@ -245,11 +263,6 @@ impl DeclineLog {
             Err("decline log is out of step".into())
         }
     }
-}
-
-/// The hash of the configuration document, for headers.
-pub(super) fn text_hash(text: &str) -> u64 {
-    xxh3_64(text.as_bytes())
 }
 
 #[cfg(test)]

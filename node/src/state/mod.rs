@@ -4,16 +4,21 @@
 //! R1–R9, [`view`] for what others see. Everything here is pure: the same entries give the same
 //! state and the same outcomes on every node, on every run.
 
+mod addresses;
 mod apply;
 mod check;
 pub mod command;
+pub mod document;
 pub mod feature;
+mod history;
+mod hosts;
 mod lease;
 mod leases;
 mod meta;
 mod outcome;
+mod pieces;
+mod prepare;
 mod record;
-mod runs;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -22,16 +27,24 @@ mod tests;
 pub mod view;
 pub mod wire;
 
+pub use apply::cached_lifetime;
 pub use command::{
-    Batch, Client, Command, ConfigVersion, DeleteLease, Generation, GiveUp, Grant, GrantItem,
-    Liveness, NodeInfo, Origin, PutLease, PutMode, Reclaim, SetConfig, WallOffset, Why, WipeLeases,
+    Batch, Claims, Client, Command, ConfigChunk, ConfigVersion, ConfigWhy, DeleteLease, Generation,
+    GiveUp, Grant, GrantItem, InUse, Liveness, NewConfig, NodeInfo, Note, Origin, PutLease,
+    PutMode, Reclaim, SetConfig, WallOffset, Why, WipeLeases,
 };
-pub use lease::{Lease, LeaseState};
+pub use document::{Document, Form, Sha256};
+pub use history::{MOST_VERSIONS, Version};
+pub use hosts::{
+    global_host, grantable, host_of, reserved_address, reserved_for, reserved_for_other,
+};
+pub use lease::{Lease, LeaseState, circuit_digest};
 pub use leases::{Leases, StateCounts};
 pub use meta::{Declines, Meta, NodeEntry, Totals};
 pub use outcome::{Granted, Outcome, Taken};
+pub use prepare::{Prepared, Unreadable};
 pub use record::{BadRecord, decode_lease, encode_lease};
-pub use view::{Availability, Change, Frozen, View, grantable, reserved_for, reserved_for_other};
+pub use view::{Availability, Change, Frozen, View};
 
 use crate::types::ClusterTime;
 
@@ -44,8 +57,10 @@ use crate::types::ClusterTime;
 /// 3. cluster time never falls, and no lease was granted after it;
 /// 4. `expires` ≤ `reserved_until`, and `reserved_until` ≤ `due` while a lease is assigned (R6, R7);
 /// 5. no lease has a generation of an entry that is not applied yet;
-/// 6. there is a configuration if and only if its version is above 0;
-/// 7. the decline log is bounded and its two orders agree.
+/// 6. there is a configuration if and only if its version is above 0, and its document is in the
+///    history, which is bounded and has no gap;
+/// 7. documents that are not in force are bounded, and hold nothing but pieces of theirs;
+/// 8. the decline log is bounded and its two orders agree.
 #[derive(Debug, Clone)]
 pub struct State {
     meta: Meta,
@@ -69,16 +84,44 @@ impl State {
     /// Total and deterministic. Entries come in the order of the log, each once; an `index` that is
     /// not above the last one is a fault of the caller that nothing here can mend, so it is applied
     /// as the next.
+    ///
+    /// A new configuration is parsed in here, which takes its time. Who holds a lock that others wait
+    /// for calls [`Meta::prepare`] before it takes the lock, and then [`State::apply_prepared`].
     pub fn apply(&mut self, index: u64, batch: &Batch) -> Vec<Outcome> {
+        self.apply_with(index, batch, &mut document::read)
+    }
+
+    /// [`State::apply`] with what [`Meta::prepare`] of this very machine made of `batch`: nothing is
+    /// parsed (R22).
+    pub fn apply_prepared(
+        &mut self,
+        index: u64,
+        batch: &Batch,
+        prepared: Prepared,
+    ) -> Vec<Outcome> {
+        let mut readings = prepared.readings.into_iter();
+        let mut next = |text: &document::Packed| match readings.next() {
+            Some(reading) => reading,
+            None => document::read(text),
+        };
+        self.apply_with(index, batch, &mut next)
+    }
+
+    fn apply_with(
+        &mut self,
+        index: u64,
+        batch: &Batch,
+        read: &mut dyn FnMut(&document::Packed) -> document::Reading,
+    ) -> Vec<Outcome> {
         self.meta.applied = index.max(self.meta.applied);
-        self.meta.now = batch.stamp.max(self.meta.now);
+        self.meta.pass(batch.stamp);
         let first = self.meta.applied.saturating_mul(Batch::MAX as u64);
         let place = |at: usize| Generation(first.saturating_add(at as u64));
         batch
             .commands
             .iter()
             .enumerate()
-            .map(|(at, command)| self.command(place(at), command))
+            .map(|(at, command)| self.command(place(at), command, read))
             .collect()
     }
 

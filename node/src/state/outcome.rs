@@ -17,13 +17,16 @@ pub enum Outcome {
     Changed,
     /// The address is another's: the only outcome that may become a NAK (R2d).
     Taken(Taken),
-    /// A Release or Decline took effect.
+    /// A Release or Decline took effect, or an address in use is in probation.
     GivenUp,
-    /// A Release or Decline named no lease of this client.
+    /// A Release or Decline named no lease of this client; an address in use is somebody's.
     NotHeld,
     /// A Decline that is believed no longer (M11): so many addresses of the pool are in probation
     /// through its circuit that this one is not. The client's holding has ended all the same.
     DeclineLimit,
+    /// A relayed Release or Decline did not come through the circuit of the lease's last REQUEST
+    /// (A3); nothing was done.
+    OtherCircuit,
     /// A sweep ended.
     Reclaimed {
         /// Leases reclaimed or removed.
@@ -49,14 +52,37 @@ pub enum Outcome {
         /// How many.
         count: u64,
     },
+    /// A step of `lease4-wipe` ended and there are more leases to look at; the last step ends with
+    /// [`Outcome::Deleted`].
+    Wiped {
+        /// How many it removed.
+        count: u64,
+        /// Where the next one goes on.
+        next: Ipv4Addr,
+    },
     /// The configuration is in force at this version.
     ConfigSet(ConfigVersion),
     /// `expected` was another version; this one is in force.
     ConfigConflict(ConfigVersion),
-    /// The configuration does not parse; the running one stays. The text is for the operator.
+    /// The document cannot be used; the running one stays. The text is for the operator.
     ConfigRefused(String),
+    /// A piece of a document is kept.
+    ConfigChunk {
+        /// Pieces still missing.
+        missing: u32,
+    },
+    /// The document to be set is not here whole: nobody sent it, or it was forgotten meanwhile. The
+    /// pieces can be sent again.
+    ConfigIncomplete,
     /// Bookkeeping took effect.
     Noted,
+}
+
+impl Outcome {
+    /// Whether a piece of a document was taken.
+    pub fn is_piece(&self) -> bool {
+        matches!(self, Outcome::ConfigChunk { .. })
+    }
 }
 
 /// Why an address was refused.

@@ -4,10 +4,10 @@
 //!
 //! ```text
 //! address 4, subnet 4, state 1, flags 1 (1 client id, 2 fqdn-fwd, 4 fqdn-rev, 8 user-context,
-//! 16 circuit),
+//! 16 circuit, 32 relay info, 64 offered),
 //! identity 4, valid 4, cltt 8, expires 8, reserved_until 8, due 8, granted 8, generation 8,
 //! htype 1, hw (length 1, bytes), [client id (length 1, bytes)], hostname (length 2, bytes),
-//! [user-context (length 4, bytes)], [circuit 8, not 0]
+//! [user-context (length 4, bytes)], [circuit 8, not 0], [relay info (length 2, bytes)]
 //! ```
 
 use std::net::Ipv4Addr;
@@ -23,6 +23,9 @@ const FQDN_FWD: u8 = 2;
 const FQDN_REV: u8 = 4;
 const HAS_CONTEXT: u8 = 8;
 const HAS_CIRCUIT: u8 = 16;
+const HAS_RELAY_INFO: u8 = 32;
+const OFFERED: u8 = 64;
+const ALL: u8 = HAS_ID | FQDN_FWD | FQDN_REV | HAS_CONTEXT | HAS_CIRCUIT | HAS_RELAY_INFO | OFFERED;
 
 /// Bytes that are no lease record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +48,9 @@ pub fn encode_lease(lease: &Lease, out: &mut Vec<u8>) {
         | flag(lease.fqdn_fwd, FQDN_FWD)
         | flag(lease.fqdn_rev, FQDN_REV)
         | flag(lease.user_context.is_some(), HAS_CONTEXT)
-        | flag(lease.circuit != 0, HAS_CIRCUIT);
+        | flag(lease.circuit != 0, HAS_CIRCUIT)
+        | flag(lease.relay_info.is_some(), HAS_RELAY_INFO)
+        | flag(lease.offered, OFFERED);
     out.extend(u32::from(lease.address).to_le_bytes());
     out.extend(lease.subnet.0.to_le_bytes());
     out.extend([lease.state.number(), flags]);
@@ -74,6 +79,11 @@ pub fn encode_lease(lease: &Lease, out: &mut Vec<u8>) {
     if lease.circuit != 0 {
         out.extend(lease.circuit.to_le_bytes());
     }
+    if let Some(info) = &lease.relay_info {
+        let info = &info[..info.len().min(usize::from(u16::MAX))];
+        out.extend((info.len() as u16).to_le_bytes());
+        out.extend(info);
+    }
 }
 
 /// The lease that `bytes` are, whole.
@@ -89,7 +99,7 @@ pub(super) fn take_lease(rest: &mut &[u8]) -> Result<Lease, BadRecord> {
     let subnet = SubnetId(u32::from_le_bytes(take(rest)?));
     let [state, flags] = take(rest)?;
     let state = LeaseState::from_number(u64::from(state)).ok_or(BadRecord::Field("state"))?;
-    if flags & !(HAS_ID | FQDN_FWD | FQDN_REV | HAS_CONTEXT | HAS_CIRCUIT) != 0 {
+    if flags & !ALL != 0 {
         return Err(BadRecord::Field("flag"));
     }
     let identity = Ipv4Addr::from(u32::from_le_bytes(take(rest)?));
@@ -121,6 +131,12 @@ pub(super) fn take_lease(rest: &mut &[u8]) -> Result<Lease, BadRecord> {
     if flags & HAS_CIRCUIT != 0 && circuit == 0 {
         return Err(BadRecord::Field("circuit"));
     }
+    let relay_info = if flags & HAS_RELAY_INFO != 0 {
+        let len = usize::from(u16::from_le_bytes(take(rest)?));
+        Some(take_slice(rest, len)?.into())
+    } else {
+        None
+    };
     let (fqdn_fwd, fqdn_rev) = (flags & FQDN_FWD != 0, flags & FQDN_REV != 0);
     Ok(Lease {
         address,
@@ -141,6 +157,8 @@ pub(super) fn take_lease(rest: &mut &[u8]) -> Result<Lease, BadRecord> {
         fqdn_rev,
         user_context,
         circuit,
+        relay_info,
+        offered: flags & OFFERED != 0,
     })
 }
 

@@ -3,8 +3,8 @@
 //! ```text
 //! magic "LHSTATE\n", format 4
 //! frames: kind 1, length 4, payload, XXH3-64 of kind, length and payload 8
-//!   1 head      everything but leases and the text of the configuration (`command.proto`, Head)
-//!   2 config    the document, in pieces of at most 1 MiB
+//!   1 head      everything but leases and texts of configurations (`command.proto`, Head)
+//!   2 text      one piece of a configuration, behind its [`PieceKey`], ascending by that
 //!   3 extra     the caller's bytes, opaque
 //!   4 leases    records of at most 64 leases, ascending by address
 //!   5 end       frames before it 8, leases 8
@@ -12,35 +12,39 @@
 //!
 //! Numbers are little-endian; frames come in the order above. Both directions stream: at most one
 //! frame is in memory beside the machine itself. What does not add up, down to a single bit, is
-//! refused: checksum, order, counts, the digest of the leases, the hash of the document.
+//! refused: checksum, order, counts, the digest of the leases, those of the documents.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use leasehold_proto::command as pb;
 use prost::Message;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::command::{ConfigVersion, WallOffset};
+use super::document::{self, Unusable};
 use super::feature;
+use super::history::Version;
 use super::leases::{Leases, Table};
-use super::meta::{DeclineLog, Meta, NodeEntry, Totals, text_hash};
+use super::meta::{DeclineLog, Meta, NodeEntry, Totals};
+pub use super::pieces::PieceKey;
+use super::prepare::Unreadable;
 use super::record::{BadRecord, encode_lease, take_lease};
 use super::view::Frozen;
 use super::wire::{self, BadWire};
 use super::{Lease, State};
-use crate::config::Mistakes;
+use crate::config::Config;
 use crate::types::{ClusterTime, NodeId, SubnetId};
 
 const MAGIC: &[u8; 8] = b"LHSTATE\n";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HEAD: u8 = 1;
-const CONFIG: u8 = 2;
+const TEXT: u8 = 2;
 const EXTRA: u8 = 3;
 const LEASES: u8 = 4;
 const END: u8 = 5;
-/// Text in one frame.
-const PIECE: usize = 1 << 20;
 /// Leases in one frame.
 const CHUNK: usize = 64;
 /// Longest payload that is read at all: a head with all its declines and nodes is below it.
@@ -55,8 +59,8 @@ pub enum BadSnapshot {
     /// It is something else.
     #[error("not a snapshot of Leasehold")]
     Magic,
-    /// A later version wrote it.
-    #[error("snapshot format {0} is newer than this program")]
+    /// Another version wrote it.
+    #[error("snapshot format {0} is not the one of this program ({FORMAT})")]
     Format(u32),
     /// The cluster has reached a feature level that this program does not know (R24).
     #[error("feature level {0} is newer than this program")]
@@ -73,14 +77,22 @@ pub enum BadSnapshot {
     /// The head is not one.
     #[error("the snapshot is damaged: head: {0}")]
     Head(#[from] BadWire),
-    /// This program cannot read the configuration that the cluster runs.
-    #[error("the configuration in the snapshot does not parse: {0}")]
-    Config(Mistakes),
+    /// This program cannot read the configuration that the cluster runs (R24).
+    #[error(transparent)]
+    Unreadable(Box<Unreadable>),
+}
+
+impl BadSnapshot {
+    /// Whether the machine is whole and this program is too old for it, so that no other copy of it
+    /// would help.
+    pub fn is_too_new(&self) -> bool {
+        matches!(self, BadSnapshot::FeatureLevel(_) | BadSnapshot::Unreadable(_))
+    }
 }
 
 impl Frozen {
-    /// Everything but the leases and the configuration's text: with those two the machine can be
-    /// made again by [`rebuild`]. At most a few megabytes, usually kilobytes.
+    /// Everything but the leases and the pieces of documents ([`Frozen::pieces`]): with those two the
+    /// machine can be made again by [`rebuild`]. At most a few megabytes, usually kilobytes.
     pub fn head_bytes(&self) -> Vec<u8> {
         let meta = &self.meta;
         let node = |(node, entry): (NodeId, &Arc<NodeEntry>)| pb::HeadNode {
@@ -107,7 +119,8 @@ impl Frozen {
             wall_offset: meta.wall_offset.0,
             feature_level: meta.feature_level,
             config_version: meta.config_version.0,
-            config_hash: text_hash(&meta.config_text),
+            versions: meta.history().map(|version| wire::config::version_to_pb(version)).collect(),
+            drafts: meta.drafts.iter().map(wire::config::draft_to_pb).collect(),
             nodes: meta.nodes().map(node).collect(),
             totals: meta.totals.iter().map(totals).collect(),
             declines: meta.declines.entries().map(decline).collect(),
@@ -123,16 +136,16 @@ impl Frozen {
     }
 }
 
-/// The machine from its parts, each as [`Frozen::head_bytes`], [`Meta::config_text`] and
+/// The machine from its parts, each as [`Frozen::head_bytes`], [`Frozen::pieces`] and
 /// [`super::encode_lease`] gave it; leases in any order. Parts that do not belong together are
 /// refused.
 pub fn rebuild(
     head: &[u8],
-    config_text: &str,
+    pieces: BTreeMap<PieceKey, Bytes>,
     leases: impl IntoIterator<Item = Result<Lease, BadRecord>>,
 ) -> Result<State, BadSnapshot> {
     let head = pb::Head::decode(head).map_err(BadWire::from)?;
-    let meta = meta_from(&head, config_text)?;
+    let meta = meta_from(&head, pieces)?;
     let mut table = Table::new();
     for lease in leases {
         let lease = lease?;
@@ -143,27 +156,34 @@ pub fn rebuild(
     finish(&head, meta, table)
 }
 
-fn meta_from(head: &pb::Head, config_text: &str) -> Result<Meta, BadSnapshot> {
+fn meta_from(head: &pb::Head, mut pieces: BTreeMap<PieceKey, Bytes>) -> Result<Meta, BadSnapshot> {
     if !(1..=feature::CURRENT).contains(&head.feature_level) {
         return Err(BadSnapshot::FeatureLevel(head.feature_level));
     }
-    if text_hash(config_text) != head.config_hash {
-        return Err(BadSnapshot::Damaged("the configuration is not the one the head names"));
-    }
-    let config = match head.config_version {
-        0 => None,
-        _ => Some(Arc::new(
-            crate::config::from_text(config_text).map_err(BadSnapshot::Config)?.config,
-        )),
-    };
     let mut meta = Meta::new();
     meta.applied = head.applied;
     meta.now = ClusterTime::from_millis(head.now);
     meta.wall_offset = WallOffset(head.wall_offset);
     meta.feature_level = head.feature_level;
     meta.config_version = ConfigVersion(head.config_version);
-    meta.config = config;
-    meta.config_text = config_text.into();
+    for version in &head.versions {
+        let version = wire::config::version_from_pb(version, &mut pieces)?;
+        meta.history.insert(version.number, Arc::new(version));
+    }
+    for draft in &head.drafts {
+        let (document, draft) = wire::config::draft_from_pb(draft, &mut pieces)?;
+        meta.drafts.restore(document, draft);
+    }
+    if !pieces.is_empty() {
+        return Err(BadSnapshot::Damaged("a piece belongs to no document"));
+    }
+    meta.config = match meta.current() {
+        None => None,
+        Some(version) => Some(config_of(version)?),
+    };
+    if meta.check_history().is_err() {
+        return Err(BadSnapshot::Damaged("the history of configurations has a gap"));
+    }
     for node in &head.nodes {
         let liveness = wire::liveness_from_pb(node.liveness)?;
         let info = node.info.clone().map(wire::node_info_from_pb);
@@ -183,6 +203,17 @@ fn meta_from(head: &pb::Head, config_text: &str) -> Result<Meta, BadSnapshot> {
     }
     meta.declines = declines;
     Ok(meta)
+}
+
+fn config_of(version: &Version) -> Result<Arc<Config>, BadSnapshot> {
+    document::read(&version.text).map_err(|unusable| match unusable {
+        Unusable::Text(_) => BadSnapshot::Damaged("a configuration does not match its hash"),
+        Unusable::Mistakes(mistakes) => BadSnapshot::Unreadable(Box::new(Unreadable {
+            version: version.number,
+            level: version.level,
+            mistakes,
+        })),
+    })
 }
 
 fn finish(head: &pb::Head, meta: Meta, table: Table) -> Result<State, BadSnapshot> {
@@ -206,8 +237,8 @@ pub fn write(frozen: &Frozen, extra: &[u8], out: &mut impl Write) -> io::Result<
         write_frame(kind, payload, &mut *out).map(|()| frames)
     };
     put(HEAD, &frozen.head_bytes())?;
-    for piece in frozen.meta.config_text.as_bytes().chunks(PIECE) {
-        put(CONFIG, piece)?;
+    for (key, piece) in frozen.pieces() {
+        put(TEXT, &[key.to_bytes().as_slice(), piece].concat())?;
     }
     let mut frames = put(EXTRA, extra)?;
     let mut payload = Vec::new();
@@ -302,15 +333,18 @@ pub fn read(from: &mut impl Read) -> Result<(State, Vec<u8>), BadSnapshot> {
     frames.next()?;
     frames.expect(HEAD)?;
     let head = pb::Head::decode(frames.payload.as_slice()).map_err(BadWire::from)?;
-    let mut text = Vec::new();
+    let mut pieces = BTreeMap::new();
     frames.next()?;
-    while frames.kind == CONFIG {
-        text.extend_from_slice(&frames.payload);
+    while frames.kind == TEXT {
+        let (key, piece) = PieceKey::take(&frames.payload)
+            .ok_or(BadSnapshot::Damaged("a piece of a configuration without a key"))?;
+        if pieces.last_key_value().is_some_and(|(last, _)| *last >= key) {
+            return Err(BadSnapshot::Damaged("pieces of configurations are out of order"));
+        }
+        pieces.insert(key, Bytes::copy_from_slice(piece));
         frames.next()?;
     }
-    let text = String::from_utf8(text)
-        .map_err(|_| BadSnapshot::Damaged("the configuration is no text"))?;
-    let meta = meta_from(&head, &text)?;
+    let meta = meta_from(&head, pieces)?;
     frames.expect(EXTRA)?;
     let extra = std::mem::take(&mut frames.payload);
 

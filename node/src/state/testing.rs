@@ -9,13 +9,18 @@ use crate::types::{ClientId, HwAddr, Lifetime, NodeId, SubnetId};
 
 /// A client; an empty `hw` is no address.
 pub(crate) fn client(hw: &str, id: Option<&str>) -> Client {
-    Client { id: id.map(|id| id.parse().unwrap()), hw: hw.parse().unwrap(), match_id: true }
+    Client {
+        id: id.map(|id| id.parse().unwrap()),
+        hw: hw.parse().unwrap(),
+        match_id: true,
+        claims: None,
+    }
 }
 
 /// Client number `n`, without an id.
 pub(crate) fn nth_client(n: u32) -> Client {
     let [a, b, c, d] = n.to_be_bytes();
-    Client { id: None, hw: HwAddr::ethernet([2, 0, a, b, c, d]), match_id: true }
+    Client { id: None, hw: HwAddr::ethernet([2, 0, a, b, c, d]), match_id: true, claims: None }
 }
 
 /// An assigned lease of an hour in subnet 1, granted at the start, of client number `n`.
@@ -40,13 +45,15 @@ pub(crate) fn lease(address: &str, n: u32) -> Lease {
         fqdn_rev: false,
         user_context: None,
         circuit: 0,
+        relay_info: None,
+        offered: false,
     }
 }
 
 /// A machine with `config` in force at index 1, and `nodes` nodes up.
 pub(crate) fn machine(config: &str, nodes: u64) -> State {
     let mut state = State::new();
-    let set = Command::SetConfig(SetConfig { expected: None, text: config.into() });
+    let set = Command::SetConfig(SetConfig::json(config));
     let up = (1..=nodes).map(|node| Command::NodeLiveness(NodeId(node), Liveness::Up));
     let commands: Vec<_> = std::iter::once(set).chain(up).collect();
     let outcomes = state.apply(1, &Batch { stamp: ClusterTime::ZERO, commands });
@@ -90,6 +97,8 @@ pub(crate) fn any_lease() -> impl Strategy<Value = Lease> {
         any::<bool>(),
         prop::option::of("[{}a-z\"]{0,9}"),
         prop_oneof![Just(0), 1u64..4, any::<u64>()],
+        prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
+        any::<bool>(),
     );
     (any::<u32>(), 0u32..4, who, times, any::<u64>(), any::<u32>(), rest).prop_map(
         |(address, subnet, (client_id, hw, hostname), times, generation, valid, rest)| Lease {
@@ -111,6 +120,8 @@ pub(crate) fn any_lease() -> impl Strategy<Value = Lease> {
             fqdn_rev: rest.3,
             user_context: rest.4.map(Into::into),
             circuit: rest.5,
+            relay_info: rest.6.map(Into::into),
+            offered: rest.7,
         },
     )
 }

@@ -2,9 +2,12 @@
 
 mod admin;
 mod cluster;
+mod config;
 mod give_up;
 mod grant;
+mod hosts;
 mod model;
+mod offering;
 mod reclaim;
 mod recorded;
 mod tables;
@@ -82,7 +85,13 @@ impl World {
             self.shadow = snapshot::read(&mut bytes.as_slice()).unwrap().0;
         }
         let sent = wire::decode_batch(&wire::encode_batch(&batch)).unwrap();
-        assert_eq!(self.shadow.apply(index, &sent), outcomes, "the nodes answer differently");
+        // R22: a node prepares an entry before its lock.
+        let prepared = self.shadow.view().meta().prepare(&sent, &mut document::read);
+        let answers = match prepared {
+            Ok(prepared) => self.shadow.apply_prepared(index, &sent, prepared),
+            Err(_) => self.shadow.apply(index, &sent),
+        };
+        assert_eq!(answers, outcomes, "the nodes answer differently");
         assert_eq!(self.shadow.digest(), self.state.digest(), "the nodes differ");
         outcomes
     }
@@ -113,7 +122,10 @@ impl World {
                 lifetime: Lifetime::from_secs(lifetime),
             }],
             hostname: String::new(),
+            fqdn_fwd: false,
+            fqdn_rev: false,
             identity: ip("192.0.2.1"),
+            relay_info: None,
         }
     }
 
@@ -153,11 +165,12 @@ impl World {
             generation: None,
             arrived,
             circuit: 0,
+            relayed: false,
         }
     }
 
     fn set_config(&mut self, stamp: ClusterTime, text: &str) -> Outcome {
-        self.one(stamp, Command::SetConfig(SetConfig { expected: None, text: text.into() }))
+        self.one(stamp, Command::SetConfig(SetConfig::json(text)))
     }
 
     fn reclaim(&mut self, stamp: ClusterTime, limit: u32) -> Outcome {

@@ -16,7 +16,7 @@ use super::lease::{Lease, LeaseState};
 use super::leases::{StateCounts, Table};
 use super::meta::{Declines, Meta, NodeEntry, Totals};
 use super::outcome::Taken;
-use crate::config::{Config, NetworkIndex, Subnet};
+use crate::config::{Allocator, Config, NetworkIndex, Pool, Subnet};
 use crate::types::{ClientId, ClientKey, ClusterTime, HwAddr, NodeId, Range, SubnetId};
 
 /// The applied state, read only.
@@ -122,7 +122,7 @@ impl<'a> View<'a> {
     }
 
     /// Whether `address` may go to `client` at `now`, as far as leases say: what `apply` will ask
-    /// again. Reservations are [`reserved_for_other`]'s, pools [`grantable`]'s.
+    /// again. Reservations are [`super::reserved_for_other`]'s, pools [`super::grantable`]'s.
     pub fn availability(
         self,
         address: Ipv4Addr,
@@ -153,6 +153,43 @@ impl<'a> View<'a> {
     /// time: logarithmic, also in a full pool.
     pub fn next_unblocked(self, from: Ipv4Addr) -> Option<Ipv4Addr> {
         self.state.leases.next_unblocked(from)
+    }
+
+    /// The lowest address not below `from` that nothing is known of: never leased, or so long ago
+    /// that the lease is forgotten. Logarithmic, also in a full pool.
+    pub fn next_unknown(self, from: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.state.leases.next_unknown(from)
+    }
+
+    /// How many addresses of `range` have an assigned or declined lease.
+    pub fn blocked_in(self, range: Range) -> u64 {
+        self.state.leases.blocked_in(range)
+    }
+
+    /// The `n`-th address, from 0, of those in `range` without an assigned or declined lease. A full
+    /// pool costs no more than an empty one.
+    pub fn nth_unblocked(self, range: Range, n: u64) -> Option<Ipv4Addr> {
+        self.state.leases.nth_unblocked(range, n)
+    }
+
+    /// Addresses whose last lease in `subnet` is over and still kept for its client, the longest
+    /// free first.
+    pub fn freed(self, subnet: SubnetId) -> impl Iterator<Item = Ipv4Addr> + 'a {
+        self.state.leases.freed(subnet)
+    }
+
+    /// `adaptive-lease-time-threshold`: whether those pools of the subnet that `admits` lets the
+    /// client use are so full that it gets the shortest lifetime. Kea knows this for its `flq`
+    /// allocator only.
+    pub fn is_crowded(self, subnet: &Subnet, admits: impl Fn(&Pool) -> bool) -> bool {
+        let values = &subnet.values;
+        let threshold =
+            values.adaptive_lease_time_threshold.filter(|_| values.allocator == Allocator::Flq);
+        let Some(threshold) = threshold else { return false };
+        let pools = || subnet.pools.iter().filter(|pool| admits(pool)).map(|pool| pool.range);
+        let size: u64 = pools().map(|range| range.size()).sum();
+        let used: u64 = pools().map(|range| self.blocked_in(range)).sum();
+        size > 0 && used as f64 >= threshold * size as f64
     }
 
     /// Leases that are due at `now`, the longest due first: what the next sweep takes, and what
@@ -224,37 +261,6 @@ pub(super) fn lives_in(config: &Config, lease: &Lease, network: NetworkIndex) ->
     config
         .subnet(lease.subnet)
         .is_some_and(|subnet| subnet.network == network && subnet.prefix.contains(lease.address))
-}
-
-/// Whether `address` is reserved in `subnet`, for somebody who is not `client`.
-pub fn reserved_for_other(subnet: &Subnet, address: Ipv4Addr, client: &Client) -> bool {
-    subnet
-        .reservations
-        .for_address(address)
-        .is_some_and(|entry| !identifies(&entry.identifier, client))
-}
-
-/// Whether `address` is reserved in `subnet` for `client`.
-pub fn reserved_for(subnet: &Subnet, address: Ipv4Addr, client: &Client) -> bool {
-    subnet
-        .reservations
-        .for_address(address)
-        .is_some_and(|entry| identifies(&entry.identifier, client))
-}
-
-fn identifies(identifier: &crate::config::HostIdentifier, client: &Client) -> bool {
-    match identifier {
-        crate::config::HostIdentifier::HwAddress(hw) => **hw == *client.hw.bytes(),
-        crate::config::HostIdentifier::ClientId(id) => client.id.as_ref() == Some(id),
-    }
-}
-
-/// Whether the configuration lets `client` have `address` in `subnet` at all: inside the prefix,
-/// and in a pool or reserved for it (R2b). That it may be reserved for another is a separate
-/// question.
-pub fn grantable(subnet: &Subnet, address: Ipv4Addr, client: &Client) -> bool {
-    subnet.prefix.contains(address)
-        && (subnet.pool_of(address).is_some() || reserved_for(subnet, address, client))
 }
 
 /// The machine at one index; shares what later entries do not change.

@@ -5,6 +5,7 @@
 //! as only `apply` does otherwise (R4): it is for the answers of the node whose `apply` made it.
 
 mod commands;
+pub(super) mod config;
 mod outcomes;
 
 use std::net::Ipv4Addr;

@@ -41,7 +41,13 @@ struct ClusterStatus<'a> {
     applied_index: u64,
     committed_index: u64,
     last_log_index: u64,
+    /// The configuration that this node has applied.
     config_version: u64,
+    /// The one that its sockets and workers follow; a moment behind, or for longer if it cannot.
+    active_config_version: u64,
+    /// What of it this node could not do.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    config_problems: &'a [String],
     leases: usize,
     uptime: u64,
     ready: bool,
@@ -69,6 +75,11 @@ struct Node<'a> {
     applied_index: Option<u64>,
     /// Entries it has not applied of those known to be committed.
     lag: Option<u64>,
+    /// The configuration that its sockets follow, as it said last.
+    active_config_version: Option<u64>,
+    /// How many things stand in the way of that; it names them itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_problem_count: Option<u32>,
 }
 
 fn status(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
@@ -85,6 +96,8 @@ fn status(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
         committed_index: report.committed,
         last_log_index: report.last_log,
         config_version: cx.view.config_version().0,
+        active_config_version: report.active_config.0,
+        config_problems: &report.config_problems,
         leases: cx.view.lease_count(),
         uptime: report.uptime.as_secs(),
         ready: report.ready.is_ok(),
@@ -99,6 +112,7 @@ fn node<'a>(member: &'a Member, cx: &ApiContext<'a>) -> Node<'a> {
     let info = entry.and_then(|entry| entry.info.as_ref());
     let own = member.id == cx.node.node;
     let applied = if own { Some(cx.node.applied) } else { member.applied };
+    let active = if own { Some(cx.node.active()) } else { member.active };
     Node {
         id: member.id.0,
         name: info.map_or(if own { cx.node.name.as_str() } else { "" }, |info| &info.name),
@@ -111,6 +125,8 @@ fn node<'a>(member: &'a Member, cx: &ApiContext<'a>) -> Node<'a> {
         reachable: if own { Some(true) } else { member.reachable },
         applied_index: applied,
         lag: applied.map(|applied| cx.node.committed.saturating_sub(applied)),
+        active_config_version: active.map(|active| active.version.0),
+        config_problem_count: active.map(|it| it.problems).filter(|problems| *problems > 0),
     }
 }
 

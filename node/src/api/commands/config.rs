@@ -4,15 +4,18 @@
 //! text of a configuration file as it is, comments and all. `cluster-ctl` sends files that way, so
 //! that there is one parser of Kea's dialect and mistakes are told with the line and column of the
 //! file that the operator wrote. Includes are refused there: the files named in them lie on the
-//! operator's machine, and a node opens no file for a stranger.
+//! operator's machine, and a node opens no file for a stranger. Beside `document` may stand
+//! `expected-version` (another one in force is a conflict), `author` and `comment`, for the history.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::api::spec::{Access, ApiContext, Args, Code, Freshness, Plan, Refusal, Reply, Spec};
-use crate::config::{self, Config, Mistake, Mistakes};
-use crate::state::{Command, Outcome, SetConfig};
+use crate::config::{Config, Mistake, Parsed};
+use crate::state::document::{self, Document, Form, Packed, Sha256};
+use crate::state::{ConfigVersion, ConfigWhy, NewConfig, Note, Outcome, SetConfig};
 
 /// `config-get`.
 pub const GET: Spec = Spec {
@@ -56,7 +59,7 @@ fn running(cx: &ApiContext<'_>) -> Result<Arc<Config>, Refusal> {
 fn test(args: &Args<'_>, _: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let document = document(args)?;
     Ok(Plan::later(move || {
-        let read = Read::parse(&document)?;
+        let read = Read::parse(form_of(&document), &text_of(&document))?;
         let reply = Reply::success(
             "Configuration seems sane. Control-socket, hook-libraries, and D2 configuration were sanity checked, \
              but not applied.",
@@ -68,29 +71,101 @@ fn test(args: &Args<'_>, _: &ApiContext<'_>) -> Result<Plan, Refusal> {
     }))
 }
 
-fn set(args: &Args<'_>, _: &ApiContext<'_>) -> Result<Plan, Refusal> {
+fn set(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let document = document(args)?;
+    let form = form_of(&document);
+    let change = Change::of(args, cx)?;
     Ok(Plan::later(move || {
-        let Read { config, warnings } = Read::parse(&document)?;
-        let arguments = match warnings {
-            Some(warnings) => json!({ "hash": config.hash(), "warnings": warnings }),
-            None => json!({ "hash": config.hash() }),
-        };
-        let text = config.document().to_string();
-        if text.len() > SetConfig::MAX_TEXT {
+        let text = text_of(&document);
+        let Read { config, warnings } = Read::parse(form, &text)?;
+        if text.len() as u64 > Document::MAX_TEXT {
             return Err(Refusal::error(format!(
-                "The configuration has {} bytes; this version replicates at most {}. Nothing was changed.",
+                "The configuration has {} bytes, of at most {}. Nothing was changed.",
                 text.len(),
-                SetConfig::MAX_TEXT
+                Document::MAX_TEXT
             )));
         }
-        let command = Command::SetConfig(SetConfig { expected: None, text });
-        Ok(Plan::commit(command, move |outcome| match outcome {
-            Outcome::ConfigSet(_) => Reply::success("Configuration successful.").with(&arguments),
-            Outcome::ConfigRefused(text) => Reply::failure(Code::Error, text.as_str()),
-            other => Reply::failure(Code::Error, format!("unexpected outcome: {other:?}")),
+        let mut arguments = json!({ "hash": config.hash() });
+        if let Some(warnings) = warnings {
+            arguments["warnings"] = warnings.into();
+        }
+        let packed = document::pack(form, &text);
+        drop(text);
+        Ok(change.plan(packed, config, ConfigWhy::Set, move |version| {
+            let mut arguments = arguments;
+            if form == Form::Kea {
+                arguments["version"] = version.0.into();
+            }
+            Reply::success("Configuration successful.").with(&arguments)
         }))
     }))
+}
+
+/// What a command that changes the configuration says beside the document.
+#[derive(Debug)]
+pub(super) struct Change {
+    expected: Option<ConfigVersion>,
+    level: u32,
+    author: String,
+    comment: String,
+}
+
+impl Change {
+    /// The arguments that name it: `expected-version`, `author` and `comment`, all of our own.
+    pub(super) const NAMES: &[&str] = &["expected-version", "author", "comment"];
+
+    pub(super) fn of(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Change, Refusal> {
+        let bounded = |name: &str, most: usize| match args.string_or(name)? {
+            Some(text) if text.len() > most => {
+                Err(Refusal::error(format!("'{name}' has more than {most} bytes")))
+            }
+            text => Ok(text.map(str::to_owned)),
+        };
+        let node = &cx.node.name;
+        // With the name of the node behind it.
+        let author = bounded("author", SetConfig::MAX_AUTHOR / 2)?;
+        let author = author.unwrap_or_else(|| "control API".to_owned());
+        let mut author = format!("{author} through {node}");
+        author.truncate(author.floor_char_boundary(SetConfig::MAX_AUTHOR));
+        Ok(Change {
+            expected: super::history::version_or(args, "expected-version")?,
+            level: cx.view.meta().feature_level(),
+            author,
+            comment: bounded("comment", SetConfig::MAX_COMMENT)?.unwrap_or_default(),
+        })
+    }
+
+    /// The plan to put `text` into force, which says `config`.
+    pub(super) fn plan(
+        self,
+        text: Packed,
+        config: Config,
+        why: ConfigWhy,
+        done: impl FnOnce(ConfigVersion) -> Reply + Send + 'static,
+    ) -> Plan {
+        let Change { expected, level, author, comment } = self;
+        let config_hash = Sha256::from_hex(config.hash()).unwrap_or_default();
+        let note = Note { author, comment, why, config_hash };
+        let new = NewConfig { expected, text, level, note };
+        let print = move |outcome: &Outcome| match outcome {
+            Outcome::ConfigSet(version) => done(*version),
+            Outcome::ConfigRefused(text) => Reply::failure(Code::Error, text.as_str()),
+            Outcome::ConfigConflict(version) => Reply::failure(
+                Code::Conflict,
+                format!(
+                    "Nothing was changed: configuration {} is in force, and the change expects another. Somebody else \
+                     was faster: look at it with config-history and config-diff, and try again on top of it.",
+                    version.0
+                ),
+            ),
+            Outcome::ConfigIncomplete => Reply::failure(
+                Code::Error,
+                "Nothing was changed: so many other configurations were being sent that this one was lost. Try again.",
+            ),
+            other => Reply::failure(Code::Error, format!("unexpected outcome: {other:?}")),
+        };
+        Plan::SetConfig(Box::new(new), Arc::new(config), Box::new(print))
+    }
 }
 
 /// The arguments of `config-test` and `config-set`, their outer form checked.
@@ -99,7 +174,8 @@ fn document(args: &Args<'_>) -> Result<Arc<Value>, Refusal> {
         args.shared().ok_or_else(|| Refusal::error("Missing mandatory 'arguments' parameter."))?;
     let members =
         args.map().ok_or_else(|| Refusal::error("'arguments' parameter expected to be a map."))?;
-    let name = if members.contains_key("document") { "document" } else { "Dhcp4" };
+    let own = members.contains_key("document");
+    let name = if own { "document" } else { "Dhcp4" };
     let content =
         members.get(name).ok_or_else(|| Refusal::error("Missing mandatory 'Dhcp4' parameter."))?;
     match name {
@@ -111,9 +187,24 @@ fn document(args: &Args<'_>) -> Result<Arc<Value>, Refusal> {
         }
         _ => {}
     }
-    match members.keys().find(|other| *other != name) {
+    // Beside Kea's own form nothing else is understood, as in Kea.
+    let known = |other: &str| other == name || (own && Change::NAMES.contains(&other));
+    match members.keys().find(|other| !known(other)) {
         Some(other) => Err(Refusal::error(format!("Unsupported '{other}' parameter."))),
         None => Ok(arguments),
+    }
+}
+
+/// Our own form brings a file, Kea's plain JSON.
+fn form_of(arguments: &Value) -> Form {
+    if arguments.get("document").is_some() { Form::Kea } else { Form::Json }
+}
+
+/// The text as given; that of a file is not copied.
+fn text_of(arguments: &Value) -> Cow<'_, str> {
+    match arguments.get("document").and_then(Value::as_str) {
+        Some(text) => text.into(),
+        None => arguments.to_string().into(),
     }
 }
 
@@ -126,16 +217,11 @@ struct Read {
 
 impl Read {
     /// Every mistake, one a line; the first is what Kea would have said.
-    fn parse(arguments: &Value) -> Result<Read, Refusal> {
-        let refused = |mistakes: Mistakes| Refusal::error(mistakes.to_string());
-        let Some(text) = arguments.get("document").and_then(Value::as_str) else {
-            let parsed = config::from_json(arguments).map_err(refused)?;
-            return Ok(Read { config: parsed.config, warnings: None });
-        };
-        let mut no_files =
-            |_: &str| Err("a document sent to a node cannot include files".to_owned());
-        let parsed = config::parse(text, "document", &mut no_files).map_err(refused)?;
-        let warnings = parsed.warnings.iter().map(Mistake::line).collect();
-        Ok(Read { config: parsed.config, warnings: Some(warnings) })
+    fn parse(form: Form, text: &str) -> Result<Read, Refusal> {
+        let parsed = document::parse(form, text);
+        let Parsed { config, warnings } =
+            parsed.map_err(|mistakes| Refusal::error(mistakes.to_string()))?;
+        let warnings = warnings.iter().map(Mistake::line).collect();
+        Ok(Read { config, warnings: (form == Form::Kea).then_some(warnings) })
     }
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::api::json::type_name;
 use crate::api::spec::{Access, ApiContext, Args, Code, Freshness, Plan, Refusal, Reply, Spec};
 use crate::config::{Config, Subnet};
+use crate::packet::v4::{RelayInfo, codes};
 use crate::state::{
     Command, DeleteLease, Lease, LeaseState, Meta, Outcome, PutLease, PutMode, WipeLeases,
 };
@@ -82,13 +83,40 @@ impl Lease4 {
             ip_address: lease.address,
             state: lease.state.number(),
             subnet_id: lease.subnet.0,
-            user_context: lease
-                .user_context
-                .as_deref()
-                .and_then(|text| serde_json::from_str(text).ok()),
+            user_context: shown_context(lease),
             valid_lft: valid.as_secs(),
         }
     }
+}
+
+/// `user-context`, with what `store-extended-info` keeps as Kea shows it:
+/// `ISC.relay-agent-info`.
+fn shown_context(lease: &Lease) -> Option<Value> {
+    let own = lease.user_context.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let Some(info) = lease.relay_info.as_deref() else { return own };
+    let upper = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>();
+    let mut shown = Map::new();
+    let parts = RelayInfo::new(info);
+    // Names in alphabetical order, as Kea has them.
+    for (name, code) in
+        [("relay-id", codes::relay::RELAY_ID), ("remote-id", codes::relay::REMOTE_ID)]
+    {
+        let part = parts.sub_options().find(|(own, value)| *own == code && !value.is_empty());
+        if let Some((_, value)) = part {
+            shown.insert(name.into(), upper(value).into());
+        }
+    }
+    shown.insert("sub-options".into(), format!("0x{}", upper(info)).into());
+    let mut context = match own {
+        Some(Value::Object(context)) => context,
+        _ => Map::new(),
+    };
+    // Anything but a map was written by somebody who means something else.
+    if let Value::Object(isc) = context.entry("ISC").or_insert_with(|| Value::Object(Map::new())) {
+        isc.insert("relay-agent-info".into(), shown.into());
+    }
+    context.sort_keys();
+    Some(Value::Object(context))
 }
 
 /// `"leases": […]` as text, one lease at a time so that a large table is never held twice, and how
@@ -435,7 +463,7 @@ fn wipe(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
             ids.iter().map(|id| format!(" {id}")).collect()
         }
     };
-    Ok(Plan::commit(Command::WipeLeases(WipeLeases { subnet }), move |outcome| match outcome {
+    Ok(Plan::commit(Command::WipeLeases(WipeLeases::first(subnet)), move |outcome| match outcome {
         Outcome::Deleted { count } => {
             let code = if *count == 0 { Code::Empty } else { Code::Success };
             Reply {
@@ -487,4 +515,30 @@ fn client_id(text: &str) -> Result<ClientId, Refusal> {
     with_colons(text)
         .parse()
         .map_err(|error| Refusal::error(format!("invalid client-id '{text}': {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::testing;
+
+    #[test]
+    fn extended_info_is_shown_inside_the_user_context() {
+        let shown = |context: Option<&str>, info: Option<&[u8]>| {
+            let mut lease = testing::lease("192.0.2.1", 1);
+            lease.user_context = context.map(Into::into);
+            lease.relay_info = info.map(Into::into);
+            shown_context(&lease).map(|context| context.to_string())
+        };
+        let info: &[u8] = &[1, 1, 9, 2, 2, 0xab, 0xcd, 12, 1, 7];
+        let rai = r#"{"relay-id":"07","remote-id":"ABCD","sub-options":"0x0101090202ABCD0C0107"}"#;
+        assert_eq!(shown(None, None), None);
+        assert_eq!(shown(Some(r#"{"a":1}"#), None).as_deref(), Some(r#"{"a":1}"#));
+        let merged = format!(r#"{{"ISC":{{"relay-agent-info":{rai}}}}}"#);
+        assert_eq!(shown(None, Some(info)), Some(merged));
+        let merged = format!(r#"{{"ISC":{{"x":2,"relay-agent-info":{rai}}},"a":1}}"#);
+        assert_eq!(shown(Some(r#"{"a":1,"ISC":{"x":2}}"#), Some(info)), Some(merged));
+        let short = r#"{"ISC":{"relay-agent-info":{"sub-options":"0x010109"}}}"#;
+        assert_eq!(shown(None, Some(&[1, 1, 9])).as_deref(), Some(short));
+    }
 }

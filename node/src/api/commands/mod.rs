@@ -2,5 +2,6 @@
 
 pub mod cluster;
 pub mod config;
+pub mod history;
 pub mod lease4;
 pub mod process;

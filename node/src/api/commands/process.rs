@@ -61,7 +61,12 @@ fn status_get(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
             "globally-disabled": false,
         }),
     );
-    arguments.insert("multi-threading-enabled".into(), false.into());
+    let threads = cx.view.config().map(|config| config.multi_threading);
+    let threads = threads.filter(|threads| threads.enabled);
+    arguments.insert("multi-threading-enabled".into(), threads.is_some().into());
+    if let Some(threads) = threads {
+        arguments.insert("packet-queue-size".into(), threads.queue.into());
+    }
     arguments.insert("pid".into(), node.pid.into());
     arguments.insert("reload".into(), node.since_reload.as_secs().into());
     let (status, errors): (&str, &[String]) = match &node.sockets {
@@ -75,6 +80,9 @@ fn status_get(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     }
     sockets.insert("status".into(), status.into());
     arguments.insert("sockets".into(), Value::Object(sockets));
+    if let Some(threads) = threads {
+        arguments.insert("thread-pool-size".into(), threads.threads.into());
+    }
     arguments.insert("uptime".into(), node.uptime.as_secs().into());
     Ok(Plan::Answer(Reply::data(&arguments)))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 
-use super::super::machine::Shared;
+use super::super::machine::{Shared, Work};
 use super::super::typ::{EncodedBatch, Payload};
 use super::super::{image, wire};
 use super::*;
@@ -174,7 +174,7 @@ fn a_checkpoint_carries_leases_by_their_changes() {
         })
     };
     let text = r#"{"Dhcp4": {"subnet4": [{"id": 1, "subnet": "192.0.2.0/24"}]}}"#;
-    let config = Command::SetConfig(crate::state::SetConfig { expected: None, text: text.into() });
+    let config = Command::SetConfig(crate::state::SetConfig::json(text));
     let mut state = State::new();
     let mut index = 0;
     let mut apply = |state: &mut State, commands: Vec<Command>| {
@@ -205,6 +205,60 @@ fn a_checkpoint_carries_leases_by_their_changes() {
     assert_eq!(read.view().lease_count(), 3);
 }
 
+/// R25: pieces of documents go into the checkpoint once, when they come, and out when they are
+/// forgotten; every step can be started from.
+#[test]
+fn the_checkpoint_follows_documents_and_versions_piece_by_piece() {
+    use crate::state::document::{Form, pack};
+    use crate::state::{NewConfig, Note};
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("checkpoint");
+    let mut state = State::new();
+    let mut index = 0;
+    let mut written: Option<crate::state::Frozen> = None;
+    let mut step = |state: &mut State, command: Command| {
+        index += 1;
+        let stamp = ClusterTime::from_millis(index);
+        let outcome = state.apply(index, &Batch { stamp, commands: vec![command] }).remove(0);
+        let (mut checkpoint, _) = Checkpoint::open(&place, CHECKPOINT_CACHE).unwrap();
+        let frozen = state.freeze();
+        let changes = image::changes(written.as_ref(), &frozen);
+        let counts = (changes.put.len() - 1, changes.remove.len());
+        checkpoint.write(&Base::default(), changes).unwrap();
+        written = Some(frozen);
+        drop(checkpoint);
+        let (_, loaded) = Checkpoint::open(&place, CHECKPOINT_CACHE).unwrap();
+        let read = image::from_checkpoint(&loaded.unwrap()).unwrap();
+        assert_eq!(read.digest(), state.digest());
+        read.check().unwrap();
+        (outcome, counts)
+    };
+    let noise: String =
+        (0..40_000u64).map(|n| format!("{:x}", n.wrapping_mul(n << 40 | 7919))).collect();
+    let large = format!(r#"{{"Dhcp4": {{"user-context": {{"noise": "{noise}"}}}}}}"#);
+    let text = pack(Form::Json, &large);
+    let new = NewConfig { expected: None, text, level: 1, note: Note::default() };
+    let (chunks, set) = new.commands(1);
+    let pieces = chunks.len();
+    assert!(pieces > 2);
+    for chunk in chunks {
+        let (_, counts) = step(&mut state, Command::ConfigChunk(chunk));
+        assert_eq!(counts, (1, 0), "one piece more");
+    }
+    let (outcome, counts) = step(&mut state, Command::SetConfig(set));
+    assert!(matches!(outcome, crate::state::Outcome::ConfigSet(_)));
+    assert_eq!(counts, (pieces, pieces), "pieces of a version, and no longer of a draft");
+    let (_, counts) = step(&mut state, Command::Tick);
+    assert_eq!(counts, (0, 0), "what is there is not written again");
+    for _ in 0..crate::state::MOST_VERSIONS - 1 {
+        let small = crate::state::SetConfig::json(r#"{"Dhcp4": {}}"#);
+        assert_eq!(step(&mut state, Command::SetConfig(small)).1, (1, 0));
+    }
+    let small = crate::state::SetConfig::json(r#"{"Dhcp4": {}}"#);
+    let (_, counts) = step(&mut state, Command::SetConfig(small));
+    assert_eq!(counts, (1, pieces), "the oldest version is gone");
+}
+
 #[test]
 fn a_log_entry_that_does_not_decode_stops_the_node() {
     let dir = tempfile::tempdir().unwrap();
@@ -219,9 +273,19 @@ fn a_log_entry_that_does_not_decode_stops_the_node() {
         membership,
         lease_clock: Mutex::new(LeaseClock::new(ClusterTime::ZERO, 0)),
         clock: Arc::new(ManualClock::default()),
+        readings: Arc::default(),
     });
+    let place = wire::log_id_from_storage(id(1));
     let payload = Payload::Normal(EncodedBatch(bytes::Bytes::from_static(b"\xff\xff")));
-    assert!(shared.apply(wire::log_id_from_storage(id(1)), payload).is_err());
+    assert!(Work::decode(&place, payload).is_err());
+
+    // R24: the others have accepted what this program cannot read.
+    let set = crate::state::SetConfig::json(r#"{"Dhcp4": {"keyword-of-the-future": 1}}"#);
+    let stamp = ClusterTime::from_millis(1);
+    let batch = Batch { stamp, commands: vec![Command::SetConfig(set)] };
+    let stopped = shared.apply(place, Work::Batch(batch)).unwrap_err().to_string();
+    assert!(stopped.contains("cannot read configuration 1"), "{stopped}");
+    assert!(stopped.contains("keyword-of-the-future"), "{stopped}");
     assert_eq!(shared.freeze().1.last_log_id, None);
     assert_eq!(shared.state.read().applied(), 0);
 }

@@ -27,6 +27,7 @@ fn machine(dir: &std::path::Path) -> Machine {
         membership,
         lease_clock: Mutex::new(LeaseClock::new(ClusterTime::ZERO, 0)),
         clock: Arc::new(ManualClock::default()),
+        readings: Arc::default(),
     }))
 }
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 use crate::config::Subnet;
 use crate::state::State;
 use crate::state::command::{
-    DeleteLease, Generation, GiveUp, Grant, GrantItem, PutLease, PutMode, Why, WipeLeases,
+    DeleteLease, Generation, GiveUp, Grant, GrantItem, InUse, PutLease, PutMode, Why, WipeLeases,
 };
+use crate::state::hosts::{grantable, reserved_for_other};
 use crate::state::lease::{Lease, LeaseState};
 use crate::state::outcome::{Granted, Outcome, Taken};
-use crate::state::view::{Availability, grantable, reserved_for_other};
-use crate::types::{ClusterTime, HwAddr, Lifetime};
+use crate::state::view::Availability;
+use crate::types::{ClusterTime, HwAddr, Lifetime, SubnetId};
 
 /// A RELEASE or DECLINE does not mean a lease that was granted so much later than it came (R5).
 const GIVE_UP_SLACK: Duration = Duration::from_secs(1);
@@ -61,16 +62,27 @@ impl State {
         };
         // (b) asked also when the versions agree: whatever the command says, the applied
         // configuration must allow the binding.
-        if !grantable(subnet, want, &grant.client) {
+        if !grantable(&config, subnet, want, &grant.client) {
             return Outcome::Changed;
         }
-        let reserved = reserved_for_other(subnet, want, &grant.client);
+        let reserved = reserved_for_other(&config, subnet, want, &grant.client);
         if reserved && grant.config < self.meta.config_version {
             return Outcome::Changed;
         }
         // (c)
         if seen != item.held && seen.is_none_or(|(address, _)| address != want) {
             return Outcome::Changed;
+        }
+        // A DISCOVER leaves alone what its client holds (R6): its own address it is offered as it
+        // stands, and for another one nothing can be kept beside it.
+        let offering = item.why == Why::Offering;
+        if let Some(lease) = current.as_ref().filter(|lease| offering && !lease.offered) {
+            if lease.address == want && self.meta.now < lease.reserved_until {
+                return Outcome::Granted(self.as_it_is(grant, lease));
+            }
+            if lease.address != want && lease.blocks_at(self.meta.now) {
+                return Outcome::Changed;
+            }
         }
         // (d)
         if reserved {
@@ -86,6 +98,20 @@ impl State {
             self.leases.remove(lease.address);
         }
         Outcome::Granted(self.bind(place, grant, item, want, subnet))
+    }
+
+    /// What an offer of the address that its client holds is answered with.
+    fn as_it_is(&self, grant: &Grant, lease: &Lease) -> Granted {
+        let now = self.meta.now;
+        Granted::new(
+            lease.address,
+            lease.subnet,
+            grant.client.key(),
+            Lifetime::between(now, lease.expires),
+            lease.expires,
+            lease.generation,
+            now,
+        )
     }
 
     /// Writes the lease of `want`, which is free or this client's, or leaves it as it was if the
@@ -115,7 +141,7 @@ impl State {
                 let expires = now.plus_lifetime(item.lifetime);
                 let due = expires.plus(self.grace(item.lifetime, subnet));
                 let told = holding.as_ref().filter(|lease| !starts_afresh(lease, item.why, now));
-                let same_name = holding.as_ref().filter(|lease| *lease.hostname == *grant.hostname);
+                let relay_info = relay_info(grant, subnet);
                 if holding.is_none() {
                     self.meta.total_mut(subnet.id).assigned += 1;
                 }
@@ -134,10 +160,15 @@ impl State {
                     generation,
                     state: LeaseState::Assigned,
                     identity: grant.identity,
-                    fqdn_fwd: same_name.is_some_and(|lease| lease.fqdn_fwd),
-                    fqdn_rev: same_name.is_some_and(|lease| lease.fqdn_rev),
+                    fqdn_fwd: grant.fqdn_fwd,
+                    fqdn_rev: grant.fqdn_rev,
                     user_context: holding.as_ref().and_then(|lease| lease.user_context.clone()),
                     circuit: 0,
+                    // A renewal past the relay has none, and keeps what is known.
+                    relay_info: relay_info
+                        .or_else(|| holding.as_ref().and_then(|lease| lease.relay_info.as_deref()))
+                        .map(Into::into),
+                    offered: item.why == Why::Offering,
                 }
             }
         };
@@ -165,9 +196,12 @@ impl State {
         subnet.values.grace.map_or_else(by_default, |secs| Duration::from_secs(secs.into()))
     }
 
-    /// The lease that a RELEASE or DECLINE means (R5).
-    fn meant(&self, give_up: &GiveUp) -> Option<Arc<Lease>> {
-        let lease = self.leases.get(give_up.address)?;
+    /// The lease that a RELEASE or DECLINE means (R5), if it may end it (A3).
+    ///
+    /// `by_circuit`: it must have come through the circuit of the lease's last REQUEST, if that is
+    /// known (A3).
+    fn meant(&self, give_up: &GiveUp, by_circuit: bool) -> Result<Arc<Lease>, Outcome> {
+        let lease = self.leases.get(give_up.address).ok_or(Outcome::NotHeld)?;
         // Without a generation only time tells one holding from the next. A node that was cut off or
         // restarted may be ahead of the cluster's clock by the length of the outage, and its command
         // may have hung: the client can have come back to the address since.
@@ -177,12 +211,22 @@ impl State {
         let meant = lease.held_by(&give_up.client)
             && give_up.generation.map_or_else(timely, |generation| generation == lease.generation)
             && lease.granted <= give_up.arrived.plus(GIVE_UP_SLACK);
-        meant.then(|| Arc::clone(lease))
+        let circuit = lease.request_circuit().filter(|_| by_circuit);
+        match circuit {
+            _ if !meant => Err(Outcome::NotHeld),
+            Some(circuit) if circuit != give_up.circuit => Err(Outcome::OtherCircuit),
+            _ => Ok(Arc::clone(lease)),
+        }
     }
 
     /// M12: kept for its client while leases are kept after their end, else gone. Free at once.
     pub(super) fn release(&mut self, release: &GiveUp) -> Outcome {
-        let Some(lease) = self.meant(release) else { return Outcome::NotHeld };
+        // A client with an address may release it past the relay; the engine has asked whether the
+        // packet came from that address.
+        let lease = match self.meant(release, release.relayed) {
+            Ok(lease) => lease,
+            Err(outcome) => return outcome,
+        };
         let now = self.meta.now;
         match self.kept_until() {
             None => {
@@ -195,6 +239,7 @@ impl State {
                     expires: now,
                     reserved_until: now,
                     due,
+                    offered: false,
                     ..Lease::clone(&lease)
                 });
             }
@@ -206,21 +251,54 @@ impl State {
     /// where something answers ARP for every address, not the whole pool goes: beyond its limit a
     /// circuit's DECLINEs end holdings and nothing more.
     pub(super) fn decline(&mut self, place: Generation, decline: &GiveUp) -> Outcome {
-        let Some(lease) = self.meant(decline) else { return Outcome::NotHeld };
+        let lease = match self.meant(decline, true) {
+            Ok(lease) => lease,
+            Err(outcome) => return outcome,
+        };
+        self.meta.declines.note(&decline.client.key(), place.0, self.meta.now);
+        if self.is_probation_full(lease.subnet, lease.address, decline.circuit) {
+            self.leases.remove(lease.address);
+            return Outcome::DeclineLimit;
+        }
+        self.put_in_probation(lease.subnet, lease.address, lease.generation, decline.circuit);
+        Outcome::GivenUp
+    }
+
+    /// M4: an address that nobody holds and somebody uses goes into probation. The limit of M11 counts
+    /// these as it counts DECLINEs: where something answers for every address, not the whole pool goes.
+    pub(super) fn in_use(&mut self, place: Generation, found: &InUse) -> Outcome {
+        let InUse { subnet, address, circuit, .. } = *found;
+        let Some(config) = &self.meta.config else { return Outcome::NotHeld };
+        let open = config.subnet(subnet).is_some_and(|subnet| subnet.prefix.contains(address));
+        // One that is over waits for the sweep, which counts its end and tells of it.
+        let held = self.leases.get(address).is_some_and(|lease| lease.state.blocks());
+        if !open || held {
+            return Outcome::NotHeld;
+        }
+        if self.is_probation_full(subnet, address, circuit) {
+            return Outcome::DeclineLimit;
+        }
+        self.put_in_probation(subnet, address, place, circuit);
+        Outcome::GivenUp
+    }
+
+    /// For `decline-probation-period` the address is nobody's.
+    fn put_in_probation(
+        &mut self,
+        subnet: SubnetId,
+        address: Ipv4Addr,
+        generation: Generation,
+        circuit: u64,
+    ) {
         let now = self.meta.now;
         let probation =
             self.meta.config.as_ref().map_or(DEFAULT_PROBATION, |config| config.decline_probation);
         let probation = Lifetime::from_secs(probation);
         let end = now.plus_lifetime(probation);
-        self.meta.declines.note(&decline.client.key(), place.0, now);
-        if self.is_probation_full(&lease, decline.circuit) {
-            self.leases.remove(lease.address);
-            return Outcome::DeclineLimit;
-        }
-        self.meta.total_mut(lease.subnet).declined += 1;
+        self.meta.total_mut(subnet).declined += 1;
         self.leases.put(Lease {
-            address: lease.address,
-            subnet: lease.subnet,
+            address,
+            subnet,
             client_id: None,
             hw: nobody(),
             hostname: "".into(),
@@ -230,21 +308,22 @@ impl State {
             reserved_until: end,
             due: end,
             granted: now,
-            generation: lease.generation,
+            generation,
             state: LeaseState::Declined,
             identity: Ipv4Addr::UNSPECIFIED,
             fqdn_fwd: false,
             fqdn_rev: false,
             user_context: None,
-            circuit: decline.circuit,
+            circuit,
+            relay_info: None,
+            offered: false,
         });
-        Outcome::GivenUp
     }
 
-    /// M11: whether the circuit has its part of the lease's pool in probation.
-    fn is_probation_full(&self, lease: &Lease, circuit: u64) -> bool {
-        let subnet = self.meta.config.as_ref().and_then(|config| config.subnet(lease.subnet));
-        let pool = subnet.and_then(|subnet| subnet.pool_of(lease.address));
+    /// M11: whether the circuit has its part of the address's pool in probation.
+    fn is_probation_full(&self, subnet: SubnetId, address: Ipv4Addr, circuit: u64) -> bool {
+        let subnet = self.meta.config.as_ref().and_then(|config| config.subnet(subnet));
+        let pool = subnet.and_then(|subnet| subnet.pool_of(address));
         // An address outside every pool is its client's own: nobody else's supply shrinks.
         let Some(pool) = pool.filter(|_| circuit != 0) else { return false };
         let part = usize::try_from(pool.range.size() / PROBATION_PART).unwrap_or(usize::MAX);
@@ -297,6 +376,8 @@ impl State {
             fqdn_rev: put.fqdn_rev,
             user_context: (!put.user_context.is_empty()).then(|| put.user_context.as_str().into()),
             circuit: 0,
+            relay_info: None,
+            offered: false,
         });
         Outcome::LeaseWritten { created: old.is_none() }
     }
@@ -322,24 +403,23 @@ impl State {
         }
     }
 
-    /// `lease4-wipe` (R9).
+    /// `lease4-wipe` (R9), one step.
     pub(super) fn wipe_leases(&mut self, wipe: &WipeLeases) -> Outcome {
-        let Some(subnet) = wipe.subnet else {
-            let count = self.leases.len() as u64;
-            self.leases = crate::state::Leases::default();
-            return Outcome::Deleted { count };
-        };
-        let doomed: Vec<Ipv4Addr> = self
-            .leases
-            .table()
-            .values()
-            .filter(|lease| lease.subnet == subnet)
+        let mut rest = self.leases.table().range(u32::from(wipe.from)..).map(|(_, lease)| lease);
+        let doomed: Vec<Ipv4Addr> = rest
+            .by_ref()
+            .take(WipeLeases::MAX)
+            .filter(|lease| wipe.subnet.is_none_or(|subnet| lease.subnet == subnet))
             .map(|lease| lease.address)
             .collect();
-        for address in &doomed {
-            self.leases.remove(*address);
+        let (next, count) = (rest.next().map(|lease| lease.address), doomed.len() as u64);
+        for address in doomed {
+            self.leases.remove(address);
         }
-        Outcome::Deleted { count: doomed.len() as u64 }
+        match next {
+            Some(next) => Outcome::Wiped { count, next },
+            None => Outcome::Deleted { count },
+        }
     }
 }
 
@@ -350,7 +430,14 @@ impl State {
 /// old lease if no answer reaches it (RFC 2131 §3.2 point 4): INIT-REBOOT keeps the larger end, as
 /// renewals do, although it begins a generation.
 fn starts_afresh(lease: &Lease, why: Why, now: ClusterTime) -> bool {
-    matches!(why, Why::Selecting | Why::Unnamed) && now > lease.granted.plus(SAME_EXCHANGE)
+    matches!(why, Why::Selecting | Why::Unnamed | Why::Offering)
+        && now > lease.granted.plus(SAME_EXCHANGE)
+}
+
+/// Option 82 as `store-extended-info` wants it kept.
+fn relay_info<'a>(grant: &'a Grant, subnet: &Subnet) -> Option<&'a [u8]> {
+    let info = grant.relay_info.as_deref().filter(|_| subnet.values.store_extended_info)?;
+    (!info.is_empty() && info.len() <= Grant::MOST_RELAY_INFO).then_some(info)
 }
 
 /// Kea's default of `decline-probation-period`, for a machine without a configuration.
@@ -358,6 +445,19 @@ const DEFAULT_PROBATION: u32 = 86_400;
 
 fn nobody() -> HwAddr {
     HwAddr::new(HwAddr::ETHERNET, &[]).expect("no bytes are not too many")
+}
+
+/// What an OFFER may say of the lease that its client holds: what is left of it, if the Grant that
+/// will follow would be answered from it as it stands (R4, M8), as Kea shows it.
+pub fn cached_lifetime(
+    lease: &Lease,
+    grant: &Grant,
+    subnet: &Subnet,
+    now: ClusterTime,
+) -> Option<Lifetime> {
+    let [item] = grant.items.as_slice() else { return None };
+    let fresh = lease.held_by(&grant.client) && is_fresh(lease, grant, item, subnet, now);
+    fresh.then(|| Lifetime::between(now, lease.expires))
 }
 
 /// R4, M8: whether `lease` answers the Grant without being written again. As Kea's
@@ -373,7 +473,13 @@ fn is_fresh(
     let same = lease.subnet == subnet.id
         && lease.client_id == grant.client.id
         && lease.hw == grant.client.hw
-        && *lease.hostname == *grant.hostname;
+        && *lease.hostname == *grant.hostname
+        && (lease.fqdn_fwd, lease.fqdn_rev) == (grant.fqdn_fwd, grant.fqdn_rev)
+        && relay_info(grant, subnet).is_none_or(|info| lease.relay_info.as_deref() == Some(info));
+    // An offer that is accepted was never told: the lease begins here.
+    if lease.offered || item.why == Why::Offering {
+        return false;
+    }
     if !same || Lifetime::between(now, lease.expires).as_secs() == 0 {
         return false;
     }
@@ -381,11 +487,16 @@ fn is_fresh(
     if !(values.cache_threshold > 0.0 && values.cache_threshold <= 1.0) {
         return false;
     }
+    // Another lifetime is news to the client; Kea 3 writes it as well.
+    if lease.valid != item.lifetime {
+        return false;
+    }
     if lease.valid.is_infinite() {
-        return item.lifetime.is_infinite();
+        return true;
     }
     let age = now.since(lease.cltt).as_millis();
-    let by_share = f64::from(lease.valid.as_secs()) * 1000.0 * values.cache_threshold;
+    // Of the lifetime that would be granted, as Kea has it.
+    let by_share = f64::from(item.lifetime.as_secs()) * 1000.0 * values.cache_threshold;
     let by_age = values.cache_max_age.map_or(u128::MAX, |secs| u128::from(secs) * 1000);
     age <= by_share as u128 && age <= by_age
 }

@@ -5,23 +5,33 @@ mod config;
 mod lease4;
 mod reclaim;
 
+pub use lease4::cached_lifetime;
+
 use super::State;
 use super::command::{Command, Generation};
+use super::document::{Packed, Reading};
 use super::outcome::Outcome;
 
 impl State {
     /// Applies one command at the applied index and time. `place` is its place in the log, which a
-    /// holding that it begins takes as its generation.
-    pub(super) fn command(&mut self, place: Generation, command: &Command) -> Outcome {
+    /// holding that it begins takes as its generation; `read` reads a document that comes into force.
+    pub(super) fn command(
+        &mut self,
+        place: Generation,
+        command: &Command,
+        read: &mut dyn FnMut(&Packed) -> Reading,
+    ) -> Outcome {
         match command {
             Command::Grant(grant) => self.grant(place, grant),
             Command::Release(release) => self.release(release),
             Command::Decline(decline) => self.decline(place, decline),
+            Command::InUse(found) => self.in_use(place, found),
             Command::Reclaim(reclaim) => self.reclaim(reclaim),
             Command::PutLease(put) => self.put_lease(place, put),
             Command::DeleteLease(delete) => self.delete_lease(delete),
             Command::WipeLeases(wipe) => self.wipe_leases(wipe),
-            Command::SetConfig(set) => self.set_config(set),
+            Command::ConfigChunk(chunk) => self.meta.config_chunk(chunk),
+            Command::SetConfig(set) => self.set_config(set, read),
             Command::Tick => Outcome::Noted,
             Command::SetWallOffset(offset) => self.set_wall_offset(*offset),
             Command::NodeInfo(info) => self.node_info(info),

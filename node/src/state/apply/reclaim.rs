@@ -22,10 +22,12 @@ impl State {
         let kept_until = if reclaim.remove { None } else { self.kept_until() };
         for lease in &due {
             match (lease.state, kept_until) {
-                (LeaseState::Assigned, Some(due)) => {
+                // An offer that nobody took leaves no trace: its client has never had the address.
+                (LeaseState::Assigned, Some(due)) if !lease.offered => {
                     self.leases.put(Lease {
                         state: LeaseState::Reclaimed,
                         due,
+                        offered: false,
                         ..Lease::clone(lease)
                     });
                 }

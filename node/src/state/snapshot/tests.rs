@@ -26,7 +26,10 @@ fn grant(n: u32, secs: u32) -> Command {
         client: nth_client(n),
         items: vec![item],
         hostname: format!("h{n}"),
+        fqdn_fwd: n.is_multiple_of(2),
+        fqdn_rev: n.is_multiple_of(3),
         identity: [10, 0, 0, 1].into(),
+        relay_info: None,
     })
 }
 
@@ -38,6 +41,7 @@ fn give_up(n: u32) -> GiveUp {
         generation: None,
         arrived: ClusterTime::from_millis(100_000),
         circuit: 9,
+        relayed: false,
     }
 }
 
@@ -180,15 +184,25 @@ fn r19_the_parts_of_a_checkpoint_must_belong_together() {
     let frozen = full(10).freeze();
     let leases = || frozen.leases().map(|lease| Ok(Lease::clone(lease)));
     let head = frozen.head_bytes();
-    let text = frozen.meta().config_text().to_string();
-    assert_eq!(rebuild(&head, &text, leases()).unwrap().digest(), frozen.digest());
-    assert!(rebuild(&head, &text, leases().skip(1)).is_err(), "a lease is missing");
-    assert!(rebuild(&head, &text, leases().chain(leases().take(1))).is_err(), "a lease is doubled");
+    let all = || frozen.pieces().map(|(key, piece)| (key, piece.clone()));
+    let pieces = || all().collect::<BTreeMap<_, _>>();
+    assert_eq!(rebuild(&head, pieces(), leases()).unwrap().digest(), frozen.digest());
+    assert!(rebuild(&head, pieces(), leases().skip(1)).is_err(), "a lease is missing");
+    let doubled = leases().chain(leases().take(1));
+    assert!(rebuild(&head, pieces(), doubled).is_err(), "a lease is doubled");
     let other =
         leases().map(|lease| lease.map(|lease| Lease { hostname: "other".into(), ..lease }));
-    assert!(rebuild(&head, &text, other).is_err(), "leases of another index");
-    assert!(rebuild(&head, "", leases()).is_err(), "another configuration");
-    assert!(rebuild(&head[..head.len() - 1], &text, leases()).is_err(), "half a head");
+    assert!(rebuild(&head, pieces(), other).is_err(), "leases of another index");
+    let fewer = || all().skip(1).collect();
+    assert!(rebuild(&head, fewer(), leases()).is_err(), "a piece is missing");
+    let mut more = pieces();
+    more.insert(PieceKey::Version(ConfigVersion(9), 0), Bytes::from_static(b"x"));
+    assert!(rebuild(&head, more, leases()).is_err(), "a piece too many");
+    let (key, piece) = all().next().unwrap();
+    let mut changed = pieces();
+    changed.insert(key, piece.iter().map(|byte| byte ^ 1).collect());
+    assert!(rebuild(&head, changed, leases()).is_err(), "another configuration");
+    assert!(rebuild(&head[..head.len() - 1], pieces(), leases()).is_err(), "half a head");
 }
 
 #[test]

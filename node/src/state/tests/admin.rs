@@ -101,9 +101,46 @@ fn r9_delete_and_wipe() {
     assert_eq!(world.one(secs(2), delete.clone()), Outcome::Deleted { count: 1 });
     assert_eq!(world.one(secs(2), delete), Outcome::NoLease);
     world.granted(secs(2), &nth_client(7), "192.0.2.10", Why::Selecting, 600);
-    let wipe = |subnet| Command::WipeLeases(WipeLeases { subnet });
+    let wipe = |subnet| Command::WipeLeases(WipeLeases::first(subnet));
     assert_eq!(world.one(secs(3), wipe(Some(SubnetId(1)))), Outcome::Deleted { count: 2 });
     assert_eq!(world.one(secs(3), wipe(Some(SubnetId(1)))), Outcome::Deleted { count: 0 });
     assert_eq!(world.one(secs(3), wipe(None)), Outcome::Deleted { count: 1 });
     assert_eq!(world.state.view().lease_count(), 0);
+}
+
+#[test]
+fn r22_a_wipe_looks_at_so_many_leases_and_says_where_to_go_on() {
+    let mut state = testing::machine(
+        r#"{"Dhcp4":{"subnet4":[{"id":1,"subnet":"10.0.0.0/8"},{"id":2,"subnet":"11.0.0.0/8"}]}}"#,
+        1,
+    );
+    let count = 2 * WipeLeases::MAX as u32 + 7;
+    for n in 0..count {
+        let mut lease = testing::lease("10.0.0.0", n);
+        lease.address = (0x0a00_0000 + n).into();
+        lease.subnet = SubnetId(1 + n % 2);
+        state.leases.put(lease);
+    }
+    let mut wipe = WipeLeases::first(Some(SubnetId(2)));
+    let mut counts = Vec::new();
+    loop {
+        let commands = vec![Command::WipeLeases(wipe.clone())];
+        let outcome =
+            state.apply(state.applied() + 1, &Batch { stamp: secs(1), commands }).remove(0);
+        state.check().unwrap();
+        match outcome {
+            Outcome::Wiped { count, next } => {
+                counts.push(count);
+                wipe.from = next;
+            }
+            Outcome::Deleted { count } => {
+                counts.push(count);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(counts, [WipeLeases::MAX as u64 / 2, WipeLeases::MAX as u64 / 2, 3]);
+    assert!(state.view().counts(SubnetId(2)).total() == 0);
+    assert_eq!(state.view().counts(SubnetId(1)).total(), u64::from(count.div_ceil(2)));
 }

@@ -34,7 +34,7 @@ fn a_conditional_change_applies_only_on_top_of_its_version() {
     let set = |expected| {
         Command::SetConfig(SetConfig {
             expected: Some(ConfigVersion(expected)),
-            text: document("", ""),
+            ..SetConfig::json(document("", ""))
         })
     };
     assert_eq!(world.one(secs(1), set(0)), Outcome::ConfigConflict(ConfigVersion(1)));
@@ -129,7 +129,7 @@ fn the_totals_of_a_subnet_go_with_it_and_its_last_lease() {
     let without = document("", "").replace(r#""id":1,"#, r#""id":9,"#);
     world.set_config(secs(2), &without);
     assert_eq!(world.state.view().totals(SubnetId(1)).assigned, 1, "it has a lease still");
-    world.one(secs(3), Command::WipeLeases(WipeLeases { subnet: None }));
+    world.one(secs(3), Command::WipeLeases(WipeLeases::first(None)));
     world.set_config(secs(4), &without);
     assert_eq!(world.state.view().totals(SubnetId(1)), Totals::default());
 }

@@ -211,6 +211,54 @@ fn m11_a_decline_beyond_the_limit_counts_once_however_often_it_is_proposed() {
     assert_eq!(world.state.view().declines_of(&a.key(), secs(101)).count, 1);
 }
 
+/// Somebody answers at `192.0.2.<last>`.
+fn in_use(world: &mut World, last: u8, circuit: u64, at: u64) -> Outcome {
+    let origin = Origin { node: NodeId(1), incarnation: 1, sequence: 1 };
+    let address = Ipv4Addr::new(192, 0, 2, last);
+    let found = InUse { origin, subnet: SubnetId(1), address, circuit };
+    world.one(secs(at), Command::InUse(found))
+}
+
+#[test]
+fn m4_an_address_that_somebody_uses_goes_into_probation_unless_it_is_leased() {
+    let mut world = World::with(&document("", r#""decline-probation-period":500,"#), 3);
+    assert_eq!(in_use(&mut world, 10, 7, 100), Outcome::GivenUp);
+    let lease = world.lease("192.0.2.10").unwrap();
+    assert_eq!((lease.state, lease.due, lease.circuit), (LeaseState::Declined, secs(600), 7));
+    assert_eq!(world.state.view().totals(SubnetId(1)).declined, 1);
+    assert_eq!(in_use(&mut world, 10, 7, 101), Outcome::NotHeld, "once");
+    // What a ping says counts for nothing against a lease, in its grace too.
+    let a = nth_client(1);
+    world.granted(secs(100), &a, "192.0.2.11", Why::Selecting, 1000);
+    for at in [101, 1_101] {
+        assert_eq!(in_use(&mut world, 11, 7, at), Outcome::NotHeld);
+    }
+    assert_eq!(world.lease("192.0.2.11").unwrap().state, LeaseState::Assigned);
+    let release = world.give_up(&a, "192.0.2.11", secs(1_102));
+    assert_eq!(world.one(secs(1_102), Command::Release(release)), Outcome::GivenUp);
+    assert_eq!(in_use(&mut world, 11, 7, 1_103), Outcome::GivenUp, "given back");
+    let origin = Origin { node: NodeId(1), incarnation: 1, sequence: 1 };
+    for (subnet, address) in [(99, [192, 0, 2, 12]), (1, [10, 0, 0, 1])] {
+        let found = InUse { origin, subnet: SubnetId(subnet), address: address.into(), circuit: 0 };
+        assert_eq!(world.one(secs(1_104), Command::InUse(found)), Outcome::NotHeld);
+    }
+}
+
+#[test]
+fn m11_addresses_in_use_count_like_declined_ones() {
+    // 90 addresses.
+    let mut world = World::new();
+    for n in 0..5 {
+        assert_eq!(declines(&mut world, n, 10 + n, 7, 100), Outcome::GivenUp);
+    }
+    for last in 15..19 {
+        assert_eq!(in_use(&mut world, last, 7, 100), Outcome::GivenUp);
+    }
+    assert_eq!(in_use(&mut world, 19, 7, 100), Outcome::DeclineLimit);
+    assert_eq!(world.lease("192.0.2.19"), None);
+    assert_eq!(in_use(&mut world, 19, 8, 100), Outcome::GivenUp, "another circuit");
+}
+
 #[test]
 fn m11_a_small_pool_can_have_one_address_in_probation() {
     let small = document("", "").replace("192.0.2.10-192.0.2.99", "192.0.2.10-192.0.2.12");

@@ -25,6 +25,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         Why::Renewing,
         Why::Rebinding,
         Why::Unnamed,
+        Why::Offering,
     ]);
     prop_oneof![
         8 => (0u32..4, 10u8..14, why, 1u32..60, any::<bool>()).prop_map(|(c, a, w, l, o)| Act::Grant(c, a, w, l, o)),
@@ -89,6 +90,16 @@ proptest! {
                         let others = belief.entry(address).or_default();
                         for (other, end) in others.iter() {
                             prop_assert!(*other == c || *end <= ms(now), "{address} is {other}'s until {end}, now {c}'s at {now}");
+                        }
+                        if why == Why::Offering {
+                            // Nothing was acknowledged, and what was before still holds (R6).
+                            for (address, ends) in &belief {
+                                if let Some(end) = ends.get(&c).filter(|end| **end > ms(now)) {
+                                    let lease = world.state.view().lease(*address).unwrap();
+                                    prop_assert!(lease.held_by(&client) && lease.reserved_until >= *end);
+                                }
+                            }
+                            continue;
                         }
                         let end = ms(now).plus_lifetime(granted.lifetime());
                         prop_assert!(end <= granted.expires(), "told more than was committed");

@@ -40,6 +40,7 @@ fn r24_recorded_logs_come_to_their_recorded_digests() {
     }
     assert!(entries >= 100 && state.view().lease_count() > 0);
     assert!(limited > 0, "M11 is among what is recorded");
+    assert!(state.view().config_version() > ConfigVersion(2), "R25 is among what is recorded");
 }
 
 /// `cargo test record_a_log -- --ignored --nocapture`, and keep the lines that begin with a number.
@@ -52,9 +53,11 @@ fn record_a_log() {
         (seed >> 33) % below
     };
     // Pools of five addresses, so that M11 has its limit at one of them.
-    let config =
-        document(&reserved("02:00:00:00:00:02", "192.0.2.12"), r#""cache-threshold":0.25,"#)
-            .replace(".99\"", ".14\"");
+    let config = document(
+        &reserved("02:00:00:00:00:02", "192.0.2.12"),
+        r#""cache-threshold":0.25,"store-extended-info":true,"#,
+    )
+    .replace(".99\"", ".14\"");
     let mut world = World::of(State::new(), ConfigVersion(1));
     let mut now = 0;
     let print = |world: &mut World, batch: Batch| {
@@ -62,11 +65,18 @@ fn record_a_log() {
         world.at(batch.stamp, batch.commands);
         println!("{} {} {:016x}", world.state.applied(), hex(&bytes), world.state.digest());
     };
-    let set = Command::SetConfig(SetConfig { expected: None, text: config });
+    let set = Command::SetConfig(SetConfig::json(&config));
     let up = (1..=3).map(|node| Command::NodeLiveness(NodeId(node), Liveness::Up));
     let first = std::iter::once(set).chain(up).collect();
     print(&mut world, Batch { stamp: ms(0), commands: first });
-    let whys = [Why::Selecting, Why::InitReboot, Why::Renewing, Why::Rebinding, Why::Unnamed];
+    let whys = [
+        Why::Selecting,
+        Why::InitReboot,
+        Why::Renewing,
+        Why::Rebinding,
+        Why::Unnamed,
+        Why::Offering,
+    ];
     for _ in 0..150 {
         now += draw(20_000);
         let mut commands = Vec::new();
@@ -78,15 +88,17 @@ fn record_a_log() {
                 0 => Command::Release(world.give_up(&client, &address, ms(now))),
                 1 => Command::Decline(GiveUp {
                     circuit: draw(3),
+                    relayed: draw(2) == 0,
                     ..world.give_up(&client, &address, ms(now))
                 }),
                 2 => Command::Reclaim(Reclaim { limit: 2, remove: draw(4) == 0 }),
                 3 => Command::SetWallOffset(WallOffset(draw(1000) as i64 - 500)),
                 _ => {
-                    let why = whys[draw(5) as usize];
+                    let why = whys[draw(6) as usize];
                     let mut grant = world.ask(&client, &address, why, 10 + draw(50) as u32);
                     grant.not_after = ms(now + 2_000);
                     grant.hostname = ["", "desk"][draw(2) as usize].into();
+                    grant.relay_info = (draw(3) == 0).then(|| [1, 1, draw(2) as u8].into());
                     Command::Grant(grant)
                 }
             });
@@ -101,4 +113,31 @@ fn record_a_log() {
         let decline = GiveUp { circuit: 7, ..world.give_up(&client, &address, ms(now)) };
         print(&mut world, Batch { stamp: ms(now), commands: vec![Command::Decline(decline)] });
     }
+    // R25: a document in pieces, a change that is repeated, a conflict, a level of the future, and a
+    // document that is forgotten.
+    let text = document(&reserved("02:00:00:00:00:03", "192.0.2.13"), r#""renew-timer":9,"#);
+    let set = SetConfig { id: 7, ..SetConfig::json(text) };
+    let piece = |set: &SetConfig| {
+        let bytes = set.inline.clone().unwrap();
+        Command::ConfigChunk(ConfigChunk { document: set.document, index: 0, bytes })
+    };
+    let author = Note { author: "alice@desk".into(), comment: "why".into(), ..Note::default() };
+    let sent = SetConfig { inline: None, note: author, ..set.clone() };
+    let named = || Command::SetConfig(sent.clone());
+    let conflict = SetConfig { expected: Some(ConfigVersion(1)), id: 8, ..set.clone() };
+    let future = SetConfig { level: 9, id: 9, ..set.clone() };
+    let refused = [conflict, future].map(Command::SetConfig);
+    let first = vec![named(), piece(&set), piece(&set), named(), named()];
+    print(&mut world, Batch { stamp: ms(now), commands: first });
+    print(&mut world, Batch { stamp: ms(now), commands: refused.into() });
+    let other = SetConfig::json(document("", r#""renew-timer":8,"#));
+    print(&mut world, Batch { stamp: ms(now), commands: vec![piece(&other)] });
+    now += 700_000;
+    let late = SetConfig { inline: None, ..other.clone() };
+    print(&mut world, Batch { stamp: ms(now), commands: vec![Command::SetConfig(late)] });
+    let back = Note { why: ConfigWhy::Rollback(ConfigVersion(1)), ..Note::default() };
+    let back = SetConfig { note: back, ..other };
+    print(&mut world, Batch { stamp: ms(now), commands: vec![Command::SetConfig(back)] });
+    let wipe = WipeLeases::first(Some(SubnetId(2)));
+    print(&mut world, Batch { stamp: ms(now), commands: vec![Command::WipeLeases(wipe)] });
 }

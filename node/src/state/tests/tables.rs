@@ -48,7 +48,7 @@ proptest! {
             prop_assert_eq!(leases.get(lease.address).map(|l| &**l), Some(lease));
         }
         for (id, hw, match_id) in who {
-            let client = Client { id, hw, match_id };
+            let client = Client { id, hw, match_id, claims: None };
             let mut found: Vec<u32> = leases.of_client(&client).map(|l| l.address.into()).collect();
             found.sort_unstable();
             let expected: Vec<u32> = flat.values().filter(|l| l.names(&client)).map(|l| l.address.into()).collect();

@@ -6,12 +6,12 @@ use leasehold_proto::command as pb;
 use pb::command::Kind;
 
 use super::{
-    BadWire, client_id, copied, hw_addr, liveness_from_pb, liveness_to_pb, node_info_from_pb,
-    node_info_to_pb,
+    BadWire, client_id, config, copied, hw_addr, liveness_from_pb, liveness_to_pb,
+    node_info_from_pb, node_info_to_pb,
 };
 use crate::state::command::{
-    Client, Command, ConfigVersion, DeleteLease, Generation, GiveUp, Grant, GrantItem, Origin,
-    PutLease, PutMode, Reclaim, SetConfig, WallOffset, Why, WipeLeases,
+    Claims, Client, Command, ConfigVersion, DeleteLease, Generation, GiveUp, Grant, GrantItem,
+    InUse, Origin, PutLease, PutMode, Reclaim, WallOffset, Why, WipeLeases,
 };
 use crate::state::lease::LeaseState;
 use crate::types::{ClusterTime, Lifetime, NodeId, SubnetId};
@@ -21,6 +21,12 @@ pub(super) fn to_pb(command: &Command) -> pb::Command {
         Command::Grant(grant) => Kind::Grant(grant_to_pb(grant)),
         Command::Release(give_up) => Kind::Release(give_up_to_pb(give_up)),
         Command::Decline(give_up) => Kind::Decline(give_up_to_pb(give_up)),
+        Command::InUse(found) => Kind::InUse(pb::InUse {
+            origin: Some(origin_to_pb(found.origin)),
+            subnet: found.subnet.0,
+            address: found.address.into(),
+            circuit: found.circuit,
+        }),
         Command::Reclaim(reclaim) => {
             Kind::Reclaim(pb::Reclaim { limit: reclaim.limit, remove: reclaim.remove })
         }
@@ -29,12 +35,11 @@ pub(super) fn to_pb(command: &Command) -> pb::Command {
             Kind::DeleteLease(pb::DeleteLease { address: delete.address.into() })
         }
         Command::WipeLeases(wipe) => {
-            Kind::WipeLeases(pb::WipeLeases { subnet: wipe.subnet.map(|id| id.0) })
+            let (subnet, from) = (wipe.subnet.map(|id| id.0), wipe.from.into());
+            Kind::WipeLeases(pb::WipeLeases { subnet, from })
         }
-        Command::SetConfig(set) => Kind::SetConfig(pb::SetConfig {
-            expected: set.expected.map(|version| version.0),
-            text: set.text.clone(),
-        }),
+        Command::ConfigChunk(chunk) => Kind::ConfigChunk(config::chunk_to_pb(chunk)),
+        Command::SetConfig(set) => Kind::SetConfig(config::set_to_pb(set)),
         Command::Tick => Kind::Tick(pb::Tick {}),
         Command::SetWallOffset(offset) => Kind::SetWallOffset(pb::WallOffset { millis: offset.0 }),
         Command::NodeInfo(info) => Kind::NodeInfo(node_info_to_pb(info)),
@@ -51,6 +56,12 @@ pub(super) fn from_pb(command: pb::Command) -> Result<Command, BadWire> {
         Kind::Grant(grant) => Command::Grant(grant_from_pb(grant)?),
         Kind::Release(give_up) => Command::Release(give_up_from_pb(give_up)?),
         Kind::Decline(give_up) => Command::Decline(give_up_from_pb(give_up)?),
+        Kind::InUse(found) => Command::InUse(InUse {
+            origin: origin_from_pb(found.origin)?,
+            subnet: SubnetId(found.subnet),
+            address: found.address.into(),
+            circuit: found.circuit,
+        }),
         Kind::Reclaim(reclaim) => {
             Command::Reclaim(Reclaim { limit: reclaim.limit, remove: reclaim.remove })
         }
@@ -59,12 +70,11 @@ pub(super) fn from_pb(command: pb::Command) -> Result<Command, BadWire> {
             Command::DeleteLease(DeleteLease { address: delete.address.into() })
         }
         Kind::WipeLeases(wipe) => {
-            Command::WipeLeases(WipeLeases { subnet: wipe.subnet.map(SubnetId) })
+            let (subnet, from) = (wipe.subnet.map(SubnetId), wipe.from.into());
+            Command::WipeLeases(WipeLeases { subnet, from })
         }
-        Kind::SetConfig(set) => Command::SetConfig(SetConfig {
-            expected: set.expected.map(ConfigVersion),
-            text: set.text,
-        }),
+        Kind::ConfigChunk(chunk) => Command::ConfigChunk(config::chunk_from_pb(chunk)?),
+        Kind::SetConfig(set) => Command::SetConfig(config::set_from_pb(set)?),
         Kind::Tick(pb::Tick {}) => Command::Tick,
         Kind::SetWallOffset(offset) => Command::SetWallOffset(WallOffset(offset.millis)),
         Kind::NodeInfo(info) => Command::NodeInfo(node_info_from_pb(info)),
@@ -93,13 +103,22 @@ fn client_to_pb(client: &Client) -> pb::Client {
         htype: client.hw.htype().into(),
         hw: copied(client.hw.bytes()),
         match_id: client.match_id,
+        claims: client.claims.as_deref().map(|claims| pb::Claims {
+            circuit_id: claims.circuit_id.as_deref().map(copied),
+            flex_id: claims.flex_id.as_deref().map(copied),
+        }),
     }
 }
 
 fn client_from_pb(client: Option<pb::Client>) -> Result<Client, BadWire> {
     let client = client.ok_or(BadWire::Field("client"))?;
     let id = client.id.map(|id| client_id(&id)).transpose()?;
-    Ok(Client { id, hw: hw_addr(client.htype, &client.hw)?, match_id: client.match_id })
+    let claims = client.claims.map(|claims| {
+        let [circuit_id, flex_id] =
+            [claims.circuit_id, claims.flex_id].map(|id| id.map(|id| Box::from(&*id)));
+        Box::new(Claims { circuit_id, flex_id })
+    });
+    Ok(Client { id, hw: hw_addr(client.htype, &client.hw)?, match_id: client.match_id, claims })
 }
 
 fn grant_to_pb(grant: &Grant) -> pb::Grant {
@@ -120,7 +139,10 @@ fn grant_to_pb(grant: &Grant) -> pb::Grant {
         client: Some(client_to_pb(&grant.client)),
         items: grant.items.iter().map(item).collect(),
         hostname: grant.hostname.clone(),
+        fqdn_fwd: grant.fqdn_fwd,
+        fqdn_rev: grant.fqdn_rev,
         identity: grant.identity.into(),
+        relay_info: grant.relay_info.as_deref().map(copied),
     }
 }
 
@@ -141,7 +163,10 @@ fn grant_from_pb(grant: pb::Grant) -> Result<Grant, BadWire> {
         client: client_from_pb(grant.client)?,
         items: grant.items.into_iter().map(item).collect::<Result<_, _>>()?,
         hostname: grant.hostname,
+        fqdn_fwd: grant.fqdn_fwd,
+        fqdn_rev: grant.fqdn_rev,
         identity: grant.identity.into(),
+        relay_info: grant.relay_info.map(|info| Box::from(&*info)),
     })
 }
 
@@ -152,6 +177,7 @@ fn why_to_pb(why: Why) -> pb::Why {
         Why::Renewing => pb::Why::Renewing,
         Why::Rebinding => pb::Why::Rebinding,
         Why::Unnamed => pb::Why::Unnamed,
+        Why::Offering => pb::Why::Offering,
     }
 }
 
@@ -162,6 +188,7 @@ fn why_from_pb(number: i32) -> Result<Why, BadWire> {
         Ok(pb::Why::Renewing) => Why::Renewing,
         Ok(pb::Why::Rebinding) => Why::Rebinding,
         Ok(pb::Why::Unnamed) => Why::Unnamed,
+        Ok(pb::Why::Offering) => Why::Offering,
         Ok(pb::Why::Unspecified) | Err(_) => return Err(BadWire::Field("why")),
     })
 }
@@ -174,6 +201,7 @@ fn give_up_to_pb(give_up: &GiveUp) -> pb::GiveUp {
         generation: give_up.generation.map(|generation| generation.0),
         arrived: give_up.arrived.as_millis(),
         circuit: give_up.circuit,
+        relayed: give_up.relayed,
     }
 }
 
@@ -185,6 +213,7 @@ fn give_up_from_pb(give_up: pb::GiveUp) -> Result<GiveUp, BadWire> {
         generation: give_up.generation.map(Generation),
         arrived: ClusterTime::from_millis(give_up.arrived),
         circuit: give_up.circuit,
+        relayed: give_up.relayed,
     })
 }
 

@@ -19,6 +19,7 @@ pub(super) fn to_pb(outcome: &Outcome) -> pb::Outcome {
         Outcome::GivenUp => Kind::GivenUp(nothing),
         Outcome::NotHeld => Kind::NotHeld(nothing),
         Outcome::DeclineLimit => Kind::DeclineLimit(nothing),
+        Outcome::OtherCircuit => Kind::OtherCircuit(nothing),
         Outcome::Reclaimed { count, more } => {
             Kind::Reclaimed(pb::Reclaimed { count: *count, more: *more })
         }
@@ -30,9 +31,14 @@ pub(super) fn to_pb(outcome: &Outcome) -> pb::Outcome {
         Outcome::NoSubnet(subnet) => Kind::NoSubnet(subnet.0),
         Outcome::OutsideSubnet(subnet) => Kind::OutsideSubnet(subnet.0),
         Outcome::Deleted { count } => Kind::Deleted(*count),
+        Outcome::Wiped { count, next } => {
+            Kind::Wiped(pb::Wiped { count: *count, next: (*next).into() })
+        }
         Outcome::ConfigSet(version) => Kind::ConfigSet(version.0),
         Outcome::ConfigConflict(version) => Kind::ConfigConflict(version.0),
         Outcome::ConfigRefused(text) => Kind::ConfigRefused(text.clone()),
+        Outcome::ConfigChunk { missing } => Kind::ConfigChunk(*missing),
+        Outcome::ConfigIncomplete => Kind::ConfigIncomplete(nothing),
         Outcome::Noted => Kind::Noted(nothing),
     };
     pb::Outcome { kind: Some(kind) }
@@ -47,6 +53,7 @@ pub(super) fn from_pb(outcome: pb::Outcome) -> Result<Outcome, BadWire> {
         Kind::GivenUp(_) => Outcome::GivenUp,
         Kind::NotHeld(_) => Outcome::NotHeld,
         Kind::DeclineLimit(_) => Outcome::DeclineLimit,
+        Kind::OtherCircuit(_) => Outcome::OtherCircuit,
         Kind::Reclaimed(swept) => Outcome::Reclaimed { count: swept.count, more: swept.more },
         Kind::LeaseWritten(written) => Outcome::LeaseWritten { created: written.created },
         Kind::LeaseExists(_) => Outcome::LeaseExists,
@@ -54,9 +61,12 @@ pub(super) fn from_pb(outcome: pb::Outcome) -> Result<Outcome, BadWire> {
         Kind::NoSubnet(subnet) => Outcome::NoSubnet(SubnetId(subnet)),
         Kind::OutsideSubnet(subnet) => Outcome::OutsideSubnet(SubnetId(subnet)),
         Kind::Deleted(count) => Outcome::Deleted { count },
+        Kind::Wiped(wiped) => Outcome::Wiped { count: wiped.count, next: wiped.next.into() },
         Kind::ConfigSet(version) => Outcome::ConfigSet(ConfigVersion(version)),
         Kind::ConfigConflict(version) => Outcome::ConfigConflict(ConfigVersion(version)),
         Kind::ConfigRefused(text) => Outcome::ConfigRefused(text),
+        Kind::ConfigChunk(missing) => Outcome::ConfigChunk { missing },
+        Kind::ConfigIncomplete(_) => Outcome::ConfigIncomplete,
         Kind::Noted(_) => Outcome::Noted,
     })
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::state::command::*;
+use crate::state::document::{Document, Form, Sha256};
 use crate::state::outcome::Taken;
 use crate::state::testing::{any_hw, any_id, any_state, any_time};
 use crate::types::{ClientKey, Lifetime, SubnetId};
@@ -21,11 +22,13 @@ fn any_origin() -> impl Strategy<Value = Origin> {
 }
 
 fn any_client() -> impl Strategy<Value = Client> {
-    (prop::option::of(any_id()), any_hw(), any::<bool>()).prop_map(|(id, hw, match_id)| Client {
-        id,
-        hw,
-        match_id,
-    })
+    let claim = || prop::option::of(prop::collection::vec(any::<u8>(), 0..20).prop_map(Into::into));
+    let claims = prop::option::of(
+        (claim(), claim())
+            .prop_map(|(circuit_id, flex_id)| Box::new(Claims { circuit_id, flex_id })),
+    );
+    (prop::option::of(any_id()), any_hw(), any::<bool>(), claims)
+        .prop_map(|(id, hw, match_id, claims)| Client { id, hw, match_id, claims })
 }
 
 fn any_item() -> impl Strategy<Value = GrantItem> {
@@ -35,6 +38,7 @@ fn any_item() -> impl Strategy<Value = GrantItem> {
         Why::Renewing,
         Why::Rebinding,
         Why::Unnamed,
+        Why::Offering,
     ]);
     let held = prop::option::of((any_address(), any::<u64>().prop_map(Generation)));
     (any::<u32>(), any_address(), why, held, any::<u32>()).prop_map(
@@ -50,29 +54,35 @@ fn any_item() -> impl Strategy<Value = GrantItem> {
 
 fn any_grant() -> impl Strategy<Value = Grant> {
     let items = prop::collection::vec(any_item(), 0..3);
-    (any_origin(), any_time(), any::<u64>(), any_client(), items, ".{0,8}", any_address()).prop_map(
-        |(origin, not_after, config, client, items, hostname, identity)| Grant {
+    let relay_info = prop::option::of(prop::collection::vec(any::<u8>(), 0..20));
+    let rest = (any_address(), relay_info, any::<(bool, bool)>());
+    (any_origin(), any_time(), any::<u64>(), any_client(), items, ".{0,8}", rest).prop_map(
+        |(origin, not_after, config, client, items, hostname, (identity, relay_info, dns))| Grant {
             origin,
             not_after,
             config: ConfigVersion(config),
             client,
             items,
             hostname,
+            fqdn_fwd: dns.0,
+            fqdn_rev: dns.1,
             identity,
+            relay_info: relay_info.map(Into::into),
         },
     )
 }
 
 fn any_give_up() -> impl Strategy<Value = GiveUp> {
-    let times = (any_time(), any::<u64>());
+    let times = (any_time(), any::<u64>(), any::<bool>());
     (any_origin(), any_client(), any_address(), prop::option::of(any::<u64>()), times).prop_map(
-        |(origin, client, address, generation, (arrived, circuit))| GiveUp {
+        |(origin, client, address, generation, (arrived, circuit, relayed))| GiveUp {
             origin,
             client,
             address,
             generation: generation.map(Generation),
             arrived,
             circuit,
+            relayed,
         },
     )
 }
@@ -123,20 +133,58 @@ fn any_info() -> impl Strategy<Value = NodeInfo> {
     )
 }
 
+fn any_bytes() -> impl Strategy<Value = bytes::Bytes> {
+    prop::collection::vec(any::<u8>(), 0..40).prop_map(bytes::Bytes::from)
+}
+
+fn any_document() -> impl Strategy<Value = Document> {
+    let form = prop::sample::select(vec![Form::Json, Form::Kea]);
+    (any::<[u8; 32]>(), form, any::<u64>(), any::<u64>())
+        .prop_map(|(hash, form, size, packed)| Document { hash: Sha256(hash), form, size, packed })
+}
+
+fn any_set_config() -> impl Strategy<Value = SetConfig> {
+    let why = prop_oneof![
+        Just(ConfigWhy::Set),
+        Just(ConfigWhy::Seed),
+        Just(ConfigWhy::Reload),
+        any::<u64>().prop_map(|to| ConfigWhy::Rollback(ConfigVersion(to))),
+    ];
+    let note = (".{0,8}", ".{0,8}", why, any::<[u8; 32]>());
+    let inline = prop::option::of(any_bytes());
+    let numbers = (any::<u64>(), prop::option::of(any::<u64>()), any::<u32>());
+    (numbers, any_document(), inline, note).prop_map(
+        |((id, expected, level), document, inline, (author, comment, why, hash))| SetConfig {
+            id,
+            expected: expected.map(ConfigVersion),
+            document,
+            inline,
+            level,
+            note: Note { author, comment, why, config_hash: Sha256(hash) },
+        },
+    )
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         any_grant().prop_map(Command::Grant),
         any_give_up().prop_map(Command::Release),
         any_give_up().prop_map(Command::Decline),
+        (any_give_up(), any::<u32>()).prop_map(|(give_up, subnet)| {
+            let GiveUp { origin, address, circuit, .. } = give_up;
+            Command::InUse(InUse { origin, subnet: SubnetId(subnet), address, circuit })
+        }),
         any::<(u32, bool)>()
             .prop_map(|(limit, remove)| Command::Reclaim(Reclaim { limit, remove })),
         any_put().prop_map(Command::PutLease),
         any_address().prop_map(|address| Command::DeleteLease(DeleteLease { address })),
-        prop::option::of(any::<u32>())
-            .prop_map(|subnet| Command::WipeLeases(WipeLeases { subnet: subnet.map(SubnetId) })),
-        (prop::option::of(any::<u64>()), ".{0,8}").prop_map(|(expected, text)| {
-            Command::SetConfig(SetConfig { expected: expected.map(ConfigVersion), text })
+        (prop::option::of(any::<u32>()), any_address()).prop_map(|(subnet, from)| {
+            Command::WipeLeases(WipeLeases { subnet: subnet.map(SubnetId), from })
         }),
+        (any_document(), any::<u32>(), any_bytes()).prop_map(|(document, index, bytes)| {
+            Command::ConfigChunk(ConfigChunk { document, index, bytes })
+        }),
+        any_set_config().prop_map(Command::SetConfig),
         Just(Command::Tick),
         any::<i64>().prop_map(|millis| Command::SetWallOffset(WallOffset(millis))),
         any_info().prop_map(Command::NodeInfo),
@@ -172,6 +220,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
         Outcome::GivenUp,
         Outcome::NotHeld,
         Outcome::DeclineLimit,
+        Outcome::OtherCircuit,
         Outcome::LeaseExists,
         Outcome::NoLease,
         Outcome::Noted,
@@ -185,9 +234,12 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
         any::<u32>().prop_map(|id| Outcome::NoSubnet(SubnetId(id))),
         any::<u32>().prop_map(|id| Outcome::OutsideSubnet(SubnetId(id))),
         any::<u64>().prop_map(|count| Outcome::Deleted { count }),
+        (any::<u64>(), any_address()).prop_map(|(count, next)| Outcome::Wiped { count, next }),
         any::<u64>().prop_map(|version| Outcome::ConfigSet(ConfigVersion(version))),
         any::<u64>().prop_map(|version| Outcome::ConfigConflict(ConfigVersion(version))),
         ".{0,8}".prop_map(Outcome::ConfigRefused),
+        any::<u32>().prop_map(|missing| Outcome::ConfigChunk { missing }),
+        Just(Outcome::ConfigIncomplete),
     ]
 }
 

@@ -1,0 +1,269 @@
+//! `config-history`, `config-history-get`, `config-diff` and `config-rollback`: commands of our own.
+//! Every accepted configuration is a version; the last ones are kept with their texts (R25).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use super::config::Change;
+use crate::api::spec::{Access, ApiContext, Args, Freshness, Plan, Refusal, Reply, Spec};
+use crate::state::document::{self, Form};
+use crate::state::{ConfigVersion, ConfigWhy, Meta, Version};
+
+/// `config-history`: what is kept, without the texts.
+pub const LIST: Spec = Spec {
+    name: "config-history",
+    access: Access::Read,
+    since: "0.1",
+    view: Freshness::Linearizable,
+    run: list,
+};
+
+/// `config-history-get`: one version with its text.
+pub const GET: Spec = Spec { name: "config-history-get", run: get, ..LIST };
+
+/// `config-diff`: what changed between two versions.
+pub const DIFF: Spec = Spec { name: "config-diff", run: diff, ..LIST };
+
+/// `config-rollback`: makes the text of an earlier version the next one.
+pub const ROLLBACK: Spec =
+    Spec { name: "config-rollback", access: Access::Write, run: rollback, ..LIST };
+
+/// Lines around a change.
+const CONTEXT: usize = 3;
+/// How long the comparison looks for the shortest difference. A longer one is as right.
+const DIFF_PATIENCE: Duration = Duration::from_secs(5);
+/// More of a difference than this nobody reads.
+const DIFF_BYTES: usize = 4 << 20;
+
+fn list(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    known(args, &["consistency"])?;
+    let meta = cx.view.meta();
+    let versions: Vec<Value> = meta.history().map(|version| row(version)).collect();
+    match versions.is_empty() {
+        true => Err(none_yet()),
+        false => Ok(Plan::Answer(Reply::data(
+            &json!({ "current": meta.config_version().0, "versions": versions }),
+        ))),
+    }
+}
+
+fn row(version: &Version) -> Value {
+    let document = version.text.document;
+    let mut row = json!({
+        "version": version.number.0,
+        "time": version.wall_seconds(),
+        "author": version.note.author,
+        "reason": reason(version.note.why),
+        "comment": version.note.comment,
+        "hash": version.note.config_hash.to_string(),
+        "sha256": document.hash.to_string(),
+        "form": form(document.form),
+        "size": document.size,
+    });
+    if let ConfigWhy::Rollback(to) = version.note.why {
+        row["rollback-to"] = to.0.into();
+    }
+    row
+}
+
+fn reason(why: ConfigWhy) -> &'static str {
+    match why {
+        ConfigWhy::Set => "set",
+        ConfigWhy::Seed => "seed",
+        ConfigWhy::Reload => "reload",
+        ConfigWhy::Rollback(_) => "rollback",
+    }
+}
+
+fn form(form: Form) -> &'static str {
+    match form {
+        Form::Json => "json",
+        Form::Kea => "kea",
+    }
+}
+
+fn get(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    known(args, &["version", "consistency"])?;
+    let version = kept_or_current(args, "version", cx)?;
+    Ok(Plan::later(move || {
+        let mut row = row(&version);
+        row["document"] = text_of(&version)?.into();
+        Ok(Plan::Answer(Reply::data(&row)))
+    }))
+}
+
+fn diff(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    known(args, &["from", "to", "of", "consistency"])?;
+    let from = kept(args, "from", cx)?;
+    let to = kept_or_current(args, "to", cx)?;
+    let of = Of::from(args, &from, &to)?;
+    Ok(Plan::later(move || {
+        let (old, new) = (of.text(&from)?, of.text(&to)?);
+        let (text, cut) = unified(&old, &new, from.number, to.number);
+        let arguments = json!({
+            "from": from.number.0,
+            "to": to.number.0,
+            "of": of.name(),
+            "diff": text,
+            "truncated": cut,
+        });
+        let verdict = match (text.is_empty(), of) {
+            (true, Of::Source) => "The two versions are the same.",
+            (true, Of::Document) => "The two versions say the same.",
+            (false, _) => "The two versions differ.",
+        };
+        Ok(Plan::Answer(Reply::success(verdict).with(&arguments)))
+    }))
+}
+
+/// What of two versions is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The texts as given.
+    Source,
+    /// What they say: comments gone, ids filled in, one value a line.
+    Document,
+}
+
+impl Of {
+    /// The texts, if both are people's files; a text that a program sent has no lines to speak of.
+    fn from(args: &Args<'_>, from: &Version, to: &Version) -> Result<Of, Refusal> {
+        let files = [from, to].iter().all(|version| version.text.document.form == Form::Kea);
+        match args.string_or("of")? {
+            None if files => Ok(Of::Source),
+            None | Some("document") => Ok(Of::Document),
+            Some("source") => Ok(Of::Source),
+            Some(_) => Err(Refusal::error("'of' must be \"source\" or \"document\"")),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Of::Source => "source",
+            Of::Document => "document",
+        }
+    }
+
+    fn text(self, version: &Version) -> Result<String, Refusal> {
+        let mut text = text_of(version)?;
+        if self == Of::Document {
+            let parsed = document::parse(version.text.document.form, &text);
+            let config = parsed.map_err(|mistakes| outdated(version, &mistakes))?.config;
+            text = serde_json::to_string_pretty(&config.document_json())
+                .map_err(|error| Refusal::error(error.to_string()))?;
+        }
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Ok(text)
+    }
+}
+
+/// The difference as `diff -u` prints it, and whether it is longer than that.
+fn unified(old: &str, new: &str, from: ConfigVersion, to: ConfigVersion) -> (String, bool) {
+    let mut config = TextDiff::configure();
+    let diff = config.timeout(DIFF_PATIENCE).diff_lines(old, new);
+    let header = |version: ConfigVersion| format!("version {}", version.0);
+    let mut text =
+        diff.unified_diff().context_radius(CONTEXT).header(&header(from), &header(to)).to_string();
+    if text.len() <= DIFF_BYTES {
+        return (text, false);
+    }
+    let whole_lines =
+        text[..text.floor_char_boundary(DIFF_BYTES)].rfind('\n').map_or(0, |at| at + 1);
+    text.truncate(whole_lines);
+    (text, true)
+}
+
+fn rollback(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    known(args, &[&["version"], Change::NAMES].concat())?;
+    let version = kept(args, "version", cx)?;
+    let current = cx.view.config_version();
+    if version.number == current {
+        return Err(Refusal::error(format!(
+            "Version {} is in force. Nothing was changed.",
+            current.0
+        )));
+    }
+    let change = Change::of(args, cx)?;
+    Ok(Plan::later(move || {
+        let parsed = document::parse(version.text.document.form, &text_of(&version)?);
+        let config = parsed.map_err(|mistakes| outdated(&version, &mistakes))?.config;
+        let (hash, number) = (config.hash().to_owned(), version.number);
+        let why = ConfigWhy::Rollback(number);
+        Ok(change.plan(version.text.clone(), config, why, move |new| {
+            let text =
+                format!("Version {} says what version {} said, and is in force.", new.0, number.0);
+            Reply::success(text).with(&json!({ "version": new.0, "hash": hash }))
+        }))
+    }))
+}
+
+fn text_of(version: &Version) -> Result<String, Refusal> {
+    version.text.unpack().map_err(|bad| {
+        Refusal::error(format!("internal error: the text of version {}: {bad}", version.number.0))
+    })
+}
+
+fn outdated(version: &Version, mistakes: &crate::config::Mistakes) -> Refusal {
+    Refusal::error(format!(
+        "Version {} cannot be used by this program any more; config-history-get has its text. {mistakes}",
+        version.number.0
+    ))
+}
+
+/// The version that a mandatory argument names.
+fn kept(args: &Args<'_>, name: &str, cx: &ApiContext<'_>) -> Result<Arc<Version>, Refusal> {
+    let number = version_or(args, name)?
+        .ok_or_else(|| Refusal::error(format!("missing parameter '{name}'")))?;
+    find(number, cx.view.meta())
+}
+
+/// The version that an argument names, or the one in force.
+fn kept_or_current(
+    args: &Args<'_>,
+    name: &str,
+    cx: &ApiContext<'_>,
+) -> Result<Arc<Version>, Refusal> {
+    let meta = cx.view.meta();
+    find(version_or(args, name)?.unwrap_or(meta.config_version()), meta)
+}
+
+fn find(number: ConfigVersion, meta: &Meta) -> Result<Arc<Version>, Refusal> {
+    if let Some(version) = meta.version(number) {
+        return Ok(version.clone());
+    }
+    let first = meta.history().next().ok_or_else(none_yet)?.number;
+    Err(Refusal::empty(format!(
+        "Version {} is not kept; versions {} to {} are.",
+        number.0,
+        first.0,
+        meta.config_version().0
+    )))
+}
+
+fn none_yet() -> Refusal {
+    Refusal::empty("The cluster has no configuration yet: use config-set.")
+}
+
+/// A version number that may be missing.
+pub(super) fn version_or(args: &Args<'_>, name: &str) -> Result<Option<ConfigVersion>, Refusal> {
+    let Some(number) = args.integer_or(name)? else { return Ok(None) };
+    let number = u64::try_from(number)
+        .map_err(|_| Refusal::error(format!("'{name}' must not be negative")))?;
+    Ok(Some(ConfigVersion(number)))
+}
+
+/// Refuses arguments that nobody would look at: a misspelt `expected-version` must not be overlooked.
+fn known(args: &Args<'_>, names: &[&str]) -> Result<(), Refusal> {
+    if !args.is_absent() && args.map().is_none() {
+        return Err(Refusal::error("'arguments' parameter expected to be a map."));
+    }
+    match args.map().into_iter().flatten().find(|(name, _)| !names.contains(&name.as_str())) {
+        Some((name, _)) => Err(Refusal::error(format!("Unsupported '{name}' parameter."))),
+        None => Ok(()),
+    }
+}
