@@ -30,7 +30,7 @@ pub struct Holds {
     keep: Duration,
     by_client: BTreeMap<ClientKey, (Hold, u64)>,
     by_address: BTreeMap<Ipv4Addr, ClientKey>,
-    /// End and number → client: ends come in order, since all are kept equally long.
+    /// End and number → client.
     by_end: BTreeMap<(ClusterTime, u64), ClientKey>,
     circuits: BTreeMap<(SubnetId, u64), u32>,
     next: u64,
@@ -66,6 +66,19 @@ impl Holds {
         circuit: u64,
         now: ClusterTime,
     ) {
+        self.put_until(client, address, subnet, circuit, ClusterTime::NEVER, now);
+    }
+
+    /// As [`Holds::put`], but not beyond `until`: what was offered ends then.
+    pub fn put_until(
+        &mut self,
+        client: ClientKey,
+        address: Ipv4Addr,
+        subnet: SubnetId,
+        circuit: u64,
+        until: ClusterTime,
+        now: ClusterTime,
+    ) {
         self.expire(now);
         self.remove(&client);
         if let Some(other) = self.by_address.get(&address).cloned() {
@@ -77,7 +90,7 @@ impl Holds {
             self.remove(&oldest);
             self.dropped += 1;
         }
-        let hold = Hold { address, subnet, circuit, until: now.plus(self.keep) };
+        let hold = Hold { address, subnet, circuit, until: until.min(now.plus(self.keep)) };
         self.next += 1;
         self.by_address.insert(address, client.clone());
         self.by_end.insert((hold.until, self.next), client.clone());
@@ -129,14 +142,6 @@ impl Holds {
             let client = client.clone();
             self.remove(&client);
         }
-    }
-
-    /// A1: whether one more address may be held for a client without a lease on this circuit: at
-    /// most a quarter of the `free` addresses of the subnet, but one at least.
-    pub fn allows(&mut self, subnet: SubnetId, circuit: u64, free: u64, now: ClusterTime) -> bool {
-        self.expire(now);
-        let held = self.circuits.get(&(subnet, circuit)).copied().unwrap_or(0);
-        u64::from(held) < (free / 4).max(1)
     }
 
     /// A1: how many are held in the subnet for clients of this circuit, ended ones among them until
@@ -202,16 +207,29 @@ mod tests {
     }
 
     #[test]
-    fn a1_a_circuit_holds_at_most_a_quarter_of_what_is_free() {
+    fn a1_what_a_circuit_holds_is_counted_by_subnet() {
         let mut holds = Holds::new(100, Holds::KEEP);
         for n in 1..=2 {
-            assert!(holds.allows(SubnetId(1), 7, 8, at(0)));
             holds.put(key(n), address(n), SubnetId(1), 7, at(0));
         }
-        assert!(!holds.allows(SubnetId(1), 7, 8, at(0)), "two of eight are held");
-        assert!(holds.allows(SubnetId(1), 8, 8, at(0)), "another circuit");
-        assert!(holds.allows(SubnetId(2), 7, 1, at(0)), "one is always allowed");
-        assert!(holds.allows(SubnetId(1), 7, 8, at(60)), "they are over");
+        assert_eq!([7, 8].map(|circuit| holds.held_on(SubnetId(1), circuit)), [2, 0]);
+        assert_eq!(holds.held_on(SubnetId(2), 7), 0);
+        holds.expire(at(60));
+        assert_eq!(holds.held_on(SubnetId(1), 7), 0, "they are over");
+    }
+
+    #[test]
+    fn a_hold_ends_with_the_offer_that_it_is_for() {
+        let mut holds = Holds::new(100, Holds::KEEP);
+        holds.put(key(1), address(10), SubnetId(1), 7, at(0));
+        holds.put_until(key(2), address(11), SubnetId(1), 7, at(30), at(0));
+        holds.put_until(key(3), address(12), SubnetId(1), 7, at(600), at(0));
+        assert!(holds.is_held_by_other(address(11), &key(9), at(29)));
+        assert!(!holds.is_held_by_other(address(11), &key(9), at(30)));
+        holds.expire(at(30));
+        assert_eq!(holds.held_on(SubnetId(1), 7), 2);
+        holds.expire(at(60));
+        assert!(holds.is_empty(), "none for longer than is kept");
     }
 
     proptest! {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::pick::POOL_LIMIT;
 use super::*;
 use crate::state::testing::{lease, machine, nth_client};
 use crate::state::{Batch, Command, Lease, Outcome, PutLease, PutMode, State};
 use crate::types::{Lifetime, NodeId};
 
-fn config(pools: &[&str], more: &str) -> String {
+pub(super) fn config(pools: &[&str], more: &str) -> String {
     let pools: Vec<String> = pools.iter().map(|pool| format!(r#"{{"pool":"{pool}"}}"#)).collect();
     format!(
         r#"{{"Dhcp4":{{"subnet4":[{{"id":1,"subnet":"10.0.0.0/8","pools":[{}]{more}}}]}}}}"#,
@@ -17,7 +18,9 @@ fn config(pools: &[&str], more: &str) -> String {
     )
 }
 
-fn put(state: &mut State, lease: &Lease) {
+pub(super) const ALLOCATORS: [&str; 3] = ["", r#","allocator":"random""#, r#","allocator":"flq""#];
+
+pub(super) fn put(state: &mut State, lease: &Lease) {
     let put = PutLease {
         mode: PutMode::Upsert,
         address: lease.address,
@@ -37,7 +40,7 @@ fn put(state: &mut State, lease: &Lease) {
     assert!(matches!(outcomes[0], Outcome::LeaseWritten { .. }), "{outcomes:?}");
 }
 
-fn pick(
+pub(super) fn pick(
     state: &State,
     share: &Share,
     n: u32,
@@ -47,8 +50,10 @@ fn pick(
     let config = state.view().config().unwrap().clone();
     let client = nth_client(n);
     let subnet = &config.subnets[0];
-    let ask = Ask { view: state.view(), subnet, client: &client, now: state.now(), share };
-    choose(&ask, cursors, avoid)
+    let (view, now) = (state.view(), state.now());
+    let ask =
+        Ask { view, config: &config, subnet, client: &client, now, share, seed: u64::from(n) };
+    choose(&ask, cursors, |_| true, avoid)
 }
 
 #[test]
@@ -79,9 +84,11 @@ fn kea1_a_cluster_of_one_starts_at_the_lowest_address_and_moves_on() {
 
 #[test]
 fn r18_every_address_of_a_small_pool_is_given_by_one_of_three_nodes() {
-    for size in [1u32, 3, 6] {
+    for (size, allocator) in
+        [1u32, 3, 6].into_iter().flat_map(|size| ALLOCATORS.map(|all| (size, all)))
+    {
         for me in 1..=3 {
-            let mut state = machine(&config(&[&format!("10.0.0.1-10.0.0.{size}")], ""), 3);
+            let mut state = machine(&config(&[&format!("10.0.0.1-10.0.0.{size}")], allocator), 3);
             let share = Share::of(state.view(), NodeId(me));
             let mut cursors = Cursors::default();
             for n in 0..size {
@@ -208,6 +215,7 @@ proptest! {
         reserved in prop::collection::btree_map(0u8..24, 0u32..4, 0..4),
         nodes in 1u64..4,
         picks in 1u32..6,
+        allocator in prop::sample::select(ALLOCATORS.to_vec()),
     ) {
         // Two clients cannot share a reservation's identifier.
         let reserved: Vec<(u8, u32)> = {
@@ -217,7 +225,7 @@ proptest! {
         let entries: Vec<String> = reserved.iter().map(|(at, n)| {
             format!(r#"{{"hw-address":"{}","ip-address":"10.0.0.{at}"}}"#, nth_client(*n).hw)
         }).collect();
-        let more = format!(r#","reservations":[{}]"#, entries.join(","));
+        let more = format!(r#"{allocator},"reservations":[{}]"#, entries.join(","));
         let mut state = machine(&config(&["10.0.0.4-10.0.0.11", "10.0.0.16-10.0.0.19"], &more), nodes);
         for at in &leased {
             put(&mut state, &lease(&format!("10.0.0.{at}"), 100 + u32::from(*at)));

@@ -1,7 +1,7 @@
 //! What an engine decides about a packet. The caller (`serve`) executes it and nothing else.
 //!
-//! Two promises lie in the types. An ACK that binds is made from a [`Granted`] and from nothing
-//! else ([`Reply::ack`], rule R4). A NAK judged on the local view comes as [`Decision::Refuse`]
+//! Two promises lie in the types. An ACK that binds, and an OFFER that was committed, are made from a
+//! [`Granted`] and from nothing else ([`Reply::ack`], rule R4). A NAK judged on the local view comes as [`Decision::Refuse`]
 //! and is sent only after a read barrier (rule C11).
 
 use std::fmt;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::packet::v4::{Malformed, MessageType};
 use crate::state::{Command, Granted};
-use crate::types::{ClientKey, NodeId, SubnetId};
+use crate::types::{ClientKey, ClusterTime, NodeId, SubnetId};
 
 pub use crate::dhcp::v4::Pending;
 
@@ -30,6 +30,11 @@ pub enum Decision {
     /// A NAK from the local view: pass a read barrier that began after the packet came (C11),
     /// then call `handle` again with `fresh = true`. This reply is never sent as it is.
     Refuse(Reply),
+    /// The address would be offered afresh: find out first whether somebody uses it (M4), and call
+    /// `handle` again. If somebody does, with a memory that says so
+    /// ([`crate::dhcp::v4::Memory::is_in_use`]); if nobody does, and the same comes out, do what is
+    /// inside, a `Reply` or a `Commit`.
+    Check(Check, Box<Decision>),
     /// Propose the command; give its outcome to [`Pending::finish`]. No outcome (timeout, lost
     /// leader, full queue) means silence.
     Commit(Command, Box<Pending>),
@@ -94,7 +99,7 @@ pub struct Answered {
     pub identity: Ipv4Addr,
 }
 
-/// A hold to remember for 60 s on this node (M3).
+/// A hold to remember on this node (M3), for 60 s at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offered {
     /// To whom.
@@ -106,6 +111,19 @@ pub struct Offered {
     /// What stands for where it was asked from, for the limit of A1: a hash of 82.1 and 82.2, else
     /// of `giaddr`, else of the interface.
     pub circuit: u64,
+    /// No longer than this: when a committed offer ends.
+    pub until: ClusterTime,
+}
+
+/// A ping check (M4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Whom the address is meant for, and where; to be held for it meanwhile.
+    pub offer: Offered,
+    /// How many echo requests must stay without an answer, at least one.
+    pub requests: u32,
+    /// How long each waits.
+    pub timeout: Duration,
 }
 
 /// The kinds of answers.
@@ -166,6 +184,16 @@ impl Reply {
         Reply::new(ReplyKind::Ack, Some(granted.address()), None, parts)
     }
 
+    /// An OFFER of an address that is committed to the client (`offer-lifetime`). The hold adds
+    /// nothing to the promise; it counts towards what a circuit may have on offer (A1).
+    pub(in crate::dhcp) fn committed_offer(
+        granted: &Granted,
+        offered: Offered,
+        parts: Parts,
+    ) -> Reply {
+        Reply::new(ReplyKind::Offer, Some(granted.address()), Some(offered), parts)
+    }
+
     /// An OFFER, with the hold to remember; none when the address is the client's own anyway.
     pub(in crate::dhcp) fn offer(
         address: Ipv4Addr,
@@ -173,6 +201,11 @@ impl Reply {
         parts: Parts,
     ) -> Reply {
         Reply::new(ReplyKind::Offer, Some(address), offered, parts)
+    }
+
+    /// An OFFER of no address: what to do without one (RFC 2563).
+    pub(in crate::dhcp) fn offer_nothing(parts: Parts) -> Reply {
+        Reply::new(ReplyKind::Offer, None, None, parts)
     }
 
     /// The answer to an INFORM: parameters, no lease (M13).
@@ -350,6 +383,10 @@ named! {
         ProbationLimit = "probation-limit",
         /// The client declined too often (M11).
         DeclineLimit = "decline-limit",
+        /// The packet is in the class DROP.
+        DropClass = "drop-class",
+        /// The packet is in the class REJECT, and may not be answered with a NAK.
+        RejectClass = "reject-class",
         /// We know nothing about this client and are not authoritative.
         UnknownClient = "unknown-client",
         /// The address is in no pool of the subnet and not reserved for the client.
@@ -358,7 +395,8 @@ named! {
         NowhereToReply = "nowhere-to-reply",
         /// RELEASE or DECLINE without an address (M9, M12).
         NoAddress = "no-address",
-        /// A direct RELEASE whose source is not its `ciaddr` (A3).
+        /// A direct RELEASE whose source is not its `ciaddr`, or a relayed RELEASE or DECLINE from
+        /// another circuit than the lease's last REQUEST (A3).
         ForgedRelease = "forged-release",
         /// The node knows of a newer configuration, or has not caught up (W6, C15).
         NotReady = "not-ready",

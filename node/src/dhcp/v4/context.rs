@@ -77,6 +77,10 @@ pub trait Memory: std::fmt::Debug {
     fn noted(&self, client: &ClientKey) -> Option<Ipv4Addr>;
     /// Whether another node noted within 60 s that it offered the address to another client.
     fn noted_for_another(&self, address: Ipv4Addr, client: &ClientKey) -> bool;
+    /// Whether somebody answered at the address a moment ago who has no lease of it (M4).
+    fn is_in_use(&self, _address: Ipv4Addr) -> bool {
+        false
+    }
     /// Whether this node suspects the other to be gone. It shortens C4's wait and nothing else
     /// (R16).
     fn suspects(&self, node: NodeId) -> bool;

@@ -30,7 +30,9 @@ fn arrival(source: Ipv4Addr, broadcast: bool) -> Arrival {
 fn reading(packet: &Packet) -> Reading {
     use crate::dhcp::v4::script::Node;
     // Any context will do: nothing of it is asked here.
-    Node::nowhere(|cx: &Context<'_>| Reading::of(packet, cx).expect("it is served"))
+    let config =
+        crate::config::from_text(r#"{"Dhcp4": {}}"#).expect("it is a configuration").config;
+    Node::nowhere(|cx: &Context<'_>| Reading::of(packet, cx, &config).expect("it is served"))
 }
 
 fn delivered(

@@ -1,36 +1,69 @@
 //! DISCOVER: which address to offer (M1–M3; RFC 2131 §4.3.1), from applied state and local holds.
-//! No command, no wait: an offer is a guess that the commit of the REQUEST will judge.
+//! No command, no wait: an offer is a guess that the commit of the REQUEST will judge. With
+//! `offer-lifetime` the offer itself is committed first.
 
 use std::net::Ipv4Addr;
 
-use super::{Exchange, decline, respond, v6only};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::request::{self, Wish};
+use super::{Exchange, decline, lifetime, ping, respond, v6only};
 use crate::alloc::{self, Ask, Share};
 use crate::config::Subnet;
 use crate::dhcp::decision::{Decision, Offered, Reason};
-use crate::state::{Availability, Client, grantable, reserved_for_other};
-use crate::types::ClientKey;
+use crate::state::{Availability, Client, Why, reserved_address, reserved_for, reserved_for_other};
+use crate::types::{ClientKey, ClusterTime};
 
 /// A DISCOVER that this node answers.
-pub fn discover(ex: &Exchange<'_>, subnet: Option<&Subnet>, client: &Client) -> Decision {
+pub fn discover<'a>(ex: &Exchange<'a>, subnet: Option<&'a Subnet>, client: &Client) -> Decision {
     let Some(subnet) = subnet else { return Decision::Drop(Reason::NoSubnet) };
     if decline::is_penitent(ex, client) {
         return Decision::Drop(Reason::DeclineLimit);
     }
     let Choice { subnet: member, address, claim } = match choose(ex, subnet, client) {
         Ok(choice) => choice,
+        Err(Reason::PoolExhausted) => {
+            let answer = respond::auto_configure(ex, subnet);
+            return answer.unwrap_or(Decision::Drop(Reason::PoolExhausted));
+        }
         Err(reason) => return Decision::Drop(reason),
     };
-    let scope = ex.scope(member, Some(address));
-    // Nobody else is offered what is this client's own, and who is told to do without IPv4 will not
-    // take the address (RFC 8925).
-    let needs_hold = claim == Claim::New && !v6only::applies(&ex.packet.message, &scope);
+    let classes = ex.settled(member, Some(address));
+    let scope = ex.scope(member, &classes, Some(address));
+    // Who is told to do without IPv4 will not take the address (RFC 8925).
+    let is_wanted = !v6only::applies(&ex.packet.message, &scope);
+    let checked = |decision| match decision {
+        Decision::Reply(_) | Decision::Commit(..) if is_wanted => {
+            match ping::check(ex, member, &ex.client(member), address) {
+                Some(check) => Decision::Check(check, Box::new(decision)),
+                None => decision,
+            }
+        }
+        decision => decision,
+    };
+    if let Some(lifetime) = lifetime::of_offer(ex, member).filter(|_| is_wanted) {
+        // What the client holds it is offered as it stands: a DISCOVER changes no lease (R6).
+        let held = ex.view.lease_of(client, subnet.network).map(|lease| &**lease);
+        if held.is_none_or(|lease| lease.offered || !lease.blocks_at(ex.now)) {
+            let ask = Wish { subnet: member, want: address, why: Why::Offering, lifetime, held };
+            return checked(request::grant(ex, &scope, ask));
+        }
+    }
+    // Nobody else is offered what is this client's own.
+    let needs_hold = claim == Claim::New && is_wanted;
     let offered = needs_hold.then(|| Offered {
         client: ex.client(member).key(),
         subnet: member.id,
         address,
         circuit: ex.reading.circuit(&ex.packet.arrival),
+        until: ClusterTime::NEVER,
     });
-    respond::offer(ex, &scope, address, offered)
+    let cached = || request::cached(ex, member, address);
+    let lifetime = match claim {
+        Claim::Own => cached().unwrap_or_else(|| lifetime::of(ex, member)),
+        Claim::New => lifetime::of(ex, member),
+    };
+    checked(respond::offer(ex, &scope, address, lifetime, offered))
 }
 
 /// An address for a client.
@@ -61,14 +94,16 @@ pub fn choose<'a>(
 ) -> Result<Choice<'a>, Reason> {
     let network = subnet.network;
     let key = client.key();
-    if let Some((address, subnet)) = reserved_address(ex, subnet)
+    if let Some((address, subnet)) = reserved_address(ex.config, ex.members(subnet), client)
         && !matches!(ex.view.availability(address, client, ex.now), Availability::Taken(_))
+        && !ex.cx.memory.is_in_use(address)
     {
         return Ok(Choice { subnet, address, claim: Claim::Own });
     }
     if let Some(lease) = ex.view.lease_of(client, network)
-        && let Some(subnet) = ex.config.subnet(lease.subnet)
-        && is_allowed(subnet, lease.address, client)
+        && let Some(subnet) = ex.members(subnet).find(|member| member.id == lease.subnet)
+        && is_allowed(ex, subnet, lease.address, client)
+        && (lease.blocks_at(ex.now) || !ex.cx.memory.is_in_use(lease.address))
     {
         // A lease that is over is the client's only until somebody else takes it.
         let claim = if lease.blocks_at(ex.now) { Claim::Own } else { Claim::New };
@@ -91,37 +126,38 @@ pub fn choose<'a>(
     choice.or_else(|| pick(ex, subnet, client, &key)).ok_or(Reason::PoolExhausted)
 }
 
-/// The address reserved for the client in the network, the selected subnet first.
-pub fn reserved_address<'a>(
-    ex: &Exchange<'a>,
-    subnet: &'a Subnet,
-) -> Option<(Ipv4Addr, &'a Subnet)> {
-    let others = ex.config.members(subnet.network).filter(|member| member.id != subnet.id);
-    std::iter::once(subnet).chain(others).find_map(|member| {
-        let own = member.reservations.for_client(&ex.reading.hw, ex.reading.client_id.as_ref())?;
-        Some((own.address?, member))
-    })
-}
-
 /// The member subnet in which the address may be offered to the client, free and not promised to
 /// another.
 fn offerable<'a>(
     ex: &Exchange<'a>,
-    subnet: &Subnet,
+    subnet: &'a Subnet,
     client: &Client,
     key: &ClientKey,
     address: Ipv4Addr,
 ) -> Option<&'a Subnet> {
-    let member =
-        ex.config.members(subnet.network).find(|member| is_allowed(member, address, client))?;
+    let member = ex.members(subnet).find(|member| is_allowed(ex, member, address, client))?;
     let free = !matches!(ex.view.availability(address, client, ex.now), Availability::Taken(_));
-    let promised = ex.cx.holds.is_held_by_other(address, key, ex.now)
-        || ex.cx.memory.noted_for_another(address, key);
-    (free && !promised).then_some(member)
+    (free && !is_promised(ex, address, key)).then_some(member)
 }
 
-fn is_allowed(member: &Subnet, address: Ipv4Addr, client: &Client) -> bool {
-    grantable(member, address, client) && !reserved_for_other(member, address, client)
+/// Whether another client was offered the address a moment ago, here or by another node, or somebody
+/// answers at it (M4).
+fn is_promised(ex: &Exchange<'_>, address: Ipv4Addr, key: &ClientKey) -> bool {
+    ex.cx.holds.is_held_by_other(address, key, ex.now)
+        || ex.cx.memory.noted_for_another(address, key)
+        || ex.cx.memory.is_in_use(address)
+}
+
+/// Whether the subnet may give the address to this client, as far as the configuration goes: it is in
+/// a pool that the client may use, or reserved for it.
+pub fn is_open(ex: &Exchange<'_>, member: &Subnet, address: Ipv4Addr, client: &Client) -> bool {
+    member.prefix.contains(address)
+        && (member.pool_of(address).is_some_and(|pool| ex.admits(pool))
+            || reserved_for(ex.config, member, address, client))
+}
+
+fn is_allowed(ex: &Exchange<'_>, member: &Subnet, address: Ipv4Addr, client: &Client) -> bool {
+    is_open(ex, member, address, client) && !reserved_for_other(ex.config, member, address, client)
 }
 
 /// A1: whether the circuit already holds a quarter of what is free for clients nobody knows. A
@@ -143,15 +179,14 @@ fn pick<'a>(
     key: &ClientKey,
 ) -> Option<Choice<'a>> {
     let share = Share::of(ex.view, ex.cx.me);
+    let moment = ex.packet.arrival.at.as_millis() ^ ex.cx.origin.sequence;
+    let seed = xxh3_64_with_seed(key.bytes(), moment);
     let mut cursors = ex.cx.cursors.borrow_mut();
-    let promised = |address| {
-        ex.cx.holds.is_held_by_other(address, key, ex.now)
-            || ex.cx.memory.noted_for_another(address, key)
-    };
-    let others = ex.config.members(subnet.network).filter(|member| member.id != subnet.id);
-    std::iter::once(subnet).chain(others).find_map(|subnet| {
-        let ask = Ask { view: ex.view, subnet, client, now: ex.now, share: &share };
-        match alloc::choose(&ask, &mut cursors, promised) {
+    let promised = |address| is_promised(ex, address, key);
+    ex.members(subnet).find_map(|subnet| {
+        let Exchange { view, config, now, .. } = *ex;
+        let ask = Ask { view, config, subnet, client, now, share: &share, seed };
+        match alloc::choose(&ask, &mut cursors, |pool| ex.admits(pool), promised) {
             alloc::Choice::Candidate(address) => {
                 Some(Choice { subnet, address, claim: Claim::New })
             }

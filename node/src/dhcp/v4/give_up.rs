@@ -26,6 +26,7 @@ pub fn propose(
         address,
         arrived: ex.packet.arrival.at,
         circuit: ex.reading.circuit(&ex.packet.arrival),
+        relayed: ex.reading.relay.is_some(),
     };
     Decision::Propose { command: command(give_up), after: turn::delay(question, ex.cx, ex.view) }
 }

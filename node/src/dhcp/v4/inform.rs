@@ -6,10 +6,12 @@ use crate::config::Subnet;
 use crate::dhcp::decision::{Decision, Reason};
 
 /// An INFORM that this node answers.
-pub fn inform(ex: &Exchange<'_>, subnet: Option<&Subnet>) -> Decision {
+pub fn inform<'a>(ex: &Exchange<'a>, subnet: Option<&'a Subnet>) -> Decision {
     let Some(selected) = subnet else { return Decision::Drop(Reason::NoSubnet) };
     let address = ex.reading.ciaddr.unwrap_or(*ex.packet.arrival.source.ip());
-    let member = ex.config.members(selected.network).find(|member| member.prefix.contains(address));
+    let member = ex.members(selected).find(|member| member.prefix.contains(address));
+    let subnet = member.unwrap_or(selected);
     // Without a lease no pool speaks, as in Kea.
-    respond::inform(ex, &ex.scope(member.unwrap_or(selected), None))
+    let classes = ex.settled(subnet, None);
+    respond::inform(ex, &ex.scope(subnet, &classes, None))
 }

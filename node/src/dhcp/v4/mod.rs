@@ -1,5 +1,6 @@
 //! The DHCPv4 engine (RFC 2131 and the rules of the protocol contract). Its table of contents is
-//! [`handle`]: read the packet, find its subnet, see whose turn it is, answer by message type.
+//! [`handle`]: read the packet, find its classes and its subnet, see whose turn it is, find its
+//! reservation and what depends on that, answer by message type.
 //!
 //! Nothing is remembered between calls. What a node remembers (holds, shadows, notes) is kept by
 //! the caller and lent through [`Context`]; what the cluster remembers comes as the [`View`].
@@ -13,15 +14,22 @@
 //! * it drops the hold of a client on [`Reason::OtherServer`] (M5) and when it sends an ACK;
 //! * it absorbs repeats with [`Pending::repeats`] (M7).
 
+mod classify;
 mod context;
 mod decline;
 mod deliver;
 mod discover;
+mod flex_option;
 mod give_up;
+mod host;
 mod inform;
+mod lifetime;
 mod names;
+mod order;
 mod packet;
 mod pending;
+mod ping;
+mod printable;
 mod relay_info;
 mod release;
 mod request;
@@ -30,27 +38,32 @@ mod scope;
 mod select;
 mod turn;
 mod v6only;
+mod vendor;
 
+#[cfg(test)]
+#[path = "tests/precedence.rs"]
+mod precedence;
 #[cfg(test)]
 mod proptests;
 #[cfg(test)]
 #[path = "tests/script.rs"]
 mod script;
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Reservation, Subnet};
+use crate::config::{Config, OptionSet, Pool, Reservation, Subnet};
 use crate::dhcp::decision::{Decision, Handled, Link, Reason, Shadow};
 use crate::packet::v4::{MessageType, codes};
-use crate::state::{Client, View};
-use crate::types::ClusterTime;
+use crate::state::{Client, View, host_of};
+use crate::types::{ClassSet, ClusterTime};
+use classify::Classifier;
+use order::{first_classes, known_classes, members};
 use scope::Scope;
 use turn::{Addressed, Question, Turn, turn};
 
 pub use context::{Attempts, Context, HOLD_FLOOR, Memory, Ports};
-pub use names::sanitise as sanitise_hostname;
 pub use packet::{Arrival, Packet, Reading, steering_key};
 pub use pending::Pending;
 pub use relay_info::{Circuit, RelayFacts};
@@ -69,6 +82,10 @@ struct Exchange<'a> {
     view: View<'a>,
     config: &'a Config,
     now: ClusterTime,
+    /// The client as the selected subnet knows it.
+    who: &'a Client,
+    /// The classes of the packet before it has an address.
+    classes: &'a ClassSet,
 }
 
 /// Decides about one packet. `now` is this node's estimate of cluster time.
@@ -88,27 +105,30 @@ fn decide(
     if now.since(packet.arrival.at) > PATIENCE {
         return Err(Reason::Late);
     }
-    let reading = &Reading::of(packet, cx)?;
     let config = view.config().ok_or(Reason::NotReady)?;
-    let ex = Exchange { packet, reading, cx, view, config, now };
-
-    let subnet = select::select(packet, reading, config);
-    let client = match subnet {
-        Some(subnet) => ex.client(subnet),
-        None => reading.client(true),
-    };
+    let mut reading = Reading::of(packet, cx, config)?;
+    let (mut classes, early) = first_classes(packet, &mut reading, config, view, now)?;
+    let subnet = select::select(packet, &reading, config, &classes);
+    let match_id = subnet.is_none_or(|subnet| subnet.values.match_client_id);
+    let client = reading.client(match_id);
+    let who = &client;
     let key = client.key();
-    let link = ex.link(subnet);
+    handled.client = Some(key.clone());
+    let link = link_of(&reading, config, subnet);
     if reading.relay.is_some() || packet.arrival.broadcast {
         handled.heard = link;
     }
-    handled.client = Some(key.clone());
+    let ex = Exchange { packet, reading: &reading, cx, view, config, now, who, classes: &classes };
     if let Some(server) = reading.server_id
         && !ex.is_ours(server, subnet)
     {
-        let mixed = reading.message == MessageType::Request && reading.ciaddr.is_some();
-        return Err(if mixed { Reason::MixedRequest } else { Reason::OtherServer });
+        if !config.compatibility.ignore_server_identifier {
+            let mixed = reading.message == MessageType::Request && reading.ciaddr.is_some();
+            return Err(if mixed { Reason::MixedRequest } else { Reason::OtherServer });
+        }
+        reading.foreign = true;
     }
+    let ex = Exchange { packet, reading: &reading, cx, view, config, now, who, classes: &classes };
     let question = Question {
         client: &key,
         link,
@@ -134,11 +154,29 @@ fn decide(
             }));
         }
     }
+    known_classes(packet, &reading, config, subnet, &client, early, &mut classes);
+    if classes.contains(classify::DROP) {
+        return Err(Reason::DropClass);
+    }
+    let ex = Exchange { packet, reading: &reading, cx, view, config, now, who, classes: &classes };
+    let rejected = classes.contains(classify::REJECT);
     Ok(match reading.message {
+        MessageType::Discover if rejected => Decision::Drop(Reason::RejectClass),
         MessageType::Discover => discover::discover(&ex, subnet, &client),
+        MessageType::Request if rejected => request::reject(&ex, subnet, &client),
         MessageType::Request => request::request(&ex, subnet),
         _ => inform::inform(&ex, subnet),
     })
+}
+
+/// The link a packet came through, named alike on every node: by the relay, or by the first subnet of
+/// the network.
+fn link_of(reading: &Reading, config: &Config, subnet: Option<&Subnet>) -> Option<Link> {
+    if let Some(relay) = reading.relay {
+        return Some(Link::Relay(relay));
+    }
+    let first = config.members(subnet?.network).next()?;
+    Some(Link::Subnet(first.id))
 }
 
 impl<'a> Exchange<'a> {
@@ -147,24 +185,56 @@ impl<'a> Exchange<'a> {
         self.reading.client(subnet.values.match_client_id)
     }
 
-    /// What is configured for the client with this address.
-    fn scope(&self, subnet: &'a Subnet, address: Option<Ipv4Addr>) -> Scope<'a> {
-        Scope::new(self.config, subnet, self.reservation(subnet), address)
+    /// The subnets that serve the client, the selected one first.
+    fn members(&self, selected: &'a Subnet) -> impl Iterator<Item = &'a Subnet> {
+        members(self.config, selected, self.classes)
+    }
+
+    /// Whether the client may use the pool.
+    fn admits(&self, pool: &Pool) -> bool {
+        pool.guard.admits(self.classes)
+    }
+
+    /// The classes of the packet once its subnet and address are known: those of a reservation in a
+    /// shared network, and those of the `evaluate-additional-classes` lists of pool, subnet and
+    /// network.
+    fn settled(&self, subnet: &'a Subnet, address: Option<Ipv4Addr>) -> Cow<'a, ClassSet> {
+        let network = self.config.network_of(subnet);
+        let pool = address.and_then(|address| subnet.pool_of(address));
+        let reserved = self.reservation(subnet).filter(|_| network.name.is_some());
+        let reserved = reserved.map_or(&[][..], Reservation::classes);
+        let of_pool = pool.map_or(&[][..], |pool| &pool.additional_classes);
+        let lists = [of_pool, &subnet.additional_classes, &network.additional_classes];
+        if reserved.is_empty() && lists.iter().all(|list| list.is_empty()) {
+            return Cow::Borrowed(self.classes);
+        }
+        let Exchange { packet, reading, config, .. } = *self;
+        let classifier = Classifier { packet, reading, config };
+        let mut classes = self.classes.clone();
+        classifier.add(&mut classes, reserved);
+        lists.iter().for_each(|list| classifier.additional(&mut classes, list));
+        Cow::Owned(classes)
+    }
+
+    /// What is configured for the client with this address, in these classes.
+    fn scope<'b>(
+        &self,
+        subnet: &'b Subnet,
+        classes: &'b ClassSet,
+        address: Option<Ipv4Addr>,
+    ) -> Scope<'b>
+    where
+        'a: 'b,
+    {
+        Scope::new(self.config, subnet, self.reservation(subnet), classes, address)
     }
 
     /// The client's reservation in this subnet.
-    fn reservation(&self, subnet: &'a Subnet) -> Option<&'a Arc<Reservation>> {
-        subnet.reservations.for_client(&self.reading.hw, self.reading.client_id.as_ref())
-    }
-
-    /// The link a packet came through, named alike on every node: by the relay, or by the first
-    /// subnet of the network.
-    fn link(&self, subnet: Option<&Subnet>) -> Option<Link> {
-        if let Some(relay) = self.reading.relay {
-            return Some(Link::Relay(relay));
-        }
-        let first = self.config.members(subnet?.network).next()?;
-        Some(Link::Subnet(first.id))
+    fn reservation<'b>(&self, subnet: &'b Subnet) -> Option<&'b Reservation>
+    where
+        'a: 'b,
+    {
+        host_of(self.config, subnet, self.who)
     }
 
     /// Whom the message addresses (C3).
@@ -173,7 +243,7 @@ impl<'a> Exchange<'a> {
         if self.reading.relay.is_none() && !arrival.broadcast {
             return Addressed::Me;
         }
-        self.reading.server_id.map_or(Addressed::Owner, Addressed::Identity)
+        self.reading.chosen_server().map_or(Addressed::Owner, Addressed::Identity)
     }
 
     /// When the client's lease here was last granted: looked up only if it can matter (C4).
@@ -182,28 +252,21 @@ impl<'a> Exchange<'a> {
         Some(self.view.lease_of(client, subnet?.network)?.granted)
     }
 
-    /// Whether option 54 of a client's message means this cluster (C6, C7b, RFC 5107).
-    fn is_ours(&self, server: Ipv4Addr, subnet: Option<&'a Subnet>) -> bool {
+    /// Whether option 54 of a client's message means this cluster (C6, C7b, RFC 5107): it is a node's,
+    /// the relay's choice, or configured somewhere, for everybody or for this client.
+    fn is_ours(&self, server: Ipv4Addr, subnet: Option<&Subnet>) -> bool {
         let overriding = self.reading.relay.and(self.reading.relay_facts.server_id_override);
+        let says = |options: &OptionSet| {
+            let entries = options.all_in(OptionSet::DHCP4, codes::SERVER_ID.into());
+            entries.iter().any(|data| *data.bytes == server.octets())
+        };
+        let of_class = || self.config.classes.of(self.classes).any(|class| says(&class.options));
+        let reserved = || host_of(self.config, subnet?, self.who);
         self.cx.own.contains(&server)
             || overriding == Some(server)
             || self.view.node_of_identity(server).is_some()
-            || self.configured_identity(subnet, None) == Some(server)
-    }
-
-    /// Option 54 from `option-data`: of the scope, else of the subnet, else of the whole.
-    fn configured_identity(
-        &self,
-        subnet: Option<&'a Subnet>,
-        scope: Option<&Scope<'_>>,
-    ) -> Option<Ipv4Addr> {
-        match (scope, subnet) {
-            (Some(scope), _) => scope.identity(),
-            (None, Some(subnet)) => self.scope(subnet, None).identity(),
-            (None, None) => {
-                let data = self.config.options.get(codes::SERVER_ID)?;
-                Some(Ipv4Addr::from(<[u8; 4]>::try_from(&*data.bytes).ok()?))
-            }
-        }
+            || self.config.is_identity(server)
+            || of_class()
+            || reserved().is_some_and(|host| says(host.options()))
     }
 }

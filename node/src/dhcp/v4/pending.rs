@@ -7,13 +7,16 @@ use super::packet::{Packet, Reading};
 use super::{Exchange, PATIENCE, request, respond};
 use crate::dhcp::decision::{Decision, Reason};
 use crate::state::{Granted, Outcome, View, Why};
-use crate::types::{ClientKey, ClusterTime, SubnetId};
+use crate::types::{ClassSet, ClientKey, ClusterTime, SubnetId};
 
 /// Everything needed to answer once the outcome is known. Plain data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pending {
     pub(super) packet: Packet,
     pub(super) reading: Reading,
+    /// Its classes before it had an address. They are not found anew: the answer must be the one
+    /// that the command was made for.
+    pub(super) classes: ClassSet,
     pub(super) client: ClientKey,
     pub(super) subnet: SubnetId,
     pub(super) want: Ipv4Addr,
@@ -48,7 +51,12 @@ impl Pending {
             && self.why == other.why
             && self.subnet == other.subnet
             && self.reading.server_id == other.reading.server_id
-            && (self.want == other.want || self.why == Why::Unnamed)
+            && match self.why {
+                Why::Unnamed => true,
+                // The node chose; another wish may have led it elsewhere.
+                Why::Offering => self.reading.requested == other.reading.requested,
+                _ => self.want == other.want,
+            }
     }
 
     /// The decision once the outcome is known: a reply, [`Decision::Again`] (at most once for a
@@ -65,7 +73,11 @@ impl Pending {
             return Decision::Drop(Reason::Late);
         }
         let Some(config) = view.config() else { return Decision::Drop(Reason::NotReady) };
-        let ex = Exchange { packet: &self.packet, reading: &self.reading, cx, view, config, now };
+        let (packet, reading, classes) = (&self.packet, &self.reading, &self.classes);
+        let match_id =
+            config.subnet(self.subnet).is_none_or(|subnet| subnet.values.match_client_id);
+        let who = &reading.client(match_id);
+        let ex = Exchange { packet, reading, cx, view, config, now, who, classes };
         match outcome {
             Outcome::Granted(granted) => self.granted(&ex, granted),
             Outcome::Taken(_) => self.taken(&ex),
@@ -83,7 +95,12 @@ impl Pending {
         let Some(subnet) = ex.config.subnet(granted.subnet()) else {
             return Decision::Drop(Reason::NoSubnet);
         };
-        respond::ack(ex, &ex.scope(subnet, Some(granted.address())), granted)
+        let classes = ex.settled(subnet, Some(granted.address()));
+        let scope = ex.scope(subnet, &classes, Some(granted.address()));
+        match self.why {
+            Why::Offering => respond::committed_offer(ex, &scope, granted),
+            _ => respond::ack(ex, &scope, granted),
+        }
     }
 
     /// The outcome is fresh knowledge of its own: no barrier is needed (C11).
@@ -95,6 +112,7 @@ impl Pending {
         let held = ex.view.lease_of(&client, subnet.network);
         let last = ex.view.last_lease_of(&client, subnet.network);
         let known = held.or(last);
+        let is_choice = matches!(self.why, Why::Unnamed | Why::Offering);
         match request::policy(
             self.why,
             request::Standing::Another,
@@ -102,9 +120,9 @@ impl Pending {
             subnet.values.authoritative,
         ) {
             // The node's own choice went to somebody else: choose again.
-            _ if self.why == Why::Unnamed && !self.again => Decision::Again,
-            request::Act::Nak if self.why != Why::Unnamed => {
-                let scope = ex.scope(subnet, None);
+            _ if is_choice && !self.again => Decision::Again,
+            request::Act::Nak if !is_choice => {
+                let scope = ex.scope(subnet, &self.classes, None);
                 match respond::nak(ex, Some(&scope), known.map(|lease| lease.identity)) {
                     Ok(nak) => Decision::Reply(nak),
                     Err(reason) => Decision::Drop(reason),

@@ -3,16 +3,18 @@
 
 use std::net::Ipv4Addr;
 
-use super::names::Names;
+use super::names::{Manner, Names};
 use super::packet::{Arrival, Reading};
 use super::pending::Pending;
 use super::scope::Scope;
-use super::{Exchange, discover, respond};
+use super::{Exchange, discover, lifetime, respond};
 use crate::config::Subnet;
 use crate::dhcp::decision::{Decision, Reason};
 use crate::state::{
-    Availability, Client, Command, Grant, GrantItem, Lease, Why, grantable, reserved_for_other,
+    Availability, Client, Command, Grant, GrantItem, Lease, Why, cached_lifetime, reserved_address,
+    reserved_for_other,
 };
+use crate::types::Lifetime;
 
 /// What a client's state and address come to (the rows of the table).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +23,11 @@ pub enum Standing {
     Own,
     /// Nobody's, and allowed here.
     Free,
-    /// Leased or reserved for another, or the client's reservation calls it elsewhere.
+    /// Leased or reserved for another, in a pool that is not for this client's classes, or the client's
+    /// reservation calls it elsewhere.
     Another,
     /// Not of this network, or in no pool of it.
     Outside,
-    /// Not of the network that the relay selected by name (sub-option 5).
-    WrongLink,
     /// No subnet serves the client.
     NoSubnet,
 }
@@ -44,6 +45,10 @@ pub enum Act {
 
 /// The state of the client (RFC 2131 §4.3.2, table 4), by the fields it filled in.
 pub fn why(reading: &Reading, arrival: &Arrival) -> Why {
+    if reading.bootp {
+        // It asks for whatever is its own, and is never refused (M14).
+        return Why::Unnamed;
+    }
     match (reading.ciaddr, reading.server_id, reading.requested) {
         // With 54 it is mixed; that 54 is ours has been asked before.
         (Some(_), Some(_), _) => Why::Renewing,
@@ -65,9 +70,6 @@ pub fn policy(why: Why, standing: Standing, known: bool, authoritative: bool) ->
         (Standing::Free, _) => Act::Grant,
         (Standing::Another, Why::Selecting | Why::Renewing) => Act::Nak,
         (Standing::Another, _) => nak_if(known || authoritative),
-        // Kea refuses what does not fit the link that a relay selected.
-        (Standing::WrongLink, Why::Selecting) => Act::Nak,
-        (Standing::WrongLink, _) => policy(why, Standing::Outside, known, authoritative),
         (Standing::Outside, Why::InitReboot) => nak_if(known || authoritative),
         (Standing::Outside, Why::Renewing) => nak_if(known),
         (Standing::Outside, Why::Rebinding) => nak_if(authoritative),
@@ -79,7 +81,7 @@ pub fn policy(why: Why, standing: Standing, known: bool, authoritative: bool) ->
 }
 
 /// A REQUEST that this node answers.
-pub fn request(ex: &Exchange<'_>, subnet: Option<&Subnet>) -> Decision {
+pub fn request<'a>(ex: &Exchange<'a>, subnet: Option<&'a Subnet>) -> Decision {
     let why = why(ex.reading, &ex.packet.arrival);
     let Some(subnet) = subnet else { return without_subnet(ex, why) };
     let client = ex.client(subnet);
@@ -87,7 +89,7 @@ pub fn request(ex: &Exchange<'_>, subnet: Option<&Subnet>) -> Decision {
     let want = match why {
         Why::Selecting | Why::InitReboot => ex.reading.requested,
         Why::Renewing | Why::Rebinding => ex.reading.ciaddr,
-        Why::Unnamed => None,
+        Why::Unnamed | Why::Offering => None,
     };
     let Some(want) = want else { return unnamed(ex, subnet, &client, held) };
     // A packet that waited, for a commit or a barrier, and whose client was given another address
@@ -99,19 +101,17 @@ pub fn request(ex: &Exchange<'_>, subnet: Option<&Subnet>) -> Decision {
     let (standing, member) = standing(ex, subnet, &client, last, want);
     let known = held.or(last);
     match policy(why, standing, known.is_some(), subnet.values.authoritative) {
-        Act::Grant => grant(ex, member, client, held, want, why),
-        Act::Nak => {
-            let scope = ex.scope(subnet, None);
-            refuse(ex, Some(&scope), known)
-        }
+        Act::Grant => bind(ex, member, held, want, why),
+        Act::Nak => refuse(ex, Some(&ex.scope(subnet, ex.classes, None)), known),
         Act::Silent => Decision::Drop(match standing {
-            Standing::Outside | Standing::WrongLink => Reason::NotInPool,
+            Standing::Outside => Reason::NotInPool,
             _ => Reason::UnknownClient,
         }),
     }
 }
 
-/// How the address stands to the client, and the subnet of the network that would grant it.
+/// How the address stands to the client, and the subnet of the network that would grant it. In the
+/// order of Kea: an address that somebody else has or that is reserved is refused wherever it lies.
 fn standing<'a>(
     ex: &Exchange<'a>,
     subnet: &'a Subnet,
@@ -119,69 +119,122 @@ fn standing<'a>(
     last: Option<&Lease>,
     want: Ipv4Addr,
 ) -> (Standing, &'a Subnet) {
-    let network = subnet.network;
-    let Some(member) = ex.config.members(network).find(|member| grantable(member, want, client))
-    else {
-        let selected = ex.reading.relay.and(ex.reading.relay_facts.link_selection).is_some();
-        let on_link = ex.config.members(network).any(|member| member.prefix.contains(want));
-        return (
-            if selected && !on_link { Standing::WrongLink } else { Standing::Outside },
-            subnet,
-        );
-    };
-    if reserved_for_other(member, want, client) || is_called_elsewhere(ex, subnet, client, want) {
-        return (Standing::Another, member);
+    let availability = ex.view.availability(want, client, ex.now);
+    let mut all = ex.config.members(subnet.network);
+    if matches!(availability, Availability::Taken(_))
+        || all.any(|member| reserved_for_other(ex.config, member, want, client))
+        || is_called_elsewhere(ex, subnet, client, want)
+    {
+        return (Standing::Another, subnet);
     }
-    let standing = match ex.view.availability(want, client, ex.now) {
-        Availability::Own => Standing::Own,
-        Availability::Taken(_) => Standing::Another,
-        Availability::Free => match last {
-            Some(last) if last.address == want => Standing::Own,
-            _ => Standing::Free,
-        },
+    let mut members = ex.members(subnet);
+    let Some(member) = members.find(|member| discover::is_open(ex, member, want, client)) else {
+        // It may be given out here, but not to this client: then it is told so, as in Kea.
+        let barred = ex.config.members(subnet.network).any(|m| m.pool_of(want).is_some());
+        return (if barred { Standing::Another } else { Standing::Outside }, subnet);
     };
-    (standing, member)
+    let is_last = last.is_some_and(|last| last.address == want);
+    let own = availability == Availability::Own || is_last;
+    (if own { Standing::Own } else { Standing::Free }, member)
 }
 
 /// Whether the client has a reservation for another address which it could have: Kea then sends it
 /// back to DISCOVER, where the reserved address will be offered.
-fn is_called_elsewhere(
-    ex: &Exchange<'_>,
-    subnet: &Subnet,
+fn is_called_elsewhere<'a>(
+    ex: &Exchange<'a>,
+    subnet: &'a Subnet,
     client: &Client,
     want: Ipv4Addr,
 ) -> bool {
-    let Some((reserved, _)) = discover::reserved_address(ex, subnet) else { return false };
-    reserved != want
-        && !matches!(ex.view.availability(reserved, client, ex.now), Availability::Taken(_))
+    let reserved = reserved_address(ex.config, ex.members(subnet), client);
+    let Some((reserved, _)) = reserved else { return false };
+    // A lease of it, whosever, is why the client was offered another.
+    reserved != want && ex.view.is_free(reserved, ex.now)
 }
 
 /// No address named: the client gets what a DISCOVER would have offered.
-fn unnamed(ex: &Exchange<'_>, subnet: &Subnet, client: &Client, held: Option<&Lease>) -> Decision {
+fn unnamed<'a>(
+    ex: &Exchange<'a>,
+    subnet: &'a Subnet,
+    client: &Client,
+    held: Option<&'a Lease>,
+) -> Decision {
     match discover::choose(ex, subnet, client) {
-        Ok(choice) => {
-            grant(ex, choice.subnet, ex.client(choice.subnet), held, choice.address, Why::Unnamed)
-        }
+        Ok(choice) => bind(ex, choice.subnet, held, choice.address, Why::Unnamed),
         Err(reason) => Decision::Drop(reason),
     }
 }
 
-fn grant(
-    ex: &Exchange<'_>,
-    subnet: &Subnet,
-    client: Client,
-    held: Option<&Lease>,
+fn bind<'a>(
+    ex: &Exchange<'a>,
+    subnet: &'a Subnet,
+    held: Option<&'a Lease>,
     want: Ipv4Addr,
     why: Why,
 ) -> Decision {
-    // What the client named it knows: then nothing needs to be looked up.
-    let looked_up = || respond::identity(ex, Some(&ex.scope(subnet, Some(want))), None);
-    let Some(identity) = ex.reading.server_id.or_else(looked_up) else {
-        return Decision::Drop(Reason::NowhereToReply);
+    let lifetime = lifetime::of(ex, subnet);
+    let wish = Wish { subnet, want, why, lifetime, held };
+    // What the client named it knows: then no identity needs to be looked up.
+    if let Some(identity) = ex.reading.chosen_server() {
+        return propose(ex, wish, identity);
+    }
+    let classes = ex.settled(subnet, Some(want));
+    grant(ex, &ex.scope(subnet, &classes, Some(want)), wish)
+}
+
+/// What a Grant will ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Where.
+    pub subnet: &'a Subnet,
+    /// Which address.
+    pub want: Ipv4Addr,
+    /// The state of the client.
+    pub why: Why,
+    /// For how long.
+    pub lifetime: Lifetime,
+    /// What the client has in the network.
+    pub held: Option<&'a Lease>,
+}
+
+/// The Grant of an address, under the identity that the scope of the address gives.
+pub fn grant(ex: &Exchange<'_>, scope: &Scope<'_>, wish: Wish<'_>) -> Decision {
+    match respond::identity(ex, Some(scope), None) {
+        Some(identity) => propose(ex, wish, identity),
+        None => Decision::Drop(Reason::NowhereToReply),
+    }
+}
+
+/// The time that is left of the client's lease, if that would be all that it gets for asking now
+/// (M8).
+pub fn cached(ex: &Exchange<'_>, subnet: &Subnet, address: Ipv4Addr) -> Option<Lifetime> {
+    let lease = ex.view.lease(address).filter(|_| subnet.values.cache_threshold > 0.0)?;
+    let lifetime = lifetime::of(ex, subnet);
+    let wish = Wish { subnet, want: address, why: Why::Selecting, lifetime, held: Some(lease) };
+    cached_lifetime(lease, &command(ex, wish, lease.identity), subnet, ex.now)
+}
+
+fn propose(ex: &Exchange<'_>, wish: Wish<'_>, identity: Ipv4Addr) -> Decision {
+    let grant = command(ex, wish, identity);
+    let pending = Pending {
+        packet: ex.packet.clone(),
+        reading: ex.reading.clone(),
+        classes: ex.classes.clone(),
+        client: grant.client.key(),
+        subnet: wish.subnet.id,
+        want: wish.want,
+        why: wish.why,
+        again: ex.cx.again,
     };
-    let key = client.key();
-    let names = Names::of(&ex.packet.message, ex.reservation(subnet).map(|own| &**own));
-    let grant = Grant {
+    Decision::Commit(Command::Grant(grant), Box::new(pending))
+}
+
+fn command(ex: &Exchange<'_>, wish: Wish<'_>, identity: Ipv4Addr) -> Grant {
+    let Wish { subnet, want, why, lifetime, held } = wish;
+    let client = ex.client(subnet);
+    let manner = Manner::of(ex.classes, ex.config);
+    let names = Names::at(&ex.packet.message, ex.reservation(subnet), subnet, Some(want), manner);
+    Grant {
         origin: ex.cx.origin,
         not_after: ex.packet.arrival.at.plus(super::PATIENCE),
         config: ex.view.config_version(),
@@ -191,21 +244,33 @@ fn grant(
             want,
             why,
             held: held.map(|lease| (lease.address, lease.generation)),
-            lifetime: respond::lifetime(&subnet.values, ex.packet.message.lease_time()),
+            lifetime,
         }],
         hostname: names.lease,
+        fqdn_fwd: names.forward,
+        fqdn_rev: names.reverse,
         identity,
-    };
-    let pending = Pending {
-        packet: ex.packet.clone(),
-        reading: ex.reading.clone(),
-        client: key,
-        subnet: subnet.id,
-        want,
-        why,
-        again: ex.cx.again,
-    };
-    Decision::Commit(Command::Grant(grant), Box::new(pending))
+        relay_info: relay_info(ex, subnet),
+    }
+}
+
+/// A REQUEST of the class REJECT: refused whatever it asks for.
+pub fn reject<'a>(ex: &Exchange<'a>, subnet: Option<&'a Subnet>, client: &Client) -> Decision {
+    // A BOOTP client knows no refusal, and a relay that no subnet knows gets nothing at all (A4).
+    if ex.reading.bootp || (subnet.is_none() && ex.reading.relay.is_some()) {
+        return Decision::Drop(Reason::RejectClass);
+    }
+    let scope = subnet.map(|subnet| ex.scope(subnet, ex.classes, None));
+    let known = subnet.and_then(|subnet| ex.view.lease_of(client, subnet.network));
+    refuse(ex, scope.as_ref(), known.map(|lease| &**lease))
+}
+
+/// Option 82 as a relay wrote it, where leases keep it (`store-extended-info`): what is kept is
+/// believed later, so a client's own is not (A5). One that is too long is echoed, but not kept (A6).
+fn relay_info(ex: &Exchange<'_>, subnet: &Subnet) -> Option<Box<[u8]>> {
+    ex.reading.relay?;
+    let info = ex.packet.message.relay_info().filter(|_| subnet.values.store_extended_info)?;
+    (1..=Grant::MOST_RELAY_INFO).contains(&info.raw().len()).then(|| info.raw().into())
 }
 
 /// A NAK: sent at once from fresh knowledge, else after a read barrier (C11).
@@ -236,13 +301,12 @@ mod tests {
     fn the_table_of_requests_is_the_one_of_the_contract() {
         const STATES: [Why; 5] =
             [Why::Selecting, Why::InitReboot, Why::Renewing, Why::Rebinding, Why::Unnamed];
-        const TABLE: [(Standing, [&str; 5]); 6] = [
+        const TABLE: [(Standing, [&str; 5]); 5] = [
             //                     SELECTING INIT-REBOOT RENEWING REBINDING unnamed
             (Standing::Own, ["GGG", "GGG", "GGG", "GGG", "GGG"]),
             (Standing::Free, ["GGG", "-NN", "GGG", "GGG", "GGG"]),
             (Standing::Another, ["NNN", "-NN", "NNN", "-NN", "-NN"]),
             (Standing::Outside, ["---", "-NN", "-NK", "--N", "---"]),
-            (Standing::WrongLink, ["NNN", "-NN", "-NK", "--N", "---"]),
             (Standing::NoSubnet, ["NNN", "--N", "NNN", "---", "---"]),
         ];
         for (standing, row) in TABLE {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::deliver::deliver;
-use super::names::Names;
+use super::names::{Manner, Names};
 use super::scope::Scope;
-use super::{Exchange, relay_info, v6only};
-use crate::config::Values;
+use super::{Exchange, flex_option, lifetime, relay_info, v6only, vendor};
+use crate::config::{Subnet, Values};
 use crate::dhcp::decision::{Decision, Offered, Parts, Reason, Reply, ReplyKind};
-use crate::packet::v4::{self, MessageType, codes, payload_limit};
+use crate::packet::v4::{self, ClientIdOption, Form, MessageType, codes, payload_limit};
 use crate::state::Granted;
 use crate::types::{ClientKey, ClusterTime, Lifetime};
 
@@ -20,26 +20,74 @@ const MICROSOFT_ROUTES: u8 = 249;
 /// By so much this node's estimate of cluster time may be ahead of the leader's stamps.
 const CLOCKS_APART: Duration = Duration::from_millis(100);
 
-/// An OFFER of the address, with the hold to remember unless it needs none.
+/// An OFFER of the address from the local view, with the hold to remember unless it needs none.
 pub fn offer(
     ex: &Exchange<'_>,
     scope: &Scope<'_>,
     address: Ipv4Addr,
+    lifetime: Lifetime,
     offered: Option<Offered>,
 ) -> Decision {
-    let lifetime = lifetime(&scope.subnet.values, ex.packet.message.lease_time());
+    match offer_parts(ex, scope, address, lifetime) {
+        Ok(parts) => Decision::Reply(Reply::offer(address, offered, parts)),
+        Err(reason) => Decision::Drop(reason),
+    }
+}
+
+/// The OFFER of an address that is committed to the client for `offer-lifetime`. It tells the time
+/// that the client will get.
+pub fn committed_offer(ex: &Exchange<'_>, scope: &Scope<'_>, granted: &Granted) -> Decision {
+    match offer_parts(ex, scope, granted.address(), lifetime::of(ex, scope.subnet)) {
+        Ok(parts) => {
+            let offered = Offered {
+                client: granted.client().clone(),
+                subnet: granted.subnet(),
+                address: granted.address(),
+                circuit: ex.reading.circuit(&ex.packet.arrival),
+                until: granted.expires(),
+            };
+            Decision::Reply(Reply::committed_offer(granted, offered, parts))
+        }
+        Err(reason) => Decision::Drop(reason),
+    }
+}
+
+fn offer_parts(
+    ex: &Exchange<'_>,
+    scope: &Scope<'_>,
+    address: Ipv4Addr,
+    lifetime: Lifetime,
+) -> Result<Parts, Reason> {
     let mut reply = v4::Reply::to(&ex.packet.message, MessageType::Offer);
     reply.yiaddr = address;
     configured(ex, &mut reply, scope);
     mask(&mut reply, scope);
     names(ex, &mut reply, scope);
     times(&mut reply, &scope.subnet.values, lifetime);
+    flex_option::apply(ex, scope.classes, &mut reply);
     let client = ex.client(scope.subnet).key();
     let identity = identity(ex, Some(scope), None);
-    match finish(ex, reply, ReplyKind::Offer, client, identity) {
-        Ok(parts) => Decision::Reply(Reply::offer(address, offered, parts)),
-        Err(reason) => Decision::Drop(reason),
+    finish(ex, reply, ReplyKind::Offer, client, identity)
+}
+
+/// An OFFER of no address, for a client that asks whether it may make one itself (option 116) where the
+/// answer is configured (RFC 2563 §2.3). Kea stays silent.
+pub fn auto_configure<'a>(ex: &Exchange<'a>, subnet: &'a Subnet) -> Option<Decision> {
+    let asked = ex.packet.message.option(codes::AUTO_CONFIGURE)?;
+    let classes = ex.settled(subnet, None);
+    let scope = ex.scope(subnet, &classes, None);
+    let answer = scope.get(codes::AUTO_CONFIGURE)?;
+    if *asked != [1] || scope.is_never_sent(codes::AUTO_CONFIGURE) {
+        return None;
     }
+    let mut reply = v4::Reply::to(&ex.packet.message, MessageType::Offer);
+    reply.set(codes::AUTO_CONFIGURE, answer.value(scope.classes));
+    let client = ex.client(subnet).key();
+    let identity = identity(ex, Some(&scope), None);
+    Some(match finish(ex, reply, ReplyKind::Offer, client, identity) {
+        Ok(parts) => Decision::Reply(Reply::offer_nothing(parts)),
+        Err(reason) => Decision::Drop(reason),
+    })
 }
 
 /// The ACK of a grant. There is no other way to one.
@@ -50,8 +98,11 @@ pub fn ack(ex: &Exchange<'_>, scope: &Scope<'_>, granted: &Granted) -> Decision 
     configured(ex, &mut reply, scope);
     mask(&mut reply, scope);
     names(ex, &mut reply, scope);
-    times(&mut reply, &scope.subnet.values, told(granted, ex.packet.arrival.at, ex.now));
-    let identity = identity(ex, Some(scope), ex.reading.server_id);
+    if !ex.reading.bootp {
+        times(&mut reply, &scope.subnet.values, told(granted, ex.packet.arrival.at, ex.now));
+    }
+    flex_option::apply(ex, scope.classes, &mut reply);
+    let identity = identity(ex, Some(scope), ex.reading.chosen_server());
     match finish(ex, reply, ReplyKind::Ack, granted.client().clone(), identity) {
         Ok(parts) => Decision::Reply(Reply::ack(granted, parts)),
         Err(reason) => Decision::Drop(reason),
@@ -66,7 +117,8 @@ pub fn inform(ex: &Exchange<'_>, scope: &Scope<'_>) -> Decision {
     if reply.requested.contains(&codes::SUBNET_MASK) {
         mask(&mut reply, scope);
     }
-    names(ex, &mut reply, scope);
+    // No name, neither the client's nor a reserved one, as in Kea.
+    flex_option::apply(ex, scope.classes, &mut reply);
     let client = ex.client(scope.subnet).key();
     let identity = identity(ex, Some(scope), None);
     match finish(ex, reply, ReplyKind::InformAck, client, identity) {
@@ -85,7 +137,7 @@ pub fn nak(
 ) -> Result<Reply, Reason> {
     let mut reply = v4::Reply::to(&ex.packet.message, MessageType::Nak);
     reply.requested.clear();
-    let known = ex.reading.server_id.or(written.filter(|address| !address.is_unspecified()));
+    let known = ex.reading.chosen_server().or(written.filter(|address| !address.is_unspecified()));
     let client = match scope {
         Some(scope) => ex.client(scope.subnet).key(),
         None => ex.reading.client(true).key(),
@@ -104,16 +156,8 @@ pub fn identity(
     let overriding = ex.reading.relay.and(ex.reading.relay_facts.server_id_override);
     known
         .or(overriding)
-        .or_else(|| ex.configured_identity(scope.map(|scope| scope.subnet), scope))
+        .or_else(|| scope.and_then(Scope::identity))
         .or_else(|| ex.packet.arrival.local_address())
-}
-
-/// How long: the wish clamped, else the default (option 51 in a query).
-pub fn lifetime(values: &Values, wish: Option<Lifetime>) -> Lifetime {
-    // `max` first, so that a wish between impossible bounds cannot panic.
-    wish.map_or(values.valid_lifetime, |wish| {
-        wish.min(values.max_valid_lifetime).max(values.min_valid_lifetime)
-    })
 }
 
 /// What a client may be told at `now` of a grant, by when its packet came. The packet that the grant
@@ -132,18 +176,28 @@ fn configured(ex: &Exchange<'_>, reply: &mut v4::Reply, scope: &Scope<'_>) {
     reply.siaddr = scope.next_server();
     reply.sname = scope.server_hostname().as_bytes().to_vec();
     reply.file = scope.boot_file_name().as_bytes().to_vec();
-    for (code, bytes) in scope.chosen(&ex.packet.message.parameter_request_list()) {
+    let message = &ex.packet.message;
+    let requested = message.parameter_request_list();
+    for (code, data) in scope.chosen(&requested) {
         if code == codes::V6_ONLY_PREFERRED {
-            reply.set(code, v6only::wait(&bytes));
+            reply.set(code, v6only::wait(&data.bytes));
         } else {
-            reply.set(code, bytes);
+            reply.set(code, data.value(scope.classes));
         }
+    }
+    if let Some(value) = vendor::classes(scope, &requested) {
+        reply.set(codes::VENDOR_CLASSES, value);
+    }
+    if let Some(value) = vendor::options(scope, message, &requested) {
+        reply.set(codes::VENDOR_OPTIONS, value);
     }
     // Microsoft's number for the same routes: those who ask for 249 alone get them as well.
     let routes = scope
         .get(codes::CLASSLESS_ROUTES)
         .filter(|_| !scope.is_never_sent(codes::CLASSLESS_ROUTES));
-    if let Some(routes) = routes.filter(|_| reply.requested.contains(&MICROSOFT_ROUTES)) {
+    if let Some(routes) = routes
+        .filter(|_| requested.contains(&MICROSOFT_ROUTES) && !scope.is_never_sent(MICROSOFT_ROUTES))
+    {
         reply.options.entry(MICROSOFT_ROUTES).or_insert_with(|| Arc::clone(&routes.bytes).into());
     }
     // A boot client compares the machine id (RFC 4578 §2.3).
@@ -162,7 +216,9 @@ fn mask(reply: &mut v4::Reply, scope: &Scope<'_>) {
 }
 
 fn names(ex: &Exchange<'_>, reply: &mut v4::Reply, scope: &Scope<'_>) {
-    let names = Names::of(&ex.packet.message, scope.reservation.map(|own| &**own));
+    let address = Some(reply.yiaddr).filter(|own| !own.is_unspecified()).or(ex.reading.ciaddr);
+    let manner = Manner::of(ex.classes, ex.config);
+    let names = Names::at(&ex.packet.message, scope.reservation, scope.subnet, address, manner);
     for (code, value) in [(codes::HOST_NAME, names.host_name), (codes::FQDN, names.fqdn)] {
         if let Some(value) = value.filter(|_| !scope.is_never_sent(code)) {
             reply.set(code, value);
@@ -208,7 +264,8 @@ fn finish(
         .ok_or(Reason::NowhereToReply)?;
     let identity = identity.ok_or(Reason::NowhereToReply)?;
     reply.set(codes::SERVER_ID, identity);
-    if let (Some(id), true) = (&ex.reading.client_id, ex.config.echo_client_id) {
+    // As the client sent it, whatever stands for it inside the server.
+    if let (ClientIdOption::Is(id), true) = (message.client_id(), ex.config.echo_client_id) {
         reply.set(codes::CLIENT_ID, id.bytes());
     }
     if let (Some(address), true) = (ex.reading.subnet_selection, kind != ReplyKind::Nak) {
@@ -226,6 +283,9 @@ fn finish(
         kind == ReplyKind::Nak || (kind == ReplyKind::InformAck && ex.reading.ciaddr.is_none());
     if ex.reading.relay.is_some() && no_address {
         reply.set_broadcast();
+    }
+    if ex.reading.bootp {
+        reply.form = if message.not_dhcp().is_some() { Form::PlainBootp } else { Form::Bootp };
     }
     let encoded = reply.encode(payload_limit(message.max_message_size(), ex.packet.arrival.mtu));
     let omitted = u32::try_from(encoded.omitted.len()).unwrap_or(u32::MAX);

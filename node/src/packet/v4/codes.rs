@@ -35,6 +35,10 @@ pub const AUTO_CONFIGURE: u8 = 116;
 pub const SUBNET_SELECTION: u8 = 118;
 pub const DOMAIN_SEARCH: u8 = 119;
 pub const CLASSLESS_ROUTES: u8 = 121;
+/// RFC 3925: vendor-identifying vendor class.
+pub const VENDOR_CLASSES: u8 = 124;
+/// RFC 3925: vendor-identifying vendor-specific information.
+pub const VENDOR_OPTIONS: u8 = 125;
 pub const END: u8 = 255;
 
 /// Sub-options of option 82.

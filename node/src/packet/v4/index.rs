@@ -95,6 +95,11 @@ impl Index {
         index
     }
 
+    /// Of a message without options.
+    pub(super) fn none() -> Index {
+        Index { pieces: Vec::new(), present: [0; 4], overload: 0 }
+    }
+
     fn push(&mut self, piece: Piece) {
         self.present[usize::from(piece.code >> 6)] |= 1 << (piece.code & 63);
         self.pieces.push(piece);
@@ -121,15 +126,17 @@ impl Index {
 
     /// The joined value of an option (RFC 3396 §7).
     pub(super) fn get<'a>(&self, datagram: &'a [u8], code: u8) -> Option<Cow<'a, [u8]>> {
-        let len = self.len_of(code)?;
+        if !self.has(code) {
+            return None;
+        }
         let mut instances = self.instances(code);
         let first = value(datagram, instances.next()?);
-        if first.len() == len {
-            return Some(Cow::Borrowed(first));
-        }
-        let mut joined = Vec::with_capacity(len);
+        let Some(second) = instances.next() else { return Some(Cow::Borrowed(first)) };
+        let mut joined = Vec::with_capacity(self.len_of(code)?);
         joined.extend_from_slice(first);
-        instances.for_each(|piece| joined.extend_from_slice(value(datagram, piece)));
+        for piece in std::iter::once(second).chain(instances) {
+            joined.extend_from_slice(value(datagram, piece));
+        }
         Some(Cow::Owned(joined))
     }
 

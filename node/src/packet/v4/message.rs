@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use super::index::{Fault, FaultKind, Index};
 use super::message_type::{BadMessageType, MessageType};
 use super::relay::RelayInfo;
-use super::{BOOTREPLY, BOOTREQUEST, BROADCAST, HEADER, MAGIC_COOKIE, MAX_CLIENT_ID, at, codes};
+use super::{
+    BOOTP, BOOTREPLY, BOOTREQUEST, BROADCAST, HEADER, MAGIC_COOKIE, MAX_CLIENT_ID, at, codes,
+};
 use crate::types::{ClientId, HwAddr, Lifetime};
 
 /// Why a datagram is no DHCP message for us; it is counted and dropped (rules P1–P3).
@@ -79,6 +81,7 @@ pub struct Message {
     bytes: Vec<u8>,
     index: Index,
     faults: Vec<Fault>,
+    not_dhcp: Option<Malformed>,
 }
 
 impl Message {
@@ -94,6 +97,21 @@ impl Message {
         Ok(Message::checked(datagram))
     }
 
+    /// As [`Message::from_vec`], but what may be BOOTP without vendor extensions is a message, too
+    /// (RFC 951; rules P1, M14): 236 bytes are enough, and no cookie is needed. It has no options, and
+    /// [`Message::not_dhcp`] says what it lacks.
+    pub fn received(datagram: Vec<u8>) -> Result<Message, Malformed> {
+        match check(&datagram, BOOTREQUEST) {
+            Ok(()) => Ok(Message::checked(datagram)),
+            Err(lacks @ (Malformed::Short | Malformed::Cookie)) if datagram.len() >= BOOTP => {
+                check_header(&datagram, BOOTREQUEST)?;
+                let index = Index::none();
+                Ok(Message { bytes: datagram, index, faults: Vec::new(), not_dhcp: Some(lacks) })
+            }
+            Err(malformed) => Err(malformed),
+        }
+    }
+
     /// Reads what a server sent; `op` must be 2. For clients, tests, and the counter of foreign
     /// servers (rule M18).
     pub fn parse_reply(datagram: &[u8]) -> Result<Message, Malformed> {
@@ -104,9 +122,14 @@ impl Message {
     fn checked(bytes: Vec<u8>) -> Message {
         let mut faults = Vec::new();
         let index = Index::of(&bytes, &mut faults);
-        let mut message = Message { bytes, index, faults };
+        let mut message = Message { bytes, index, faults, not_dhcp: None };
         message.note_bad_values();
         message
+    }
+
+    /// What keeps this from being a DHCP message, if something does: then it may be BOOTP.
+    pub fn not_dhcp(&self) -> Option<Malformed> {
+        self.not_dhcp
     }
 
     /// The datagram.
@@ -376,6 +399,11 @@ fn check(datagram: &[u8], op: u8) -> Result<(), Malformed> {
     if datagram[at::COOKIE] != MAGIC_COOKIE {
         return Err(Malformed::Cookie);
     }
+    check_header(datagram, op)
+}
+
+/// Rules P2 and P3, of a datagram that has [`BOOTP`] bytes.
+fn check_header(datagram: &[u8], op: u8) -> Result<(), Malformed> {
     if datagram[at::OP] != op {
         return Err(Malformed::Op(datagram[at::OP]));
     }

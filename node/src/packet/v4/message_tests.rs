@@ -48,6 +48,35 @@ fn giaddr_of_all_ones_is_not_relayed() {
 }
 
 #[test]
+fn m14_what_may_be_bootp_is_a_message_without_options() {
+    let good = discover().file(b"boot").encode();
+    let received = |bytes: &[u8]| Message::received(bytes.to_vec());
+    assert_eq!(received(&good).unwrap().not_dhcp(), None);
+    for len in 0..HEADER {
+        match received(&good[..len]) {
+            Ok(message) => {
+                assert!(len >= BOOTP);
+                assert_eq!(message.not_dhcp(), Some(Malformed::Short));
+                assert_eq!(message.message_type(), Err(BadMessageType::Absent));
+                assert_eq!((message.option_codes().count(), message.file()), (0, &b"boot"[..]));
+            }
+            Err(why) => assert!(len < BOOTP && why == Malformed::Short, "{len}"),
+        }
+    }
+    let mut plain = good.clone();
+    plain[at::COOKIE].fill(0);
+    let message = received(&plain).unwrap();
+    assert_eq!((message.not_dhcp(), message.chaddr()), (Some(Malformed::Cookie), &MAC[..]));
+    assert_eq!(message.option_codes().count(), 0);
+    // Without a cookie the rules of the header hold all the same.
+    plain[at::OP] = 2;
+    assert_eq!(received(&plain).unwrap_err(), Malformed::Op(2));
+    plain[at::OP] = 1;
+    plain[at::HLEN] = 17;
+    assert_eq!(received(&plain[..BOOTP]).unwrap_err(), Malformed::HwAddrLength(17));
+}
+
+#[test]
 fn p1_short_datagrams_and_wrong_cookies_are_no_dhcp() {
     let good = discover().encode();
     for len in 0..HEADER {

@@ -6,7 +6,8 @@
 //! * [`Reply`] is what a server sends: [`Reply::encode`] orders, splits, overloads and leaves out.
 //! * [`Query`] builds what a client sends, well-formed or not, for tests and simulated clients.
 //!
-//! BOOTP (no option 53, or a datagram of 236 bytes) is not served: rules P1 and M14.
+//! BOOTP (rules P1 and M14; RFC 951, 1534) is a message without option 53, or one without cookie, of
+//! which 236 bytes are enough ([`Message::received`]), and a reply without what DHCP adds ([`Form`]).
 
 pub mod codes;
 mod index;
@@ -24,10 +25,12 @@ pub use message::{ClientIdOption, Malformed, Message, TypedOption};
 pub use message_type::{BadMessageType, MessageType};
 pub use query::Query;
 pub use relay::{RelayInfo, SubOptions};
-pub use reply::{Encoded, OptionValue, Reply, payload_limit};
+pub use reply::{Encoded, Form, OptionValue, Reply, payload_limit};
 
 /// The fixed header with the magic cookie: no DHCP message is shorter (rule P1).
 pub const HEADER: usize = 240;
+/// The header without the cookie: no BOOTP message is shorter (RFC 951 §3).
+pub const BOOTP: usize = 236;
 /// What follows the BOOTP header of every DHCP message (RFC 2131 §3).
 pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// The length replies are padded to (rule W1; RFC 1542 §2.1).

@@ -102,6 +102,17 @@ impl From<Arc<[u8]>> for OptionValue {
     }
 }
 
+/// What kind of client a reply is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// DHCP.
+    Dhcp,
+    /// BOOTP with vendor extensions (RFC 1497, 1534): none of the options that only DHCP has.
+    Bootp,
+    /// BOOTP whose client sent no cookie (RFC 951): no options at all.
+    PlainBootp,
+}
+
 /// A reply before it is written: plain data, to be compared in tests.
 ///
 /// Options are kept by code, one value each; [`Reply::encode`] puts them in order. 53 and 52 are
@@ -110,6 +121,8 @@ impl From<Arc<[u8]>> for OptionValue {
 pub struct Reply {
     /// Option 53.
     pub message_type: MessageType,
+    /// Whether there is an option 53.
+    pub form: Form,
     /// The ARP hardware type.
     pub htype: u8,
     /// The length of the hardware address, at most 16.
@@ -157,6 +170,7 @@ impl Reply {
         chaddr.copy_from_slice(query.chaddr_field());
         Reply {
             message_type,
+            form: Form::Dhcp,
             htype: query.htype(),
             hlen: query.hlen(),
             hops: query.hops(),
@@ -195,7 +209,9 @@ impl Reply {
         let mut omitted = Vec::new();
         let sname = self.field(&self.sname, at::SNAME.len(), codes::TFTP_SERVER_NAME, &mut omitted);
         let file = self.field(&self.file, at::FILE.len(), codes::BOOT_FILE_NAME, &mut omitted);
-        let plan = Plan::new(self, limit, file.is_empty(), sname.is_empty());
+        // Only DHCP clients know that a field can hold options.
+        let is_free = |field: &[u8]| field.is_empty() && self.form == Form::Dhcp;
+        let plan = Plan::new(self, limit, is_free(file), is_free(sname));
         omitted.extend(plan.omitted.iter().rev());
 
         let mut bytes = Vec::with_capacity(limit.clamp(MIN_REPLY, MAX_REPLY));
@@ -209,9 +225,15 @@ impl Reply {
         bytes.extend(self.chaddr);
         self.put_field(&mut bytes, sname, &plan.sname, at::SNAME.end);
         self.put_field(&mut bytes, file, &plan.file, at::FILE.end);
+        if self.form == Form::PlainBootp {
+            bytes.resize(MIN_REPLY, 0);
+            return Encoded { bytes, omitted };
+        }
         bytes.extend(MAGIC_COOKIE);
 
-        put_option(&mut bytes, codes::MESSAGE_TYPE, &[self.message_type.code()]);
+        if self.form == Form::Dhcp {
+            put_option(&mut bytes, codes::MESSAGE_TYPE, &[self.message_type.code()]);
+        }
         let overload = u8::from(!plan.file.is_empty()) | u8::from(!plan.sname.is_empty()) << 1;
         let mut main = plan.main;
         if overload != 0 {
@@ -256,6 +278,8 @@ impl Reply {
     fn is_written(&self, code: u8, value: &OptionValue) -> bool {
         match code {
             codes::PAD | codes::END | codes::MESSAGE_TYPE | codes::OVERLOAD => false,
+            // RFC 2132 §9: what only DHCP has; and the client identifier, which BOOTP lacks.
+            50..=59 | codes::CLIENT_ID if self.form != Form::Dhcp => false,
             codes::RELAY_AGENT_INFO => !value.is_empty(),
             _ => true,
         }

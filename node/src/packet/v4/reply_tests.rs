@@ -36,6 +36,32 @@ fn read(encoded: &Encoded) -> Message {
 }
 
 #[test]
+fn m14_a_bootp_client_gets_no_option_that_only_dhcp_has() {
+    let mut reply = offer(&[3]);
+    for code in 50..=61 {
+        reply.set(code, 7);
+    }
+    reply.set(3, Ipv4Addr::new(192, 0, 2, 254));
+    reply.form = Form::Bootp;
+    let encoded = reply.encode(548);
+    assert_eq!((order(&encoded.bytes), encoded.bytes.len()), (vec![3, 60], 300));
+    // Nor are its fields used for options.
+    for code in 128..=180 {
+        reply.set(code, vec![0; 12]);
+    }
+    let encoded = reply.encode(548);
+    assert!(!encoded.omitted.is_empty() && encoded.bytes.len() <= 548);
+    assert_eq!(encoded.bytes[at::SNAME.start..at::FILE.end], [0; 192]);
+
+    reply.form = Form::PlainBootp;
+    reply.file = b"boot".to_vec();
+    let encoded = reply.encode(548);
+    assert_eq!(encoded.bytes.len(), 300);
+    assert_eq!(encoded.bytes[at::FILE.end..], [0; 64], "neither cookie nor options");
+    assert_eq!(encoded.bytes[at::FILE][..5], *b"boot\0");
+}
+
+#[test]
 fn the_header_is_copied_from_the_query() {
     let asked = query().broadcast().hops(2).secs(5).giaddr([192, 0, 2, 9].into()).message();
     let mut reply = Reply::to(&asked, MessageType::Ack);

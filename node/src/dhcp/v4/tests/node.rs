@@ -10,14 +10,15 @@ use super::show::{show_command, show_link, show_reply};
 use crate::alloc::{Cursors, Holds};
 use crate::dhcp::decision::{Decision, Link, Reason};
 use crate::dhcp::v4::{
-    Arrival, Attempts, Context, HOLD_FLOOR, Memory, Packet, Pending, Ports, handle,
+    Arrival, Attempts, Context, Exchange, HOLD_FLOOR, Memory, Packet, Pending, Ports, Reading,
+    discover, first_classes, handle, known_classes, select,
 };
 use crate::packet::v4::{Message, MessageType, Query};
 use crate::state::{
     Batch, Command, LeaseState, Liveness, NodeInfo, Origin, Outcome, PutLease, PutMode, SetConfig,
-    State,
+    State, Taken,
 };
-use crate::types::{ClientKey, ClusterTime, HwAddr, Lifetime, NodeId, SubnetId};
+use crate::types::{ClassSet, ClientKey, ClusterTime, HwAddr, Lifetime, NodeId, SubnetId};
 
 include!("../testscripts/words.rs");
 
@@ -86,7 +87,7 @@ impl Node {
             last: None,
             waiting: None,
         };
-        let set = Command::SetConfig(SetConfig { expected: None, text: config.into() });
+        let set = Command::SetConfig(SetConfig::json(config));
         let outcome = node.apply(set);
         assert!(matches!(outcome, Outcome::ConfigSet(_)), "{outcome:?}");
         node.roster(1);
@@ -179,11 +180,17 @@ impl Node {
                 match reply.offered() {
                     Some(hold) => {
                         let (client, address) = (hold.client.clone(), hold.address);
-                        self.holds.put(client, address, hold.subnet, hold.circuit, self.now);
+                        let (subnet, circuit) = (hold.subnet, hold.circuit);
+                        let until = hold.until;
+                        self.holds.put_until(client, address, subnet, circuit, until, self.now);
                     }
                     None => drop(self.holds.remove(&reply.answered().client)),
                 }
                 show_reply(&reply)
+            }
+            Decision::Check(check, then) => {
+                let text = format!("ping {} first\n", check.offer.address);
+                text + &self.decision(*then)
             }
             Decision::Refuse(reply) => format!("refuse, after a barrier: {}", show_reply(&reply)),
             Decision::Commit(command, pending) => {
@@ -207,6 +214,7 @@ impl Node {
             None => self.apply(command),
             Some(&"late") => Outcome::Late,
             Some(&"changed") => Outcome::Changed,
+            Some(&"taken") => Outcome::Taken(Taken::Leased),
             Some(other) => return Err(format!("no outcome {other}")),
         };
         let text = match &outcome {
@@ -260,7 +268,7 @@ impl Node {
         message: Message,
         unicast: bool,
         fresh: bool,
-    ) -> Vec<Decision> {
+    ) -> (Vec<Decision>, ClassSet) {
         self.flags = if fresh { vec!["fresh".into()] } else { Vec::new() };
         let arrival = Arrival {
             interface: Arc::from("eth0"),
@@ -274,6 +282,7 @@ impl Node {
             at: self.now,
         };
         let packet = Packet { message, arrival };
+        let classes = self.classes_of(&packet).unwrap_or_default().1;
         let first = handle(&packet, &self.context(), self.state.view(), self.now).decision;
         let mut decisions = vec![first.clone()];
         match first {
@@ -285,7 +294,33 @@ impl Node {
             Decision::Propose { command, .. } => drop(self.apply(command)),
             _ => {}
         }
-        decisions
+        (decisions, classes)
+    }
+
+    /// The selected subnet and the classes that a packet has before an address.
+    fn classes_of(&self, packet: &Packet) -> Option<(Option<SubnetId>, ClassSet)> {
+        let (view, now) = (self.state.view(), self.now);
+        let config = view.config()?;
+        let mut reading = Reading::of(packet, &self.context(), config).ok()?;
+        let (mut classes, early) = first_classes(packet, &mut reading, config, view, now).ok()?;
+        let subnet = select::select(packet, &reading, config, &classes);
+        let client = reading.client(subnet.is_none_or(|subnet| subnet.values.match_client_id));
+        known_classes(packet, &reading, config, subnet, &client, early, &mut classes);
+        Some((subnet.map(|subnet| subnet.id), classes))
+    }
+
+    /// Whether a client in these classes may have the address: it lies in a pool that is open to it, or
+    /// in none.
+    pub(in crate::dhcp::v4) fn is_for(&self, address: Ipv4Addr, classes: &ClassSet) -> bool {
+        let config = self.state.view().config().expect("there is one");
+        let mut holding = config.subnets.iter().filter_map(|subnet| subnet.pool_of(address));
+        let reserved = config
+            .subnets
+            .iter()
+            .any(|subnet| subnet.reservations.of_address(address).next().is_some());
+        reserved
+            || config.subnets.iter().all(|subnet| subnet.pool_of(address).is_none())
+            || holding.any(|pool| pool.guard.admits(classes))
     }
 
     /// Runs one line.
@@ -353,16 +388,20 @@ impl Node {
             "suspect" => self.memory.suspects.push(NodeId(number(0)?)),
             "lease" => self.lease(address(0)?, hw(1)?, &rest[2..])?,
             "config" => {
-                let set = Command::SetConfig(SetConfig {
-                    expected: None,
-                    text: config(rest.first().ok_or("which")?)?,
-                });
+                let set =
+                    Command::SetConfig(SetConfig::json(&config(rest.first().ok_or("which")?)?));
                 self.apply(set);
             }
             "commit" => return self.commit(rest.first()),
             "retry" => {
                 let packet = self.last.clone().ok_or("no packet yet")?;
                 return Ok(self.packet(packet));
+            }
+            "classes" => {
+                return Ok(match self.arrive(rest)? {
+                    Ok(packet) => self.classes(&packet),
+                    Err(reason) => format!("drop {reason}\n"),
+                });
             }
             _ => return self.query(&words),
         }
@@ -402,6 +441,40 @@ impl Node {
         }
     }
 
+    /// The subnet that a packet selects and its classes, those that it has from an address on behind a
+    /// bar: the one that the client would be offered.
+    fn classes(&self, packet: &Packet) -> String {
+        let (view, now) = (self.state.view(), self.now);
+        let config = view.config().expect("there is one");
+        let cx = &self.context();
+        let mut reading = match Reading::of(packet, cx, config) {
+            Ok(reading) => reading,
+            Err(reason) => return format!("drop {reason}\n"),
+        };
+        let first = first_classes(packet, &mut reading, config, view, now);
+        let Ok((mut classes, early)) = first else { return "DROP before a subnet\n".into() };
+        let Some(subnet) = select::select(packet, &reading, config, &classes) else {
+            let names: Vec<&str> = classes.iter().map(|name| &**name).collect();
+            return format!("no subnet: {}\n", names.join(" "));
+        };
+        let client = reading.client(subnet.values.match_client_id);
+        known_classes(packet, &reading, config, Some(subnet), &client, early, &mut classes);
+        let (who, known) = (&client, &classes);
+        let ex = Exchange { packet, reading: &reading, cx, view, config, now, who, classes: known };
+        let choice = discover::choose(&ex, subnet, &client).ok();
+        let (member, address) =
+            choice.map_or((subnet, None), |choice| (choice.subnet, Some(choice.address)));
+        let settled = ex.settled(member, address);
+        let mut names: Vec<&str> = settled.iter().map(|name| &**name).collect();
+        let before = classes.iter().count();
+        if names.len() > before {
+            names.insert(before, "|");
+        }
+        let names: Vec<String> = names.iter().map(|name| name.escape_debug().to_string()).collect();
+        let address = address.map_or("no address".into(), |address| address.to_string());
+        format!("subnet {}, {address} of {}: {}\n", subnet.id, member.id, names.join(" "))
+    }
+
     /// A query as words, with how it came.
     fn query(&mut self, words: &[&str]) -> Result<String, String> {
         match self.arrive(words)? {
@@ -421,7 +494,7 @@ impl Node {
         let wire: Vec<&str> = words.iter().filter(|word| !is_arrival(word)).copied().collect();
         let word =
             |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-        let message = match Message::from_vec(datagram(&wire)?) {
+        let message = match Message::received(datagram(&wire)?) {
             Ok(message) => message,
             Err(malformed) => return Ok(Err(malformed.into())),
         };

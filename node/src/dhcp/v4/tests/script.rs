@@ -9,10 +9,11 @@
 //! * `now SECONDS`, `set fresh|asked|again|trial`, `unset …`, `floor N`: time and context.
 //! * `heard LINK NODES`, `tries MAC N AT [answered]`, `noted MAC ADDRESS`, `suspect NODE`, `trust`: memory.
 //! * `lease ADDRESS MAC [secs=N] [id=HEX] [state=declined]`: an administrator's lease.
+//! * `classes QUERY`: the subnet that it selects, the address that it would be offered, and its classes.
 //! * a query as in `words.rs`, and how it came: `from=IP:PORT to=IP iface=NAME addr=IP mac=MAC udp
 //!   ago=MILLISECONDS mtu=N`.
 //!   Without them a query is a broadcast, or comes from its relay to 192.0.2.1.
-//! * `commit [VERDICT]`: applies the command of the last decision and finishes it; `late`, `changed`
+//! * `commit [VERDICT]`: applies the command of the last decision and finishes it; `late`, `changed`, `taken`
 //!   stand for outcomes. `retry`: handles the last packet again.
 
 mod node;
@@ -41,6 +42,18 @@ fn config(name: &str) -> Result<String, String> {
 pub(super) fn basic() -> &'static str {
     include_str!("../testscripts/configs/basic.json")
 }
+
+/// Those in which classes, reservations and the rest of Kea's keywords have a say.
+pub(super) const RICH: [&str; 8] = [
+    include_str!("../testscripts/configs/classes.json"),
+    include_str!("../testscripts/configs/guards.json"),
+    include_str!("../testscripts/configs/hosts.json"),
+    include_str!("../testscripts/configs/flex-id.json"),
+    include_str!("../testscripts/configs/offer.json"),
+    include_str!("../testscripts/configs/bootp.json"),
+    include_str!("../testscripts/configs/stash.json"),
+    include_str!("../testscripts/configs/compatibility.json"),
+];
 
 fn run(text: &str) -> String {
     // What stands between `---` and the next empty line is what was printed when it was written.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use crate::dhcp::decision::{How, Link, Reply};
-use crate::packet::v4::Message;
+use crate::packet::v4::{MAGIC_COOKIE, Message};
 use crate::state::Command;
 use crate::types::HwAddr;
 
@@ -45,8 +45,13 @@ pub(super) fn show_command(command: &Command) -> String {
 }
 
 pub(super) fn show_reply(reply: &Reply) -> String {
-    let message = Message::parse_reply(reply.payload()).expect("our own replies can be read");
+    let mut payload = reply.payload().to_vec();
     let mut text = reply.kind().name().to_owned();
+    if payload[236..240] == [0; 4] {
+        text.push_str(" plain-bootp");
+        payload[236..240].copy_from_slice(&MAGIC_COOKIE);
+    }
+    let message = Message::parse_reply(&payload).expect("our own replies can be read");
     for (name, address) in [
         ("ciaddr", message.ciaddr()),
         ("yiaddr", message.yiaddr()),
