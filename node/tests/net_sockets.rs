@@ -218,8 +218,14 @@ fn relink() {
     ip("link set srv0 up");
     assert_eq!(called(), first);
     ip("link del srv0");
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(ports.open_sockets(), 0, "what is gone is closed");
+    let closed = || ports.open_sockets() == 0;
+    for _ in 0..1_000 {
+        if closed() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(closed(), "what is gone is closed");
     make_link();
     assert_ne!(called(), first, "the new interface has another number");
     follower.abort();

@@ -12,12 +12,13 @@
 //! * Loopback: a UDP socket per address in both modes, on any port, without privileges.
 //!
 //! One thread per socket waits in `recvmsg` and calls the sink (S9), which must not block. A thread
-//! looks four times a second whether it is to end; stopping one loses nothing but what the kernel
-//! had queued, and clients repeat. An interface that goes down and up keeps its socket; one that is
-//! deleted and made again has another number, so [`Ports::update`] opens it anew (S8).
+//! looks four times a second whether it is to end; what the kernel has queued by then is still read.
+//! An interface that goes down and up keeps its socket; one that is deleted and made again has another
+//! number, so [`Ports::update`] opens it anew (S8).
 
 mod frame;
 mod interfaces;
+mod ping;
 mod raw4;
 mod sys;
 mod udp4;
@@ -40,6 +41,7 @@ pub use interfaces::{
 };
 
 use crate::config::{Listen, SocketType};
+pub use ping::{Pinger, PongSink};
 use raw4::{RawPort, RawSpec};
 use udp4::{Scope, UdpPort, UdpSpec};
 
@@ -51,6 +53,8 @@ const RECEIVE_QUEUE: usize = 8 << 20;
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a receiving thread pauses after an error that it does not know.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
+/// How many datagrams a socket that is to be closed may still hear: all that its queue has room for.
+const LAST_WORDS: u32 = 65_536;
 /// How often [`follow`] tries again to open what could not be opened.
 const REOPEN: Duration = Duration::from_secs(5);
 
@@ -229,6 +233,10 @@ counters! {
     receive_errors,
     /// Datagrams on which the sink panicked (rule A10).
     sink_panics,
+    /// Echo requests sent (rule M4).
+    pings,
+    /// Echo requests that could not be sent.
+    ping_errors,
 }
 
 /// What to open a socket for.
@@ -317,6 +325,34 @@ impl Port {
         })
     }
 
+    /// Whether the open socket can be what `spec` wants, without being opened anew.
+    fn suits(&self, spec: &Spec) -> bool {
+        match (self, spec) {
+            (Port::Raw(port), Spec::Raw(spec)) => port.suits(spec),
+            (Port::Udp(port), Spec::Udp(spec)) => port.suits(spec),
+            _ => false,
+        }
+    }
+
+    /// Makes a socket that suits what `spec` wants.
+    fn become_one(&self, spec: &Spec) -> io::Result<()> {
+        match (self, spec) {
+            (Port::Raw(port), Spec::Raw(spec)) => port.become_one(spec),
+            (Port::Udp(port), Spec::Udp(spec)) => {
+                let _: () = port.become_one(spec);
+                Ok(())
+            }
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    fn wait_no_more(&self) -> io::Result<()> {
+        match self {
+            Port::Raw(port) => port.wait_no_more(),
+            Port::Udp(port) => port.wait_no_more(),
+        }
+    }
+
     fn receive(&self, buffer: &mut [u8], counters: &Counters) -> io::Result<Option<Received>> {
         match self {
             Port::Raw(port) => port.receive(buffer, counters),
@@ -368,7 +404,7 @@ impl Table {
 struct Shared {
     numbers: PortNumbers,
     table: RwLock<Table>,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 /// The open sockets of this node.
@@ -405,21 +441,41 @@ impl Ports {
     }
 
     /// Opens what `endpoints` need and is not open, closes what they do not need, and leaves the
-    /// rest alone. Blocks for up to a quarter of a second when something is closed. Does nothing
-    /// after [`Ports::close`].
+    /// rest open. Blocks for up to a quarter of a second when something is closed. Does nothing after
+    /// [`Ports::close`].
+    ///
+    /// No datagram is lost that a socket before and a socket after would hear: a socket whose
+    /// addresses or MTU change goes on as it is, new ones are opened before old ones are closed, and
+    /// what an old one has heard is read to its end. Only where old and new want the same address and
+    /// are of different kinds, which is a change of `dhcp-socket-type`, there is a gap.
     pub fn update(&self, endpoints: &[Endpoint], mode: SocketType) -> Vec<OpenProblem> {
         let mut wanted = plan(endpoints, self.shared.numbers.server, mode);
         let mut slot = self.listeners.lock();
         let Some(listeners) = slot.as_mut() else { return Vec::new() };
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            listeners.drain(..).partition(|one| wanted.contains(&one.spec));
-        // Old sockets are closed before new ones are opened: they may want the same address.
-        *self.shared.table.write() = Table::of(&kept);
-        end(gone);
-        wanted.retain(|spec| !kept.iter().any(|one| one.spec == *spec));
-        *listeners = kept;
+        let mut gone = Vec::new();
+        for mut listener in std::mem::take(listeners) {
+            match wanted.iter().position(|spec| listener.port.suits(spec)) {
+                Some(at) if listener.port.become_one(&wanted[at]).is_ok() => {
+                    listener.spec = wanted.remove(at);
+                    listeners.push(listener);
+                }
+                _ => gone.push(listener),
+            }
+        }
         let mut problems = Vec::new();
+        let mut in_the_way = Vec::new();
         for spec in wanted {
+            match self.listen(&spec) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && !gone.is_empty() => {
+                    in_the_way.push(spec);
+                }
+                Err(error) => problems.push(spec.problem(error)),
+            }
+        }
+        *self.shared.table.write() = Table::of(listeners);
+        end(gone);
+        for spec in in_the_way {
             match self.listen(&spec) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => problems.push(spec.problem(error)),
@@ -451,6 +507,12 @@ impl Ports {
         let mut addresses: Vec<_> = self.shared.table.read().by_address.keys().copied().collect();
         addresses.sort_unstable();
         addresses
+    }
+
+    /// What sends echo requests (rule M4), counted with the rest. `mark` is a random number that its
+    /// messages carry.
+    pub fn pinger(&self, mark: u64, sink: PongSink) -> Pinger {
+        Pinger::new(mark, self.shared.counters.clone(), sink)
     }
 
     /// A handle for sending, as cheap to copy as it looks.
@@ -496,31 +558,32 @@ fn receive(
     sink: &(dyn Fn(Received) + Send + Sync),
 ) {
     let mut buffer = vec![0; RECEIVE_BUFFER];
-    while !stop.load(Ordering::Relaxed) {
-        match port.receive(&mut buffer, counters) {
-            Ok(Some(received)) => {
-                counters.received.add();
-                if catch_unwind(AssertUnwindSafe(|| sink(received))).is_err() {
-                    counters.sink_panics.add();
-                }
+    let mut hear = || -> io::Result<()> {
+        if let Some(received) = port.receive(&mut buffer, counters)? {
+            counters.received.add();
+            if catch_unwind(AssertUnwindSafe(|| sink(received))).is_err() {
+                counters.sink_panics.add();
             }
-            Ok(None) => {}
-            Err(error) => match (error.kind(), error.raw_os_error()) {
-                (
-                    io::ErrorKind::WouldBlock
-                    | io::ErrorKind::TimedOut
-                    | io::ErrorKind::Interrupted,
-                    _,
-                ) => {}
-                // Said once; the same socket works when the link is up again.
-                (_, Some(libc::ENETDOWN)) => counters.link_down.add(),
-                _ => {
-                    counters.receive_errors.add();
-                    std::thread::sleep(ERROR_PAUSE);
-                }
-            },
+        }
+        Ok(())
+    };
+    while !stop.load(Ordering::Relaxed) {
+        let Err(error) = hear() else { continue };
+        match (error.kind(), error.raw_os_error()) {
+            (
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted,
+                _,
+            ) => {}
+            // Said once; the same socket works when the link is up again.
+            (_, Some(libc::ENETDOWN)) => counters.link_down.add(),
+            _ => {
+                counters.receive_errors.add();
+                std::thread::sleep(ERROR_PAUSE);
+            }
         }
     }
+    // What the kernel has queued so far is still heard.
+    let _ = port.wait_no_more().map(|()| (0..LAST_WORDS).try_for_each(|_| hear()));
 }
 
 /// Sends through whatever sockets are open at that moment; from any thread.

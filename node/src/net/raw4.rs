@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use socket2::{SockFilter, Socket};
 
 use super::frame::{self, FrameError};
@@ -14,7 +15,7 @@ use super::{Arrival, Counters, READ_TIMEOUT, RECEIVE_QUEUE, Received, SendError,
 /// filter's jumps reach 255 instructions.
 const MAX_BROADCASTS: usize = 64;
 
-/// What a packet socket is opened for. Two that are equal need no reopening.
+/// What a packet socket is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RawSpec {
     pub(super) interface: Arc<str>,
@@ -31,19 +32,38 @@ pub(super) struct RawSpec {
 /// An open packet socket.
 #[derive(Debug)]
 pub(super) struct RawPort {
-    spec: RawSpec,
+    spec: RwLock<RawSpec>,
     socket: Socket,
 }
 
 impl RawPort {
     pub(super) fn open(spec: &RawSpec) -> io::Result<RawPort> {
-        let program = filter(&spec.broadcasts, spec.server_port);
-        let program: Vec<_> =
-            program.iter().map(|one| SockFilter::new(one.code, one.yes, one.no, one.k)).collect();
-        let socket = sys::open_packet_socket(spec.index, &program)?;
+        let socket = sys::open_packet_socket(spec.index, &program(spec))?;
         sys::set_receive_buffer(&socket, RECEIVE_QUEUE)?;
         socket.set_read_timeout(Some(READ_TIMEOUT))?;
-        Ok(RawPort { spec: spec.clone(), socket })
+        Ok(RawPort { spec: RwLock::new(spec.clone()), socket })
+    }
+
+    /// Whether the open socket can be what `spec` wants: it is bound to the same interface.
+    pub(super) fn suits(&self, spec: &RawSpec) -> bool {
+        let own = self.spec.read();
+        own.index == spec.index && own.server_port == spec.server_port
+    }
+
+    /// Makes it so, for every frame from now on.
+    pub(super) fn become_one(&self, spec: &RawSpec) -> io::Result<()> {
+        let mut own = self.spec.write();
+        if own.broadcasts != spec.broadcasts {
+            // The kernel puts the new program in the place of the old one at once.
+            self.socket.attach_filter(&program(spec))?;
+        }
+        *own = spec.clone();
+        Ok(())
+    }
+
+    /// From now on [`RawPort::receive`] takes what is there and does not wait.
+    pub(super) fn wait_no_more(&self) -> io::Result<()> {
+        self.socket.set_nonblocking(true)
     }
 
     /// Waits for a frame; `None` for one that is dropped and counted.
@@ -73,13 +93,14 @@ impl RawPort {
                 return Ok(None);
             }
         };
+        let spec = self.spec.read();
         Ok(Some(Received {
             bytes: bytes.get(datagram.payload).unwrap_or_default().to_vec(),
             arrival: Arrival {
-                interface: self.spec.interface.clone(),
-                index: self.spec.index,
-                mtu: self.spec.mtu,
-                interface_address: self.spec.identity,
+                interface: spec.interface.clone(),
+                index: spec.index,
+                mtu: spec.mtu,
+                interface_address: spec.identity,
                 source: datagram.source,
                 destination: *datagram.destination.ip(),
                 source_mac: Some(datagram.source_mac),
@@ -96,11 +117,18 @@ impl RawPort {
         destination: SocketAddrV4,
         payload: &[u8],
     ) -> Result<(), SendError> {
-        let frame = frame::build(self.spec.mac, mac, source, destination, payload)
-            .ok_or(SendError::TooLong)?;
+        let own = self.spec.read().mac;
+        let frame =
+            frame::build(own, mac, source, destination, payload).ok_or(SendError::TooLong)?;
         self.socket.send_with_flags(&frame, libc::MSG_DONTWAIT)?;
         Ok(())
     }
+}
+
+/// The filter of a socket, in the kernel's form.
+fn program(spec: &RawSpec) -> Vec<SockFilter> {
+    let program = filter(&spec.broadcasts, spec.server_port);
+    program.iter().map(|one| SockFilter::new(one.code, one.yes, one.no, one.k)).collect()
 }
 
 /// One instruction of the kernel's packet filter: how far to jump when a test holds or not, and the

@@ -73,6 +73,14 @@ pub(super) fn want_packet_info(socket: &Socket) -> io::Result<()> {
     set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1 as c_int)
 }
 
+/// Lets a raw ICMP socket hear messages of one type and no others (`ICMP_FILTER` of raw(7)).
+pub(super) fn hear_only_icmp(socket: &Socket, kind: u8) -> io::Result<()> {
+    // Neither number is in libc.
+    const SOL_RAW: c_int = 255;
+    const ICMP_FILTER: c_int = 1;
+    set_option(socket, SOL_RAW, ICMP_FILTER, !(1_u32 << kind))
+}
+
 /// Sets the receive buffer beyond the system's limit where that is allowed, else up to it.
 pub(super) fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
     let wanted = c_int::try_from(bytes).unwrap_or(c_int::MAX);

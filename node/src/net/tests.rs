@@ -163,6 +163,48 @@ fn a10_a_sink_that_panics_does_not_deafen_the_node() {
     assert_eq!(ports.counters().sink_panics.get(), 1);
 }
 
+/// An address more, another MTU: a closed socket would lose what comes meanwhile.
+#[test]
+fn s8_a_socket_whose_link_has_changed_goes_on_and_loses_nothing() {
+    let ours = Ipv4Addr::new(127, 0, 0, 16);
+    let server = free_port(ours);
+    let (sink, heard) = channel();
+    let numbers = PortNumbers { server, ..PortNumbers::default() };
+    let mut link = endpoint("lo", 1, ours.octets());
+    let (ports, problems) = Ports::open(&[link.clone()], numbers, SocketType::Udp, sink);
+    assert!(problems.is_empty(), "{problems:?}");
+    let kept = ports.listeners.lock().as_ref().unwrap()[0].port.clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let its_stop = stop.clone();
+    let talker = std::thread::spawn(move || {
+        let relay = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut sent = 0;
+        while !its_stop.load(Ordering::Relaxed) {
+            relay.send_to(b"x", (ours, server)).unwrap();
+            sent += 1;
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        sent
+    });
+    for change in 1..=20 {
+        link.mtu = 1500 - change;
+        link.broadcasts = vec![Ipv4Addr::new(192, 0, 2, change as u8)];
+        assert!(ports.update(&[link.clone()], SocketType::Udp).is_empty());
+        assert_eq!(heard.recv_timeout(PATIENCE).map(|one| one.bytes), Ok(b"x".to_vec()));
+    }
+    assert!(Arc::ptr_eq(&kept, &ports.listeners.lock().as_ref().unwrap()[0].port));
+    drop(kept);
+    stop.store(true, Ordering::Relaxed);
+    let sent: usize = talker.join().unwrap();
+    let last = (20..sent).map(|_| heard.recv_timeout(PATIENCE).unwrap()).next_back();
+    assert!(last.is_none_or(|last| last.arrival.mtu == 1480));
+    // What was sent before the end is heard, although nobody has read it yet.
+    let relay = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    (0..50).for_each(|_| _ = relay.send_to(b"y", (ours, server)).unwrap());
+    ports.close();
+    assert_eq!(heard.try_iter().count(), 50);
+}
+
 #[test]
 fn s8_an_update_closes_what_is_gone_and_keeps_what_stays() {
     let (first, second) = (Ipv4Addr::new(127, 0, 0, 14), Ipv4Addr::new(127, 0, 0, 15));

@@ -5,11 +5,12 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Arrival, Counters, READ_TIMEOUT, RECEIVE_QUEUE, Received, SendError, sys};
 
-/// What a UDP socket is opened for. Two that are equal need no reopening.
+/// What a UDP socket is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UdpSpec {
     pub(super) interface: Arc<str>,
@@ -43,7 +44,7 @@ impl UdpSpec {
 /// An open UDP socket.
 #[derive(Debug)]
 pub(super) struct UdpPort {
-    spec: UdpSpec,
+    spec: RwLock<UdpSpec>,
     socket: Socket,
 }
 
@@ -66,7 +67,28 @@ impl UdpPort {
         socket.set_ttl_v4(64)?;
         socket.set_read_timeout(Some(READ_TIMEOUT))?;
         socket.bind(&SocketAddrV4::new(address, spec.server_port).into())?;
-        Ok(UdpPort { spec: spec.clone(), socket })
+        Ok(UdpPort { spec: RwLock::new(spec.clone()), socket })
+    }
+
+    /// Whether the open socket can be what `spec` wants: it is bound to the same.
+    pub(super) fn suits(&self, spec: &UdpSpec) -> bool {
+        let own = self.spec.read();
+        let same = own.server_port == spec.server_port;
+        same && match (&own.scope, &spec.scope) {
+            (Scope::Address, Scope::Address) => own.identity == spec.identity,
+            (Scope::Interface { .. }, Scope::Interface { .. }) => own.index == spec.index,
+            _ => false,
+        }
+    }
+
+    /// Makes it so, for every datagram from now on.
+    pub(super) fn become_one(&self, spec: &UdpSpec) {
+        *self.spec.write() = spec.clone();
+    }
+
+    /// From now on [`UdpPort::receive`] takes what is there and does not wait.
+    pub(super) fn wait_no_more(&self) -> io::Result<()> {
+        self.socket.set_nonblocking(true)
     }
 
     /// Waits for a datagram; `None` for one that is dropped and counted.
@@ -80,8 +102,9 @@ impl UdpPort {
             counters.truncated.add();
             return Ok(None);
         }
-        let (broadcast, destination) = match &self.spec.scope {
-            Scope::Address => (false, self.spec.identity),
+        let spec = self.spec.read();
+        let (broadcast, destination) = match &spec.scope {
+            Scope::Address => (false, spec.identity),
             Scope::Interface { addresses, broadcasts } => {
                 // Without packet info nobody can tell; the kernel always gives it.
                 let destination = meta.destination.unwrap_or(Ipv4Addr::BROADCAST);
@@ -96,10 +119,10 @@ impl UdpPort {
         Ok(Some(Received {
             bytes: buffer.get(..meta.len).unwrap_or_default().to_vec(),
             arrival: Arrival {
-                interface: self.spec.interface.clone(),
-                index: self.spec.index,
-                mtu: self.spec.mtu,
-                interface_address: self.spec.identity,
+                interface: spec.interface.clone(),
+                index: spec.index,
+                mtu: spec.mtu,
+                interface_address: spec.identity,
                 source: meta.source,
                 destination,
                 source_mac: None,

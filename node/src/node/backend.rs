@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::alloc::Holds;
 use crate::api::{Answer, Backend, Member, NodeReport, Role, Sockets, SubmitError};
 use crate::clock::Stopwatch;
+use crate::config::Config;
 use crate::net;
 use crate::observe::metrics::{self, Direction, Readings, SubnetReading, Table, TableReading};
 use crate::propose::{self, Unsent};
@@ -19,9 +20,12 @@ use crate::serve::activate::Activation;
 use crate::serve::duties::Duties;
 use crate::serve::{self, Serve};
 use crate::settings::Settings;
-use crate::state::{Command, ConfigVersion, Outcome, State};
+use crate::state::{Command, ConfigVersion, NewConfig, Outcome, State};
 use crate::storage::DiskLog;
 use crate::types::NodeId;
+
+/// What the sockets count beside the packets that they drop.
+const NOT_DROPPED: [&str; 4] = ["received", "sent", "pings", "ping_errors"];
 
 /// The parts of the node that the API reads.
 pub(super) struct NodeBackend {
@@ -37,6 +41,8 @@ pub(super) struct NodeBackend {
     pub activated_at: watch::Receiver<Duration>,
     /// The committed index this node saw when it started (C15); `None` until it heard a leader.
     pub serve_from: watch::Receiver<Option<u64>>,
+    /// Whether the worker was told that there is a majority (C12); a moment behind what Raft knows.
+    pub majority_told: watch::Receiver<bool>,
     /// Changes of leader seen since the start.
     pub leader_changes: Arc<AtomicU64>,
     pub started: Stopwatch,
@@ -60,6 +66,10 @@ impl NodeBackend {
         if !self.parts.has_majority(status) {
             return Err("no leader is heard: a majority of the nodes may be down or cut off".into());
         }
+        // Until its worker knows it too, a node sends no OFFER.
+        if !*self.majority_told.borrow() {
+            return Err("a leader has just been found; answers begin in a moment".into());
+        }
         let version = self.parts.state.read().view().config_version();
         if version == ConfigVersion(0) {
             return Err("the cluster has no configuration yet".into());
@@ -67,6 +77,9 @@ impl NodeBackend {
         let active = self.active.borrow();
         if active.version == ConfigVersion(0) {
             return Err("the DHCP sockets are not open yet".into());
+        }
+        if active.sockets == 0 && active.opening {
+            return Err("the DHCP sockets are being opened".into());
         }
         if active.sockets == 0 && !active.problems.is_empty() {
             return Err(format!("no DHCP socket is open: {}", active.problems.join("; ")));
@@ -96,6 +109,7 @@ impl NodeBackend {
                     address: member.address.clone(),
                     role,
                     applied: if own { status.applied } else { view.map(|view| view.applied) },
+                    active: view.filter(|view| view.heard_at.is_some()).map(|view| view.active),
                     reachable: if own {
                         Some(true)
                     } else {
@@ -124,6 +138,8 @@ impl Backend for NodeBackend {
             pid: std::process::id(),
             uptime,
             since_reload: uptime.saturating_sub(*self.activated_at.borrow()),
+            active_config: active.version,
+            config_problems: active.problems.clone(),
             sockets: match (active.problems.is_empty(), active.sockets) {
                 (true, _) => Sockets::Ready,
                 (false, 0) => Sockets::Failed(active.problems),
@@ -154,7 +170,10 @@ impl Backend for NodeBackend {
             entries: entries as u64,
             room: room as u64,
         };
-        let events = counters.named().into_iter().chain([("table_full", sizes.dropped)]);
+        let sockets = || self.ports.counters().all();
+        let pings = sockets().filter(|(name, _)| name.starts_with("ping"));
+        let events =
+            counters.named().into_iter().chain([("table_full", sizes.dropped)]).chain(pings);
         Readings {
             name: self.settings.name.clone(),
             uptime: self.started.elapsed().as_secs_f64(),
@@ -189,7 +208,7 @@ impl Backend for NodeBackend {
             dropped: counters
                 .reasons()
                 .map(|(reason, count)| (reason.name(), count))
-                .chain(self.ports.counters().all())
+                .chain(sockets().filter(|(name, _)| !NOT_DROPPED.contains(name)))
                 .collect(),
             events: events.collect(),
             leases: self.subnet_readings(),
@@ -232,22 +251,25 @@ impl Backend for NodeBackend {
     ) -> Answer<'_, Result<Outcome, SubmitError>> {
         Box::pin(async move {
             let watch = Stopwatch::start();
-            match self.parts.proposer.submit(command, within).await {
-                propose::Answer::Committed(committed) => {
-                    // The next read here shall see it.
-                    let applied = self.parts.raft.applied_at_least(committed.index);
-                    match tokio::time::timeout(within.saturating_sub(watch.elapsed()), applied).await {
-                        Ok(()) => Ok(committed.outcome),
-                        Err(_) => Err(SubmitError::Unknown(
-                            "the command is committed, but this node has not applied it in time".into(),
-                        )),
-                    }
-                }
-                propose::Answer::Unsent(why) => Err(SubmitError::NotSubmitted(self.why_unsent(why))),
-                propose::Answer::Unknown => Err(SubmitError::Unknown(
-                    "the leader was lost while the command was on its way: it may or may not have taken effect".into(),
-                )),
-            }
+            let answer = self.parts.proposer.submit(command, within).await;
+            self.applied_here(answer, within.saturating_sub(watch.elapsed())).await
+        })
+    }
+
+    fn set_config(
+        &self,
+        new: NewConfig,
+        config: Arc<Config>,
+        within: Duration,
+    ) -> Answer<'_, Result<Outcome, SubmitError>> {
+        Box::pin(async move {
+            let watch = Stopwatch::start();
+            let id = getrandom::u64().map_err(|error| {
+                SubmitError::NotSubmitted(format!("no random number could be drawn: {error}"))
+            })?;
+            self.parts.raft.has_read(new.text.document, config);
+            let answer = self.parts.proposer.submit_config(new, id, within).await;
+            self.applied_here(answer, within.saturating_sub(watch.elapsed())).await
         })
     }
 
@@ -296,6 +318,29 @@ impl Backend for NodeBackend {
 }
 
 impl NodeBackend {
+    /// The outcome, once this node has applied it: the next read here shall see it.
+    async fn applied_here(
+        &self,
+        answer: propose::Answer,
+        within: Duration,
+    ) -> Result<Outcome, SubmitError> {
+        match answer {
+            propose::Answer::Committed(committed) => {
+                let applied = self.parts.raft.applied_at_least(committed.index);
+                match tokio::time::timeout(within, applied).await {
+                    Ok(()) => Ok(committed.outcome),
+                    Err(_) => Err(SubmitError::Unknown(
+                        "the command is committed, but this node has not applied it in time".into(),
+                    )),
+                }
+            }
+            propose::Answer::Unsent(why) => Err(SubmitError::NotSubmitted(self.why_unsent(why))),
+            propose::Answer::Unknown => Err(SubmitError::Unknown(
+                "the leader was lost while the command was on its way: it may or may not have taken effect".into(),
+            )),
+        }
+    }
+
     fn why_unsent(&self, why: Unsent) -> String {
         match why {
             Unsent::Full => "too many commands are waiting; try again".into(),

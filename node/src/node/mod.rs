@@ -38,7 +38,7 @@ use crate::propose::{ProposalsService, Proposer, Route, Signals, ToLeader, follo
 use crate::raft::{self, Raft};
 use crate::serve::activate::{Activation, Activator, listen_of};
 use crate::serve::duties::Duties;
-use crate::serve::{self, Inbox, NodeHands, Serve, Worker};
+use crate::serve::{self, After, Inbox, NodeHands, Serve, Worker};
 use crate::settings::{Peer, Settings};
 use crate::state::{NodeInfo, State};
 use crate::storage::{self, DiskLog, IdentityFile, LogSettings};
@@ -235,7 +235,6 @@ fn claim(directory: &Path) -> Result<File, RunError> {
     if !directory.exists() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
     }
-    storage::prepare(directory).map_err(wrong)?;
     let lock = File::options()
         .create(true)
         .truncate(false)
@@ -243,7 +242,11 @@ fn claim(directory: &Path) -> Result<File, RunError> {
         .open(directory.join("lock"))
         .map_err(wrong)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => {
+            // Only now: what looks left over may be another process's work in progress.
+            storage::prepare(directory).map_err(wrong)?;
+            Ok(lock)
+        }
         Err(TryLockError::WouldBlock) => Err(RunError::Settings(format!(
             "data-dir {} is in use by another process",
             directory.display()
@@ -319,7 +322,10 @@ impl Node {
             let _ = proposing.await;
         });
 
-        let parts = Duties { raft, state, clock, proposer, peers, inbox };
+        let counters = Arc::new(serve::Counters::default());
+        let (after, following) = After::new(raft.clone(), state.clone(), counters.clone());
+        tasks.spawn(following.run());
+        let parts = Duties { raft, state, clock, proposer, peers, inbox, after };
         let numbers = &settings.dhcp4;
         let ports = Arc::new(net::Ports::new(
             net::PortNumbers {
@@ -332,7 +338,7 @@ impl Node {
                 Arc::new(move |received| inbox.packet(received))
             },
         ));
-        let serve = Arc::new(Mutex::new(start_worker(&parts, &settings, &ports)?));
+        let serve = Arc::new(Mutex::new(start_worker(&parts, &settings, &ports, counters)?));
         let machine = net::watch().await.map_err(fault("the interfaces of this machine"))?;
         let (active_sender, active) = watch::channel(Activation::default());
         let activator = Activator {
@@ -344,7 +350,8 @@ impl Node {
             inbox: parts.inbox.clone(),
         };
         tasks.spawn(activator.run(active_sender));
-        tasks.spawn(parts.clone().watch_majority());
+        let (majority_sender, majority_told) = watch::channel(false);
+        tasks.spawn(parts.clone().watch_majority(majority_sender));
         tasks.spawn(parts.clone().lead());
         let (serve_from_sender, serve_from) = watch::channel(None);
         let catching_up = parts.clone();
@@ -353,6 +360,7 @@ impl Node {
             tracing::info!(index, "caught up with what was committed at the start");
             serve_from_sender.send_replace(Some(index));
         });
+        tasks.spawn(tell_peers(active.clone(), parts.peers.clone()));
         tasks.spawn(parts.clone().introduce(node_info(&settings, &parts.raft, active.clone())));
         let (activated_sender, activated_at) = watch::channel(Duration::ZERO);
         tasks.spawn(tell_activations(active.clone(), activated_sender, started));
@@ -366,6 +374,7 @@ impl Node {
             active,
             activated_at,
             serve_from,
+            majority_told,
             leader_changes: count_leaders(&parts.raft),
             started,
         });
@@ -456,6 +465,7 @@ fn start_worker(
     parts: &Duties,
     settings: &Settings,
     ports: &net::Ports,
+    counters: Arc<serve::Counters>,
 ) -> Result<Serve, RunError> {
     let incarnation = storage::draw().map_err(fault("randomness"))?;
     let numbers = dhcp::v4::Ports {
@@ -463,7 +473,7 @@ fn start_worker(
         relay: settings.dhcp4.relay_port,
         client: settings.dhcp4.client_port,
     };
-    let worker = Worker::new(parts.raft.id(), incarnation, numbers, Arc::default());
+    let worker = Worker::new(parts.raft.id(), incarnation, numbers, counters);
     let hands = NodeHands {
         sender: ports.sender(),
         proposer: parts.proposer.clone(),
@@ -471,6 +481,12 @@ fn start_worker(
         raft: parts.raft.clone(),
         inbox: parts.inbox.clone(),
         runtime: tokio::runtime::Handle::current(),
+        pinger: {
+            let inbox = parts.inbox.clone();
+            let mark = storage::draw().map_err(fault("randomness"))?;
+            ports.pinger(mark, Arc::new(move |address| inbox.event(serve::Event::Ponged(address))))
+        },
+        after: parts.after.clone(),
     };
     Serve::start(worker, parts.inbox.clone(), parts.state.clone(), parts.clock.clone(), hands)
         .map_err(fault("the worker thread"))
@@ -532,6 +548,22 @@ fn count_leaders(raft: &Raft) -> Arc<AtomicU64> {
         }
     });
     changes
+}
+
+/// Has the peers told which configuration is active here.
+async fn tell_peers(mut active: watch::Receiver<Activation>, peers: Option<Arc<Peers>>) {
+    let Some(peers) = peers else { return };
+    loop {
+        let told = {
+            let active = active.borrow_and_update();
+            let problems = u32::try_from(active.problems.len()).unwrap_or(u32::MAX);
+            peers::Active { version: active.version, problems }
+        };
+        peers.set_active(told);
+        if active.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn tell_activations(

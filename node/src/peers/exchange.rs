@@ -60,16 +60,15 @@ async fn talk(
     loop {
         let note = tokio::select! {
             note = queue.recv() => match note {
-                Some(note) => wire::note_out(note, shared.applied()),
+                Some(note) => shared.signed(wire::note_out(note)),
                 None => return Ok(()),
             },
-            _ = ping.tick() => pb::Note {
-                ping: shared.now_micros(),
-                ..wire::note_out(Note::default(), shared.applied())
-            },
+            _ = ping.tick() => {
+                shared.signed(pb::Note { ping: shared.now_micros(), ..pb::Note::default() })
+            }
             echo = echoes.message() => {
                 let Some(echo) = echo? else { return Ok(()) };
-                shared.heard_from(node, echo.applied_index);
+                shared.heard_from(node, &echo);
                 shared.echoed(node, echo.echo);
                 continue;
             }

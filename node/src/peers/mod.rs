@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use leasehold_proto::cluster as pb;
 use leasehold_proto::cluster::notes_server::NotesServer;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -34,6 +35,7 @@ pub use service::NotesService;
 
 use crate::clock::Clock;
 use crate::raft::Raft;
+use crate::state::ConfigVersion;
 use crate::types::NodeId;
 use notes::Note;
 
@@ -68,6 +70,17 @@ pub struct PeerView {
     pub round_trip: Option<Duration>,
     /// Whether it is silent.
     pub suspected: bool,
+    /// What it says of its configuration.
+    pub active: Active,
+}
+
+/// The configuration that a node's sockets follow, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Active {
+    /// Which.
+    pub version: ConfigVersion,
+    /// How many things stand in its way.
+    pub problems: u32,
 }
 
 /// What the tasks and the service share.
@@ -76,6 +89,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     sink: Sink,
     views: Mutex<BTreeMap<NodeId, PeerView>>,
+    active: Mutex<Active>,
     dropped: AtomicU64,
 }
 
@@ -95,10 +109,24 @@ impl Shared {
         u64::try_from(self.clock.monotonic().as_micros()).unwrap_or(u64::MAX).max(1)
     }
 
-    fn heard_from(&self, node: NodeId, applied: u64) {
+    /// What every note says of this node, beside what it was made for.
+    fn signed(&self, note: pb::Note) -> pb::Note {
+        let Active { version, problems } = *self.active.lock();
+        pb::Note {
+            applied_index: self.applied(),
+            active_config: version.0,
+            config_problems: problems,
+            ..note
+        }
+    }
+
+    fn heard_from(&self, node: NodeId, note: &pb::Note) {
         let now = self.clock.monotonic();
         let mut views = self.views.lock();
         let view = views.entry(node).or_default();
+        let (version, problems) = (ConfigVersion(note.active_config), note.config_problems);
+        view.active = Active { version, problems };
+        let applied = note.applied_index;
         view.heard_at = Some(now);
         view.applied = view.applied.max(applied);
         // Told under the lock, so that two changes arrive in their order.
@@ -192,6 +220,7 @@ impl Peers {
             clock,
             sink,
             views: Mutex::default(),
+            active: Mutex::default(),
             dropped: AtomicU64::new(0),
         });
         let queues: Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Note>>>> = Arc::default();
@@ -213,6 +242,11 @@ impl Peers {
                 self.shared.dropped.fetch_add(1, Relaxed);
             }
         }
+    }
+
+    /// What the peers are told of this node's configuration from now on.
+    pub fn set_active(&self, active: Active) {
+        *self.shared.active.lock() = active;
     }
 
     /// What is known of each peer.

@@ -45,14 +45,10 @@ impl Notes for NotesService {
         // Ends with the peer's stream, at the latest when the connection's keep-alive fails.
         tokio::spawn(async move {
             while let Ok(Some(note)) = notes.message().await {
-                shared.heard_from(node, note.applied_index);
+                shared.heard_from(node, &note);
                 if note.ping != 0 {
-                    let echo = pb::Note {
-                        echo: note.ping,
-                        applied_index: shared.applied(),
-                        ..pb::Note::default()
-                    };
-                    let _ = echoes.try_send(Ok(echo));
+                    let echo = pb::Note { echo: note.ping, ..pb::Note::default() };
+                    let _ = echoes.try_send(Ok(shared.signed(echo)));
                 }
                 shared.deliver(node, wire::note_in(note));
             }

@@ -15,7 +15,7 @@ use crate::types::{ClientId, ClientKey, HwAddr, SubnetId};
 const MOST: usize = 2 * super::notes::PER_NOTE;
 
 /// A note to send.
-pub fn note_out(note: Note, applied_index: u64) -> pb::Note {
+pub fn note_out(note: Note) -> pb::Note {
     let heard = note.heard.into_iter().map(|(link, count)| {
         let link = match link {
             Link::Relay(relay) => pb::heard::Link::Relay(relay.into()),
@@ -39,7 +39,6 @@ pub fn note_out(note: Note, applied_index: u64) -> pb::Note {
         }
     });
     pb::Note {
-        applied_index,
         config: note.config.0,
         heard: heard.collect(),
         answered: answered.collect(),
@@ -114,9 +113,7 @@ mod tests {
             ],
             config: ConfigVersion(4),
         };
-        let sent = note_out(note.clone(), 77);
-        assert_eq!(sent.applied_index, 77);
-        assert_eq!(note_in(sent), note);
+        assert_eq!(note_in(note_out(note.clone())), note);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Activation {
     pub addresses: Vec<Ipv4Addr>,
     /// How many sockets are open.
     pub sockets: usize,
+    /// Sockets are being opened, and what comes of it is not known yet.
+    pub opening: bool,
     /// What stands in the way, for the operator.
     pub problems: Vec<String>,
 }
@@ -79,6 +81,7 @@ impl Activator {
                 active.send_modify(|active| {
                     active.addresses = addresses;
                     active.sockets = ports.open_sockets();
+                    active.opening = false;
                     active.problems = problems;
                 });
                 reports.send_modify(|count| *count += 1);
@@ -97,6 +100,10 @@ impl Activator {
                 seen = version;
                 let next = wanted_by(&config, interfaces.as_deref());
                 reported.borrow_and_update();
+                if *want.borrow() != next {
+                    // Before the other task can say that it is done.
+                    active.send_modify(|active| active.opening = true);
+                }
                 if want.send_if_modified(|now| {
                     *now != next && {
                         *now = next.clone();

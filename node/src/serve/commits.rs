@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::after::Before;
 use crate::dhcp::v4::{Packet, Pending};
 use crate::peers::aged::Aged;
 use crate::state::{Granted, View};
@@ -39,6 +40,8 @@ pub struct Flying {
     pub pending: Box<Pending>,
     /// The packet, should the outcome make it necessary to decide once more.
     pub waiting: Waiting,
+    /// What the grant would replace, where somebody wants to know.
+    pub before: Option<Box<Before>>,
 }
 
 /// A repeat of a request that was granted a moment ago.
@@ -98,6 +101,7 @@ impl Commits {
         &mut self,
         pending: Box<Pending>,
         waiting: Waiting,
+        before: Option<Box<Before>>,
         view: View<'_>,
         now: Duration,
     ) -> Admission {
@@ -106,7 +110,9 @@ impl Commits {
         if let Some(flying) = newest
             && flying.pending.repeats(&pending)
         {
-            *flying = Flying { pending, waiting };
+            // What was there before the first of them: by now it may be their own doing.
+            let before = flying.before.take();
+            *flying = Flying { pending, waiting, before };
             return Admission::Absorbed;
         }
         if let Some(fresh) = self.fresh.get(pending.client(), now)
@@ -118,7 +124,7 @@ impl Commits {
         }
         let ticket = self.ticket();
         self.newest.insert(pending.client().clone(), ticket);
-        self.flying.insert(ticket, Flying { pending, waiting });
+        self.flying.insert(ticket, Flying { pending, waiting, before });
         Admission::New(ticket)
     }
 

@@ -77,6 +77,26 @@ counters! {
     /// Changes of the hardware address behind a client id, beyond three in an hour: cloned machines
     /// fight for one lease (I3).
     client_id_moved,
+    /// Ping checks begun (M4).
+    ping_checks,
+    /// Addresses that answered an echo request, and were not offered.
+    ping_answered,
+    /// DISCOVERs ignored during the check that an earlier one began.
+    ping_repeats,
+    /// Addresses offered unchecked because too many checks were under way.
+    ping_full,
+    /// Scripts begun (run_script).
+    scripts,
+    /// Scripts that could not be begun, ended with an error, or took too long.
+    scripts_failed,
+    /// Scripts not run because too many waited.
+    scripts_lost,
+    /// Name change requests sent (dhcp-ddns).
+    name_changes,
+    /// Name change requests that could not be sent.
+    name_changes_lost,
+    /// Changes of leases that neither script nor DNS heard of because too many waited.
+    happenings_lost,
     /// Panics of the worker caught (A10).
     panics,
     /// Replies the sockets did not take.

@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::after::{After, Happening, What, happening};
 use super::event::Event;
 use super::inbox::Inbox;
 use super::reclaim::Sweeper;
@@ -21,7 +22,9 @@ use crate::peers::Peers;
 use crate::peers::liveness::{Judge, Sight};
 use crate::propose::{Answer, Committed, Proposer, boot};
 use crate::raft::{Raft, Status};
-use crate::state::{Command, Liveness, NodeEntry, NodeInfo, Outcome, State, WallOffset};
+use crate::state::{
+    Command, Lease, Liveness, NodeEntry, NodeInfo, Outcome, Reclaim, State, View, WallOffset,
+};
 use crate::types::ClusterTime;
 
 /// How often a leader looks around.
@@ -54,6 +57,8 @@ pub struct Duties {
     pub peers: Option<Arc<Peers>>,
     /// The worker.
     pub inbox: Arc<Inbox>,
+    /// What follows a commit.
+    pub after: After,
 }
 
 impl Duties {
@@ -80,8 +85,9 @@ impl Duties {
         knows_all_voters(&status, &self.state.read())
     }
 
-    /// C12: tells the worker whether there is a majority.
-    pub async fn watch_majority(self) {
+    /// C12: tells the worker whether there is a majority, and then `tell` what the worker was told:
+    /// whoever promises that this node answers must not know more than its worker.
+    pub async fn watch_majority(self, tell: watch::Sender<bool>) {
         let mut tick = ticking(LOOK);
         let mut told = None;
         loop {
@@ -98,6 +104,7 @@ impl Duties {
                     (_, false) => {}
                 }
                 self.inbox.event(Event::Majority(there));
+                tell.send_replace(there);
                 told = Some(there);
             }
         }
@@ -164,12 +171,37 @@ impl Duties {
             };
             let facts = self.facts(&status);
             for command in leading.look(&facts, now) {
-                let sweep = matches!(command, Command::Reclaim(_));
+                let ending = match &command {
+                    Command::Reclaim(reclaim) => Some(self.ending(reclaim, facts.cluster)),
+                    _ => None,
+                };
                 let answer = self.proposer.submit_here(command, WITHIN).await;
-                if sweep {
+                if let Some(ending) = ending {
                     leading.swept(&answer, boot(&*self.clock));
+                    self.tell_ends(ending, &answer);
                 }
             }
+        }
+    }
+
+    /// The leases that the sweep is about to end, where somebody wants to know.
+    fn ending(&self, reclaim: &Reclaim, now: ClusterTime) -> Vec<Arc<Lease>> {
+        ending(self.state.read().view(), reclaim, now)
+    }
+
+    /// Tells of those that the sweep has ended.
+    fn tell_ends(&self, ending: Vec<Arc<Lease>>, answer: &Answer) {
+        if ending.is_empty() || !matches!(answer, Answer::Committed(_)) {
+            return;
+        }
+        let (ended, config) = {
+            let state = self.state.read();
+            (ended(state.view(), ending), state.view().config().cloned())
+        };
+        let Some(config) = config else { return };
+        for (lease, removed) in ended {
+            let what = What::Expired(lease, removed);
+            self.after.tell(Happening { what, config: Arc::clone(&config) });
         }
     }
 
@@ -197,6 +229,29 @@ impl Duties {
             wall_offset: view.meta().wall_offset(),
         }
     }
+}
+
+/// The leases that a sweep at `now` would end, where somebody wants to know.
+fn ending(view: View<'_>, reclaim: &Reclaim, now: ClusterTime) -> Vec<Arc<Lease>> {
+    if !view.config().is_some_and(|config| happening::is_wanted(config)) {
+        return Vec::new();
+    }
+    // One that a client never accepted was told of to nobody.
+    let told = |lease: &&Arc<Lease>| lease.state.blocks() && !lease.offered;
+    view.due(now).take(reclaim.limit as usize).filter(told).cloned().collect()
+}
+
+/// Those of them that have ended, and whether they are gone altogether.
+fn ended(view: View<'_>, ending: Vec<Arc<Lease>>) -> Vec<(Arc<Lease>, bool)> {
+    let how = |lease: Arc<Lease>| match view.lease(lease.address) {
+        None => Some((lease, true)),
+        Some(now) if now.generation == lease.generation && !now.state.blocks() => {
+            Some((lease, false))
+        }
+        // Renewed, or another's.
+        Some(_) => None,
+    };
+    ending.into_iter().filter_map(how).collect()
 }
 
 fn ticking(period: Duration) -> tokio::time::Interval {
@@ -371,6 +426,63 @@ mod tests {
             matches!(leading.look(&due(1_000), ms(300))[..], [Command::Reclaim(_)]),
             "no outcome: again"
         );
+    }
+
+    /// What is told of a sweep at 200 s over three leases: one over, one in probation till then, one
+    /// that is renewed while the sweep is on its way.
+    fn told_of_a_sweep(remove: bool, hooks: &str) -> Vec<(String, bool)> {
+        use crate::state::testing::lease;
+        use crate::state::{Batch, LeaseState, PutLease, PutMode, SetConfig};
+        let mut state = State::new();
+        let mut apply = |secs: u64, command| {
+            let (index, stamp) = (state.applied() + 1, ClusterTime::from_millis(secs * 1000));
+            state.apply(index, &Batch { stamp, commands: vec![command] });
+        };
+        let text = format!(
+            r#"{{"Dhcp4": {{{hooks} "subnet4": [{{"id": 1, "subnet": "192.0.2.0/24"}}]}}}}"#
+        );
+        apply(1, Command::SetConfig(SetConfig::json(&text)));
+        let put = |last: u8, state| {
+            let like = lease("192.0.2.10", 1);
+            Command::PutLease(PutLease {
+                mode: PutMode::Upsert,
+                address: [192, 0, 2, last].into(),
+                subnet: like.subnet,
+                hw: like.hw,
+                client_id: None,
+                lifetime: crate::types::Lifetime::from_secs(100),
+                expire: None,
+                hostname: String::new(),
+                fqdn_fwd: false,
+                fqdn_rev: false,
+                state,
+                user_context: String::new(),
+            })
+        };
+        apply(1, put(10, LeaseState::Assigned));
+        apply(1, put(11, LeaseState::Declined));
+        apply(1, put(12, LeaseState::Assigned));
+        let reclaim = Reclaim { limit: 100, remove };
+        let ending = super::ending(state.view(), &reclaim, ClusterTime::from_millis(200_000));
+        let mut apply = |secs: u64, command| {
+            let (index, stamp) = (state.applied() + 1, ClusterTime::from_millis(secs * 1000));
+            state.apply(index, &Batch { stamp, commands: vec![command] });
+        };
+        apply(200, put(12, LeaseState::Assigned));
+        apply(200, Command::Reclaim(reclaim));
+        let ended = ended(state.view(), ending).into_iter();
+        ended.map(|(lease, removed)| (lease.address.to_string(), removed)).collect()
+    }
+
+    #[test]
+    fn scripts_hear_of_what_a_sweep_has_ended() {
+        let hooks = r#""hooks-libraries": [{"library": "/x/libdhcp_run_script.so",
+            "parameters": {"name": "/x/script", "sync": false}}],"#;
+        let said = |last: u8, removed| (format!("192.0.2.{last}"), removed);
+        // A lease is kept for its client; what was in probation is nobody's.
+        assert_eq!(told_of_a_sweep(false, hooks), [said(10, false), said(11, true)]);
+        assert_eq!(told_of_a_sweep(true, hooks), [said(10, true), said(11, true)]);
+        assert!(told_of_a_sweep(false, "").is_empty(), "nobody wants to know");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::after::Happening;
 use super::commits::Ticket;
 use super::link::Links;
 use crate::dhcp::decision::Reply;
@@ -44,6 +45,8 @@ pub enum Event {
     /// The read barrier with this number passed, and the state given now includes it; or it did
     /// not pass.
     Barrier(u64, bool),
+    /// Somebody answered [`Action::Ping`] at this address.
+    Ponged(Ipv4Addr),
     /// Later entries are applied: see [`super::Worker::wants_entries`].
     Applied,
     /// The addresses that this node listens on, and the links of its interfaces.
@@ -76,6 +79,10 @@ pub enum Action {
     Barrier(u64),
     /// Tell every peer, or one.
     Tell(Option<NodeId>, Note),
+    /// Send an echo request (M4); an answer comes back as [`Event::Ponged`], silence does not.
+    Ping(Ipv4Addr),
+    /// A lease changed: scripts and DNS may have to know.
+    Happened(Box<Happening>),
 }
 
 /// How much the worker remembers.

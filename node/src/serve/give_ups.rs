@@ -3,10 +3,12 @@
 //! effect, and one that found no majority is kept for 10 minutes. Pure.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::after::Query;
 use super::commits::Ticket;
-use crate::state::{Command, GiveUp, LeaseState, View};
+use crate::state::{Command, GiveUp, Lease, LeaseState, View};
 
 /// How long one is kept for the return of the majority.
 pub const KEEP: Duration = Duration::from_secs(600);
@@ -24,6 +26,8 @@ pub struct Entry {
     pub command: Command,
     /// When its packet came, monotonic.
     pub received: Duration,
+    /// Its packet and the lease as it was, where somebody wants to know.
+    pub told: Option<Box<(Query, Arc<Lease>)>>,
 }
 
 /// The tables.
@@ -129,13 +133,19 @@ mod tests {
     fn entry(n: u64, secs: u64) -> Entry {
         let give_up = GiveUp {
             origin: Origin { node: NodeId(1), incarnation: 1, sequence: n },
-            client: Client { id: None, hw: HwAddr::ethernet([2, 0, 0, 0, 0, 1]), match_id: true },
+            client: Client {
+                id: None,
+                hw: HwAddr::ethernet([2, 0, 0, 0, 0, 1]),
+                match_id: true,
+                claims: None,
+            },
             address: [192, 0, 2, 1].into(),
             generation: None,
             arrived: ClusterTime::ZERO,
             circuit: 0,
+            relayed: false,
         };
-        Entry { command: Command::Release(give_up), received: s(secs) }
+        Entry { command: Command::Release(give_up), received: s(secs), told: None }
     }
 
     fn s(secs: u64) -> Duration {

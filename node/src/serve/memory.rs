@@ -19,6 +19,13 @@ pub const SHADOW: Duration = Duration::from_secs(60);
 /// The most shadows.
 pub const SHADOWS: usize = 65_536;
 
+/// How long an address that answered an echo request is not tried again by this node (M4). That it
+/// keeps others from it too, and for longer, is the business of [`crate::state::Command::InUse`];
+/// where that is refused (M11), the address is pinged again after this.
+pub const IN_USE_FOR: Duration = Duration::from_secs(60);
+/// The most of them.
+pub const IN_USE: usize = 65_536;
+
 /// The tables.
 #[derive(Debug)]
 pub struct Remembered {
@@ -27,6 +34,7 @@ pub struct Remembered {
     /// What the peers answered, and what they are still to be told.
     pub notes: Notes,
     shadows: Aged<ClientKey, Tries>,
+    in_use: Aged<Ipv4Addr, ()>,
     suspects: BTreeSet<NodeId>,
 }
 
@@ -46,6 +54,7 @@ impl Remembered {
             heard: Heard::new(me),
             notes: Notes::default(),
             shadows: Aged::new(SHADOWS, SHADOW),
+            in_use: Aged::new(IN_USE, IN_USE_FOR),
             suspects: BTreeSet::new(),
         }
     }
@@ -76,6 +85,11 @@ impl Remembered {
         news.map(|(link, _)| link).collect()
     }
 
+    /// Somebody answers at the address.
+    pub fn is_used(&mut self, address: Ipv4Addr, now: Duration) {
+        self.in_use.insert(address, (), now);
+    }
+
     /// A peer is silent, or is heard again.
     pub fn suspect(&mut self, node: NodeId, suspected: bool) {
         if suspected {
@@ -95,6 +109,7 @@ impl Remembered {
         self.heard.sweep(now);
         self.notes.sweep(now);
         self.shadows.sweep(now);
+        self.in_use.sweep(now);
     }
 
     /// Shadows kept.
@@ -104,7 +119,7 @@ impl Remembered {
 
     /// Entries of all tables that were dropped for want of room.
     pub fn dropped(&self) -> u64 {
-        self.shadows.dropped() + self.heard.dropped() + self.notes.dropped()
+        self.shadows.dropped() + self.heard.dropped() + self.notes.dropped() + self.in_use.dropped()
     }
 
     /// The memory as the engine asks it, about one packet.
@@ -147,6 +162,10 @@ impl Memory for Recall<'_> {
 
     fn noted_for_another(&self, address: Ipv4Addr, client: &ClientKey) -> bool {
         self.tables.notes.offered_to_another(address, client, self.now)
+    }
+
+    fn is_in_use(&self, address: Ipv4Addr) -> bool {
+        self.tables.in_use.get(&address, self.now).is_some()
     }
 
     fn suspects(&self, node: NodeId) -> bool {

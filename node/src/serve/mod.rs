@@ -15,7 +15,10 @@
 //! 6. A NAK judged on the local view waits for a read barrier, one for all that wait (C11). A packet
 //!    on a link nobody has reported waits for the peers' notes (R17). A RELEASE or DECLINE waits its
 //!    rank's turn, and ten minutes for a majority ([`give_ups`], C10, C12).
-//! 7. [`Hands`] executes what the worker wants. Nothing else ever sends.
+//! 7. Where ping checks are on, a fresh address is pinged before it is offered, and the OFFER waits
+//!    ([`pings`], M4).
+//! 8. [`Hands`] executes what the worker wants. Nothing else ever sends.
+//! 9. What follows a commit and no client waits for, scripts and DNS, is done [`after`].
 //!
 //! Beside it run [`duties`], what a node does by the clock, and [`activate`], which makes the
 //! sockets follow the configuration.
@@ -24,6 +27,7 @@
 //! with an empty memory takes over (A10). Stopping the worker at any point costs clients a retry.
 
 pub mod activate;
+pub mod after;
 mod barrier;
 pub mod commits;
 pub mod counters;
@@ -35,10 +39,12 @@ pub mod limits;
 pub mod link;
 pub mod memory;
 mod parked;
+pub mod pings;
 pub mod queue;
 pub mod reclaim;
 pub mod worker;
 
+use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -48,6 +54,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use after::{After, Happening};
 pub use counters::Counters;
 pub use event::{Action, Event, Now, Received, Sizes};
 pub use inbox::{Inbox, Taken};
@@ -83,6 +90,10 @@ pub trait Hands: Send + 'static {
     fn tell(&self, whom: Option<NodeId>, note: &Note);
     /// This node's estimate of cluster time.
     fn cluster_time(&self) -> ClusterTime;
+    /// Sends an echo request. Never waits; what cannot be sent counts as unanswered.
+    fn ping(&self, address: Ipv4Addr);
+    /// A lease changed through a command of this node, and somebody may want to know.
+    fn happened(&self, happening: Happening);
 }
 
 /// The hands of a real node.
@@ -100,6 +111,10 @@ pub struct NodeHands {
     pub inbox: Arc<Inbox>,
     /// Runs the barriers.
     pub runtime: tokio::runtime::Handle,
+    /// Echo requests.
+    pub pinger: net::Pinger,
+    /// What follows a commit.
+    pub after: After,
 }
 
 impl Hands for NodeHands {
@@ -134,6 +149,14 @@ impl Hands for NodeHands {
 
     fn cluster_time(&self) -> ClusterTime {
         self.raft.now()
+    }
+
+    fn ping(&self, address: Ipv4Addr) {
+        self.pinger.ping(address);
+    }
+
+    fn happened(&self, happening: Happening) {
+        self.after.tell(happening);
     }
 }
 
@@ -281,6 +304,8 @@ impl<H: Hands> Turn<H> {
                 Action::Submit(submission) => submissions.push(submission),
                 Action::Barrier(number) => self.hands.barrier(number),
                 Action::Tell(whom, note) => self.hands.tell(whom, &note),
+                Action::Ping(address) => self.hands.ping(address),
+                Action::Happened(happening) => self.hands.happened(*happening),
             }
         }
         if !submissions.is_empty() {

@@ -48,6 +48,8 @@ impl Hands for TestHands {
     fn cluster_time(&self) -> ClusterTime {
         ClusterTime::from_millis(SystemClock.boottime())
     }
+    fn ping(&self, _: std::net::Ipv4Addr) {}
+    fn happened(&self, _: Happening) {}
 }
 
 fn datagram(query: &Query) -> net::Received {
@@ -69,7 +71,7 @@ fn start() -> (Serve, Arc<RwLock<State>>, mpsc::Receiver<Reply>) {
     let state = Arc::new(RwLock::new(State::new()));
     let inbox = Arc::new(Inbox::new(Arc::clone(&clock)));
     let (replies, received) = mpsc::channel();
-    let set = Command::SetConfig(SetConfig { expected: None, text: CONFIG.into() });
+    let set = Command::SetConfig(SetConfig::json(CONFIG));
     state.write().apply(1, &Batch { stamp: ClusterTime::ZERO, commands: vec![set] });
     let hands = TestHands { state: Arc::clone(&state), inbox: Arc::clone(&inbox), replies };
     let worker = Worker::new(NodeId(1), 1, Ports::STANDARD, Arc::default());

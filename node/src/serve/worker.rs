@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::after::{Before, Happening, Query, What, happening};
 use super::barrier::Barriers;
 use super::commits::{Admission, Commits, Flying, Repeat, Ticket, Waiting};
 use super::counters::{Counters, count};
@@ -20,6 +21,7 @@ use super::limits::{Informs, Moves};
 use super::link::{Links, arrival};
 use super::memory::Remembered;
 use super::parked::Parked;
+use super::pings::Pings;
 use crate::alloc::{Cursors, Holds};
 use crate::dhcp::decision::{Decision, Link, Offered, Reason, Reply, ReplyKind};
 use crate::dhcp::v4::{self, Context, HOLD_FLOOR, PATIENCE, Packet, Pending, Ports};
@@ -28,7 +30,7 @@ use crate::packet::v4::{Malformed, Message};
 use crate::peers::heard::First;
 use crate::peers::notes::{ANSWERED_EVERY, HEARD_EVERY, Note, PER_NOTE};
 use crate::propose::batch::{Answer, Committed, Submission, Unsent};
-use crate::state::{Command, ConfigVersion, Origin, Outcome, State};
+use crate::state::{Command, ConfigVersion, Origin, Outcome, State, Why};
 use crate::types::{ClientKey, ClusterTime, NodeId};
 
 /// The most packets that wait for notes, for a barrier, and for an entry, each.
@@ -61,8 +63,11 @@ pub struct Worker {
     commits: Commits,
     give_ups: GiveUps,
     parked: Parked,
+    pings: Pings,
     /// Packets that wait for this node to apply an entry, in order of arrival.
     behind: VecDeque<(u64, Waiting)>,
+    /// Packets that wait for this node to apply a configuration that others have (W6).
+    outdated: VecDeque<(Waiting, Tried)>,
     barriers: Barriers,
     /// Peers to which a stream has been opened, silent ones among them.
     peers: Vec<NodeId>,
@@ -96,7 +101,9 @@ impl Worker {
             commits: Commits::default(),
             give_ups: GiveUps::default(),
             parked: Parked::default(),
+            pings: Pings::default(),
             behind: VecDeque::new(),
+            outdated: VecDeque::new(),
             barriers: Barriers::default(),
             peers: Vec::new(),
             majority: false,
@@ -147,7 +154,7 @@ impl Worker {
             return count(&self.counters.queue_late);
         }
         let Received { datagram: net::Received { bytes, arrival: how }, at } = received;
-        let message = match Message::from_vec(bytes) {
+        let message = match Message::received(bytes) {
             Ok(message) => message,
             Err(malformed) => return self.counters.reason(reason_of(malformed)),
         };
@@ -184,6 +191,7 @@ impl Worker {
             Event::Barrier(number, passed) => {
                 self.barrier_answered(number, passed, state, now, out)
             }
+            Event::Ponged(address) => self.ponged(address, state, now, out),
             Event::Applied => self.entries_applied(state, now, out),
             Event::Listening(addresses, links) => (self.own, self.links) = (addresses, links),
             Event::Majority(there) => self.majority = there,
@@ -196,6 +204,7 @@ impl Worker {
         while let Some(waiting) = self.parked.take_due(now.mono) {
             self.decide(waiting, Tried { asked: true, ..Tried::default() }, state, now, out);
         }
+        self.pings_due(state, now, out);
         while let Some(entry) = self.give_ups.take_due(now.mono) {
             if give_ups::has_taken_effect(&entry.command, state.view()) {
                 count(&self.counters.spared);
@@ -215,6 +224,7 @@ impl Worker {
             self.commits.sweep(now.mono);
             self.informs.sweep(now.mono);
             self.moves.sweep(now.mono);
+            self.pings.sweep(now.mono);
             self.holds.expire(now.cluster);
         }
     }
@@ -222,13 +232,13 @@ impl Worker {
     /// When [`Worker::tick`] is wanted next, monotonic.
     pub fn next_deadline(&self) -> Duration {
         let regular = self.told_answered + ANSWERED_EVERY;
-        let due = [self.parked.next_due(), self.give_ups.next_due()];
+        let due = [self.parked.next_due(), self.give_ups.next_due(), self.pings.next_due()];
         due.into_iter().flatten().fold(regular, Duration::min)
     }
 
     /// Whether packets wait for entries to be applied: then [`Event::Applied`] is wanted.
     pub fn wants_entries(&self) -> bool {
-        !self.behind.is_empty()
+        !self.behind.is_empty() || !self.outdated.is_empty()
     }
 
     /// Whether this node answers, as far as the worker is concerned (C15).
@@ -244,7 +254,11 @@ impl Worker {
             shadows: self.memory.shadows(),
             links: self.memory.heard.len(),
             flying: self.commits.flying(),
-            waiting: self.parked.len() + self.barriers.len() + self.behind.len(),
+            waiting: self.parked.len()
+                + self.barriers.len()
+                + self.behind.len()
+                + self.outdated.len()
+                + self.pings.len(),
             kept: self.give_ups.kept(),
             dropped: self.memory.dropped(),
         }
@@ -293,24 +307,29 @@ impl Worker {
                 count(&self.counters.shadowed);
                 self.memory.shadow(shadow, now.mono, now.cluster);
             }
-            Decision::AskPeers(link) => self.ask(link, first, waiting, silent, state, now, out),
             // R5: always proposed, never judged on a view that is behind; the generation it knows
             // may be an older one.
             Decision::Propose { mut command, after } if silent => {
                 if let Command::Release(give) | Command::Decline(give) = &mut command {
                     give.generation = None;
                 }
-                self.propose(command, after, waiting.received, now, out);
+                self.propose(command, after, waiting, state, now, out);
+            }
+            // The entry is on its way: no packet is lost for a new configuration.
+            _ if silent && self.is_ready(state) && self.outdated.len() < WAITING => {
+                self.outdated.push_back((waiting, tried));
             }
             _ if silent => self.counters.reason(Reason::NotReady),
+            Decision::AskPeers(link) => self.ask(link, first, waiting, state, now, out),
             Decision::Reply(reply) => self.reply(reply, waiting.interface, now, out),
+            Decision::Check(check, then) => self.check(check, *then, waiting, state, now, out),
             Decision::Refuse(_) if tried.fresh => self.counters.reason(Reason::StrangeOutcome),
             Decision::Refuse(_) => self.await_barrier(waiting, out),
             Decision::Commit(command, pending) => {
                 self.commit(command, pending, waiting, state, now, out)
             }
             Decision::Propose { command, after } => {
-                self.propose(command, after, waiting.received, now, out)
+                self.propose(command, after, waiting, state, now, out)
             }
             // Only an outcome leads to it.
             Decision::Again => self.counters.reason(Reason::StrangeOutcome),
@@ -344,7 +363,6 @@ impl Worker {
         link: Link,
         first: First,
         waiting: Waiting,
-        silent: bool,
         state: &State,
         now: Now,
         out: &mut Vec<Action>,
@@ -353,9 +371,7 @@ impl Worker {
             First::Now(until) | First::Soon(until) => until,
             First::Known | First::Here => now.mono,
         };
-        if silent {
-            self.counters.reason(Reason::NotReady);
-        } else if self.peers.is_empty() || until <= now.mono {
+        if self.peers.is_empty() || until <= now.mono {
             // Nobody there to ask.
             self.memory.heard.settled(link, now.mono);
             self.decide(waiting, Tried { asked: true, ..Tried::default() }, state, now, out);
@@ -378,8 +394,8 @@ impl Worker {
         self.counters.reply(reply.kind());
         self.counters.omitted_options.fetch_add(u64::from(reply.omitted()), Relaxed);
         if let Some(offered) = reply.offered() {
-            let Offered { client, subnet, address, circuit } = offered.clone();
-            self.holds.put(client, address, subnet, circuit, now.cluster);
+            let Offered { client, subnet, address, circuit, until } = offered.clone();
+            self.holds.put_until(client, address, subnet, circuit, until, now.cluster);
         }
         if !self.peers.is_empty() {
             self.memory.notes.answered_here(reply.answered().clone());
@@ -397,12 +413,20 @@ impl Worker {
         out: &mut Vec<Action>,
     ) {
         let deadline = waiting.received + PATIENCE;
-        match self.commits.admit(pending, waiting, state.view(), now.mono) {
+        let before = match (&command, state.view().config()) {
+            (Command::Grant(grant), Some(config)) if happening::is_wanted(config) => {
+                let held = grant.items.first().and_then(|item| item.held).map(|held| held.0);
+                let before = Before::of(state.view(), &grant.client, pending.want(), held);
+                Some(Box::new(before))
+            }
+            _ => None,
+        };
+        match self.commits.admit(pending, waiting, before, state.view(), now.mono) {
             Admission::Absorbed => count(&self.counters.absorbed),
             Admission::Repeat(repeat) => {
                 let Repeat { pending, waiting, granted } = *repeat;
                 count(&self.counters.repeated);
-                let flying = Flying { pending, waiting };
+                let flying = Flying { pending, waiting, before: None };
                 self.finish(flying, &Outcome::Granted(granted), state.applied(), state, now, out);
             }
             Admission::New(ticket) => {
@@ -423,15 +447,24 @@ impl Worker {
         &mut self,
         command: Command,
         after: Duration,
-        received: Duration,
+        waiting: Waiting,
+        state: &State,
         now: Now,
         out: &mut Vec<Action>,
     ) {
         self.sequence += 1;
+        let Waiting { packet, received, interface } = waiting;
+        let mut told = None;
         if let Command::Release(give) | Command::Decline(give) = &command {
             self.commits.forget(&give.client.key(), now.mono);
+            let wanted = state.view().config().is_some_and(|config| happening::is_wanted(config));
+            told = state
+                .view()
+                .lease(give.address)
+                .filter(|lease| wanted && lease.held_by(&give.client))
+                .map(|lease| Box::new((Query { packet, interface }, Arc::clone(lease))));
         }
-        let entry = Entry { command, received };
+        let entry = Entry { command, received, told };
         if after.is_zero() {
             self.give_up(entry, now, out);
         } else {
@@ -465,13 +498,32 @@ impl Worker {
             Answer::Unknown => count(&self.counters.unknown),
             Answer::Unsent(_) => count(&self.counters.unsent),
         }
-        if let Some(entry) = self.give_ups.landed(ticket) {
+        if let Some(mut entry) = self.give_ups.landed(ticket) {
+            // Beyond the limit of M11 the holding has ended all the same.
+            if let Answer::Committed(Committed {
+                outcome: Outcome::GivenUp | Outcome::DeclineLimit,
+                ..
+            }) = &answer
+                && let (Some(told), Some(config)) = (entry.told.take(), state.view().config())
+            {
+                let (query, lease) = *told;
+                let what = match entry.command {
+                    Command::Decline(_) => What::Declined(query, lease),
+                    _ => What::Released(query, lease),
+                };
+                let happening = Happening { what, config: Arc::clone(config) };
+                out.push(Action::Happened(Box::new(happening)));
+            }
             if !matches!(answer, Answer::Committed(_) | Answer::Unsent(Unsent::Stopped)) {
                 count(&self.counters.kept);
                 self.give_ups.keep(entry);
             }
-            if let Answer::Committed(Committed { outcome: Outcome::DeclineLimit, .. }) = answer {
-                self.counters.reason(Reason::ProbationLimit);
+            if let Answer::Committed(Committed { outcome, .. }) = answer {
+                match outcome {
+                    Outcome::DeclineLimit => self.counters.reason(Reason::ProbationLimit),
+                    Outcome::OtherCircuit => self.counters.reason(Reason::ForgedRelease),
+                    _ => {}
+                }
             }
             return;
         }
@@ -481,8 +533,25 @@ impl Worker {
         if matches!(outcome, Outcome::Granted(_) | Outcome::Taken(_)) {
             self.holds.remove(flying.pending.client());
         }
+        let mut flying = flying;
         if let Outcome::Granted(granted) = &outcome {
             self.commits.keep((*flying.pending).clone(), granted.clone(), index, now.mono);
+            let (config, before) = (state.view().config(), flying.before.take());
+            if let (Some(config), Some(before)) = (config, before)
+                && flying.pending.why() != Why::Offering
+            {
+                let packet = flying.waiting.packet.clone();
+                let what = What::Granted {
+                    query: Query { packet, interface: flying.waiting.interface },
+                    index,
+                    address: granted.address(),
+                    generation: granted.generation(),
+                    stamp: granted.stamp(),
+                    before: *before,
+                };
+                let happening = Happening { what, config: Arc::clone(config) };
+                out.push(Action::Happened(Box::new(happening)));
+            }
         }
         self.finish(flying, &outcome, index, state, now, out);
     }
@@ -497,7 +566,7 @@ impl Worker {
         now: Now,
         out: &mut Vec<Action>,
     ) {
-        let Flying { pending, waiting } = flying;
+        let Flying { pending, waiting, .. } = flying;
         let decision = {
             let memory = self.memory.at(now.mono, waiting.packet.message.message_type().ok());
             pending.finish(
@@ -554,6 +623,16 @@ impl Worker {
     }
 
     fn entries_applied(&mut self, state: &State, now: Now, out: &mut Vec<Action>) {
+        let is_outdated = state.view().config_version() < self.known_config;
+        for (waiting, tried) in std::mem::take(&mut self.outdated) {
+            if !is_outdated {
+                self.decide(waiting, tried, state, now, out);
+            } else if now.mono.saturating_sub(waiting.received) > PATIENCE {
+                self.counters.reason(Reason::NotReady);
+            } else {
+                self.outdated.push_back((waiting, tried));
+            }
+        }
         for (index, waiting) in std::mem::take(&mut self.behind) {
             if state.applied() >= index {
                 self.decide(
@@ -636,6 +715,9 @@ fn reason_of(malformed: Malformed) -> Reason {
         Malformed::Long => Reason::Malformed,
     }
 }
+
+#[path = "worker_pings.rs"]
+mod checks;
 
 #[cfg(test)]
 #[path = "worker_tests.rs"]

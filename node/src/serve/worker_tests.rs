@@ -12,6 +12,11 @@ const CONFIG: &str = r#"{"Dhcp4": {
     "subnet4": [{"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.100 - 192.0.2.199"}]}]
 }}"#;
 
+/// The document with more keywords.
+fn with(more: &str) -> String {
+    CONFIG.replace(r#"{"Dhcp4": {"#, &format!(r#"{{"Dhcp4": {{ {more}"#))
+}
+
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 fn ms(millis: u64) -> Duration {
@@ -45,11 +50,18 @@ struct Rig {
     submitted: Vec<Submission<Ticket>>,
     barriers: Vec<u64>,
     told: Vec<(Option<NodeId>, Note)>,
+    happened: Vec<Happening>,
+    pinged: Vec<Ipv4Addr>,
 }
 
 impl Rig {
     /// Node 1 of `nodes`, which has caught up, hears a leader, and is connected to its peers.
     fn new(nodes: u64) -> Rig {
+        Rig::configured(nodes, CONFIG)
+    }
+
+    /// [`Rig::new`] with this document.
+    fn configured(nodes: u64, config: &str) -> Rig {
         let counters = Arc::new(Counters::default());
         let worker = Worker::new(NodeId(1), 77, Ports::STANDARD, Arc::clone(&counters));
         let mut rig = Rig {
@@ -61,8 +73,11 @@ impl Rig {
             submitted: Vec::new(),
             barriers: Vec::new(),
             told: Vec::new(),
+            happened: Vec::new(),
+            pinged: Vec::new(),
         };
-        rig.apply(Command::SetConfig(SetConfig { expected: None, text: CONFIG.into() }));
+        let set = rig.apply(Command::SetConfig(SetConfig::json(config)));
+        assert!(matches!(set.outcome, Outcome::ConfigSet(_)), "{set:?}");
         for n in 1..=nodes {
             rig.apply(Command::NodeInfo(NodeInfo {
                 node: NodeId(n),
@@ -143,6 +158,8 @@ impl Rig {
                 Action::Submit(submission) => self.submitted.push(submission),
                 Action::Barrier(number) => self.barriers.push(number),
                 Action::Tell(whom, note) => self.told.push((whom, note)),
+                Action::Happened(happening) => self.happened.push(*happening),
+                Action::Ping(address) => self.pinged.push(address),
             }
         }
     }
@@ -264,7 +281,7 @@ fn r4_no_repeat_is_answered_from_a_grant_that_has_ended() {
     let mut rig = Rig::new(1);
     let address = rig.bind(1);
     let lease = Arc::clone(rig.state.view().lease(address).unwrap());
-    let client = crate::state::Client { id: None, hw: mac(1), match_id: true };
+    let client = crate::state::Client { id: None, hw: mac(1), match_id: true, claims: None };
     let give_up = crate::state::GiveUp {
         origin: Origin { node: NodeId(2), incarnation: 1, sequence: 1 },
         client,
@@ -272,6 +289,7 @@ fn r4_no_repeat_is_answered_from_a_grant_that_has_ended() {
         generation: Some(lease.generation),
         arrived: ClusterTime::from_millis(rig.time),
         circuit: 0,
+        relayed: false,
     };
     assert_eq!(rig.apply(Command::Release(give_up)).outcome, Outcome::GivenUp);
     rig.packet(&selecting(1, 8, address));
@@ -557,11 +575,12 @@ fn c10_a_decline_is_proposed_by_rank_and_spared_when_it_has_had_its_effect() {
         let lease = Arc::clone(rig.state.view().lease(address).unwrap());
         let give_up = crate::state::GiveUp {
             origin: Origin { node: NodeId(2), incarnation: 1, sequence: 1 },
-            client: crate::state::Client { id: None, hw: mac(n), match_id: true },
+            client: crate::state::Client { id: None, hw: mac(n), match_id: true, claims: None },
             address,
             generation: Some(lease.generation),
             arrived: ClusterTime::from_millis(rig.time),
             circuit: 0,
+            relayed: false,
         };
         assert_eq!(rig.apply(Command::Decline(give_up)).outcome, Outcome::GivenUp);
         rig.pass(300);
@@ -613,7 +632,7 @@ fn r17_each_link_waits_its_own_50_ms() {
 }
 
 #[test]
-fn w6_a_node_that_knows_of_a_newer_configuration_does_not_answer() {
+fn w6_a_node_that_knows_of_a_newer_configuration_waits_for_it() {
     let mut rig = Rig::new(3);
     rig.all_hear();
     rig.event(Event::Note(NodeId(2), Note { config: ConfigVersion(2), ..Note::default() }));
@@ -621,11 +640,25 @@ fn w6_a_node_that_knows_of_a_newer_configuration_does_not_answer() {
         rig.packet(&discover(n, 1));
     }
     assert!(rig.sent.is_empty());
-    rig.apply(Command::SetConfig(SetConfig { expected: None, text: CONFIG.into() }));
-    for n in 1..=20 {
-        rig.packet(&discover(n, 2));
-    }
-    assert!(!rig.sent.is_empty());
+    assert!(rig.worker.wants_entries());
+    rig.pass(100);
+    assert!(rig.sent.is_empty(), "time does not make the old one newer");
+    rig.apply(Command::SetConfig(SetConfig::json(CONFIG)));
+    rig.event(Event::Applied);
+    assert_eq!(rig.sent.len() as u64 + rig.count("shadowed"), 20, "and none is lost");
+    assert!(!rig.worker.wants_entries());
+}
+
+#[test]
+fn w6_a_packet_does_not_wait_for_a_configuration_for_ever() {
+    let mut rig = Rig::new(3);
+    rig.all_hear();
+    rig.event(Event::Note(NodeId(2), Note { config: ConfigVersion(2), ..Note::default() }));
+    rig.packet(&discover(1, 1));
+    let before = rig.dropped(Reason::NotReady) + rig.count("shadowed");
+    rig.pass(2_001);
+    assert_eq!(before + rig.dropped(Reason::NotReady), 1);
+    assert!(rig.sent.is_empty() && !rig.worker.wants_entries());
 }
 
 #[test]
@@ -633,7 +666,7 @@ fn w6_a_new_configuration_is_told_at_once() {
     let mut rig = Rig::new(3);
     rig.pass(100);
     assert!(rig.told.is_empty());
-    rig.apply(Command::SetConfig(SetConfig { expected: None, text: CONFIG.into() }));
+    rig.apply(Command::SetConfig(SetConfig::json(CONFIG)));
     rig.pass(100);
     assert_eq!(rig.told.len(), 1);
     assert_eq!(rig.told[0].1.config, ConfigVersion(2));
@@ -738,7 +771,7 @@ fn a1_holds_for_strangers_are_limited_and_end_after_60_s() {
     let wide = CONFIG
         .replace("192.0.2.0/24", "192.0.0.0/16")
         .replace("192.0.2.100 - 192.0.2.199", "192.0.4.0 - 192.0.7.231");
-    rig.apply(Command::SetConfig(SetConfig { expected: None, text: wide }));
+    rig.apply(Command::SetConfig(SetConfig::json(&wide)));
     let stranger = |n: u16| {
         let [a, b] = n.to_be_bytes();
         Query::new(MessageType::Discover, 1, HwAddr::ethernet([2, 0, 0, 7, a, b]))
@@ -828,3 +861,49 @@ fn m11_a_decline_beyond_the_limit_of_its_circuit_is_counted() {
         rig.state.view().counts(crate::types::SubnetId(1)).of(crate::state::LeaseState::Declined);
     assert_eq!((declined, rig.dropped(Reason::ProbationLimit)), (10, 1));
 }
+
+#[test]
+fn m3_with_offer_lifetime_an_offer_leaves_after_its_commit() {
+    let mut rig = Rig::new(1);
+    let config = CONFIG.replace("3600,", "3600, \"offer-lifetime\": 30,");
+    rig.apply(Command::SetConfig(SetConfig::json(config)));
+    rig.packet(&discover(1, 5));
+    rig.packet(&discover(1, 6));
+    assert!(rig.sent.is_empty());
+    assert_eq!(rig.submitted.len(), 1, "a repeat asks for the same");
+    rig.commit();
+    assert_eq!(rig.kinds(), [ReplyKind::Offer]);
+    let offer = rig.last_reply();
+    assert_eq!((offer.xid(), offer.u32_option(codes::LEASE_TIME)), (6, Some(3600)));
+    assert_eq!(rig.worker.sizes().holds, 1, "it counts towards its circuit (A1)");
+
+    rig.pass(1_000);
+    rig.packet(&discover(1, 7));
+    assert_eq!(rig.kinds(), [ReplyKind::Offer; 2], "for 3 s a repeat needs no new commit");
+    assert_eq!(rig.last_reply().yiaddr(), offer.yiaddr());
+
+    rig.packet(&selecting(1, 8, offer.yiaddr()));
+    rig.commit();
+    assert_eq!(rig.kinds()[2], ReplyKind::Ack);
+    assert_eq!(rig.worker.sizes().holds, 0);
+    rig.packet(&discover(2, 9));
+    rig.answer_unknown();
+    assert_eq!(rig.sent.len(), 3, "no majority is silence");
+
+    rig.packet(&discover(3, 10));
+    let other = rig.submitted.remove(0);
+    let ticket = other.ticket;
+    let taken = Outcome::Taken(crate::state::Taken::Leased);
+    let index = rig.state.applied();
+    let stamp = ClusterTime::from_millis(rig.time);
+    let committed = Committed { outcome: taken, index, stamp };
+    rig.event(Event::Answers(vec![(ticket, Answer::Committed(committed))]));
+    assert_eq!(rig.submitted.len(), 1, "refused: once more");
+    rig.commit();
+    assert_eq!(rig.kinds()[3], ReplyKind::Offer);
+}
+
+#[path = "worker_ping_tests.rs"]
+mod pings;
+#[path = "worker_told_tests.rs"]
+mod told;
