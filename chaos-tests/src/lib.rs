@@ -4,6 +4,7 @@
 //! * [`oracle`]: the ledger of everything clients asked and were told, and one file per promise that is checked over it. Pure;
 //!   time is an argument in milliseconds, so a simulation uses the same files.
 //! * [`floor`]: where faults happen. `floor::netns` runs the real binaries in network namespaces with real clients.
+//! * [`kea`]: the same packets to a real Kea and to one node, compared field by field.
 //! * [`abuse`]: malformed packets as a data file. [`perfdhcp`]: the load generator of Kea and what it printed.
 //!
 //! | Tests | Take about |
@@ -11,6 +12,7 @@
 //! | `partition` | 4 min: two cuts of a minute, a stop of 10 s, a kill, loss |
 //! | `real_clients` | 3–4 min: the clients' own timers |
 //! | `formation`, `cluster` | 1 min each |
+//! | `kea` | 1 min: some sixty configurations, two servers each |
 //! | `perf` | 30 s |
 //! | `abuse`, `floor`, `mutants` | seconds |
 //!
@@ -24,6 +26,7 @@ pub mod client;
 pub mod clock;
 pub mod floor;
 pub mod gate;
+pub mod kea;
 pub mod oracle;
 pub mod perfdhcp;
 pub mod shell;

@@ -1,7 +1,7 @@
 //! Every unsafe line of the tests: system calls that the standard library does not have.
 #![expect(
     unsafe_code,
-    reason = "setns, kill, geteuid and sysconf have no safe form in std; all of them are here"
+    reason = "setns, kill, geteuid, sysconf and the bind of packet sockets have no safe form in std; all of them are here"
 )]
 
 use std::fs::File;
@@ -69,6 +69,28 @@ pub fn ticks_per_second() -> u64 {
     // SAFETY: sysconf takes a number.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     u64::try_from(ticks).unwrap_or(100).max(1)
+}
+
+/// Ties a packet socket (AF_PACKET) to the interface `name` of the caller's network namespace: it gets the frames of every protocol there
+/// and sends there (packet(7)).
+///
+/// # Errors
+/// When there is no such interface, or as bind(2).
+pub fn bind_to_interface(socket: &impl AsRawFd, name: &str) -> io::Result<()> {
+    let name = std::ffi::CString::new(name)?;
+    // SAFETY: the name ends with a zero and lives to the end of the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if index == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all zeros is a value of this plain structure.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = index.cast_signed();
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address lives to the end of the call and has the length that is given.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) })
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

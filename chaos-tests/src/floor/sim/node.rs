@@ -16,7 +16,7 @@ use leasehold::propose::{Proposer, Signals, boot, follow_leader};
 use leasehold::raft::{Channels, Keeping, Me, Raft, Start, Timers};
 use leasehold::serve::duties::Duties;
 use leasehold::serve::link::Links;
-use leasehold::serve::{Action, Event, Inbox, Now, Received, Worker};
+use leasehold::serve::{Action, After, Event, Inbox, Now, Received, Worker};
 use leasehold::state::{NodeInfo, State};
 use leasehold::storage::{Identity, RosterNode, Seat};
 use leasehold::types::NodeId;
@@ -171,6 +171,7 @@ impl Node {
         });
         let _ = itself.set(Arc::downgrade(&node));
         node.event(Event::Listening(vec![address(me)], Links::of(&[interface(me)])));
+        let (after, following) = After::new(node.raft.clone(), node.state.clone(), Arc::default());
         let duties = Duties {
             raft: node.raft.clone(),
             state: node.state.clone(),
@@ -178,7 +179,9 @@ impl Node {
             proposer: node.proposer.clone(),
             peers: None,
             inbox: Arc::new(Inbox::new(shared)),
+            after,
         };
+        node.own(tokio::spawn(following.run()));
         node.own(syncing);
         node.own(proposing);
         node.own(tokio::spawn(duties.clone().lead()));
@@ -313,6 +316,8 @@ impl Node {
                     });
                 }
                 Action::Tell(whom, note) => self.tell(whom, &note),
+                // Nothing beyond the log is simulated.
+                Action::Happened(_) | Action::Ping(_) => {}
             }
         }
         if !submissions.is_empty() {

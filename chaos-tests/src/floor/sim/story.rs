@@ -83,7 +83,7 @@ impl Story {
         }});
         for _ in 0..20 {
             let Some(node) = self.world.node(1) else { break };
-            let set = Command::SetConfig(SetConfig { expected: None, text: document.to_string() });
+            let set = Command::SetConfig(SetConfig::json(document.to_string()));
             if let Answer::Committed(committed) =
                 node.proposer().submit(set, Duration::from_secs(2)).await
             {
