@@ -66,6 +66,10 @@ impl Source {
             })?;
             self.push(name, &text, at, at + include.begin);
             self.paste(include.name, depth + 1, load)?;
+            // A comment at the end of an included file ends with that file.
+            if !self.text.ends_with('\n') {
+                self.text.push('\n');
+            }
             at += include.end;
         }
         self.push(name, &text, at, text.len());
@@ -218,6 +222,8 @@ mod tests {
             "a" => Ok("# first\n  \"bad\": 2".into()),
             "b" => Ok("\"d\": <?include \"a\"?>".into()),
             "round" => Ok("<?include \"round\"?>".into()),
+            "list" => Ok("[<?include \"comment\"?>, x]".into()),
+            "comment" => Ok("1 // one".into()),
             "exec" => Ok("{\n <?exec \"x\"?>".into()),
             other => Err(format!("{other}: not found")),
         }
@@ -255,6 +261,13 @@ mod tests {
         assert_eq!(place_of("\"d\"", 0), "wrong (b:1:1)");
         assert_eq!(place_of("\"bad\"", 1), "wrong (a:2:3)");
         assert_eq!(place_of("# end", 0), "wrong (kea.conf:4:5)");
+    }
+
+    #[test]
+    fn a_comment_at_the_end_of_an_included_file_ends_with_it() {
+        let source = pasted("list").unwrap();
+        assert_eq!(source.text, "[1 // one\n, x]");
+        assert_eq!(source.translate("document:2:3"), "list:1:25");
     }
 
     #[test]
