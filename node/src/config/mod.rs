@@ -55,6 +55,7 @@ pub use model::*;
 pub use paste::paste;
 pub use small::{SmallBytes, SmallText};
 
+use crate::types::UpperHex;
 use check::Checker;
 use json::{Element, Value};
 use mistake::{Path, Report};
@@ -225,7 +226,7 @@ impl Config {
             hasher.update(b"{\"Dhcp4\":");
             self.print(&mut |piece| hasher.update(piece));
             hasher.update(b"}");
-            hasher.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
+            UpperHex(&hasher.finalize()).to_string()
         })
     }
 }

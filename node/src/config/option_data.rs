@@ -11,7 +11,7 @@ use super::json::{Element, Map};
 use super::mistake::{Path, Report};
 use super::model::{OptionData, OptionSet, SubOption};
 use crate::options::{self, BadValue, DHCP4, Definition, Definitions, Type, sub_options};
-use crate::types::{ClassName, Guard};
+use crate::types::{ClassName, Guard, UpperHex};
 
 /// How long a value with everything inside it may be.
 const MAX_VALUE: usize = 65_535;
@@ -371,7 +371,6 @@ pub(super) fn print(
         shown.insert("name".to_owned(), definition.name.clone().into());
     }
     if !read.csv {
-        let hex: String = read.bytes.iter().map(|byte| format!("{byte:02X}")).collect();
-        shown.insert("data".to_owned(), hex.into());
+        shown.insert("data".to_owned(), UpperHex(&read.bytes).to_string().into());
     }
 }

@@ -8,7 +8,7 @@ use super::mistake::{Path, Report};
 use super::model::IdentifierKind;
 use super::option_data;
 use crate::options::{Definitions, hex_bytes};
-use crate::types::{ClassName, Prefix, SubnetId};
+use crate::types::{ClassName, ColonHex, Prefix, SubnetId, UpperHex};
 
 /// The keywords of identifiers, in the order of Kea's messages.
 const IDENTIFIERS: [(&str, IdentifierKind); 5] = [
@@ -198,9 +198,9 @@ pub(super) fn identifier(kind: IdentifierKind, value: &str) -> Result<Vec<u8>, S
 /// An identifier as `config-get` shows it.
 pub(super) fn print(kind: IdentifierKind, identifier: &[u8]) -> String {
     match kind {
-        IdentifierKind::HwAddress | IdentifierKind::Duid => colon_hex(identifier),
+        IdentifierKind::HwAddress | IdentifierKind::Duid => ColonHex(identifier).to_string(),
         IdentifierKind::CircuitId | IdentifierKind::ClientId | IdentifierKind::FlexId => {
-            identifier.iter().map(|byte| format!("{byte:02X}")).collect()
+            UpperHex(identifier).to_string()
         }
     }
 }
@@ -208,12 +208,6 @@ pub(super) fn print(kind: IdentifierKind, identifier: &[u8]) -> String {
 /// The keywords of identifiers and what they mean.
 pub(super) fn identifiers() -> impl Iterator<Item = (&'static str, IdentifierKind)> {
     IDENTIFIERS.into_iter()
-}
-
-/// `02:00:00:00:00:01`.
-fn colon_hex(bytes: &[u8]) -> String {
-    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    bytes.join(":")
 }
 
 fn describe(kind: IdentifierKind, identifier: &[u8]) -> String {
@@ -224,5 +218,5 @@ fn describe(kind: IdentifierKind, identifier: &[u8]) -> String {
         IdentifierKind::ClientId => "client-id",
         IdentifierKind::FlexId => "flex-id",
     };
-    format!("{name} '{}'", colon_hex(identifier))
+    format!("{name} '{}'", ColonHex(identifier))
 }

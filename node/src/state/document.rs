@@ -15,7 +15,7 @@ use sha2::Digest as _;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::config::{self, Config, Mistakes, Parsed};
-use crate::types::ClusterTime;
+use crate::types::{ClusterTime, UpperHex};
 
 /// How hard the compressor tries, of 10: six times smaller at 70 MB a second, in a debug build.
 const EFFORT: u8 = 3;
@@ -46,13 +46,13 @@ impl Sha256 {
 /// Upper-case hexadecimal, as Kea's `config-hash-get`.
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+        fmt::Display::fmt(&UpperHex(&self.0), f)
     }
 }
 
 impl fmt::Debug for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+        fmt::Display::fmt(&UpperHex(&self.0[..4]), f)
     }
 }
 

@@ -59,7 +59,7 @@ impl HwAddr {
 /// Kea's form, lower case with colons: `02:00:00:00:00:01`.
 impl fmt::Display for HwAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_colon_hex(f, self.bytes())
+        fmt::Display::fmt(&ColonHex(self.bytes()), f)
     }
 }
 
@@ -102,7 +102,7 @@ impl ClientId {
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_colon_hex(f, &self.0)
+        fmt::Display::fmt(&ColonHex(&self.0), f)
     }
 }
 
@@ -149,12 +149,28 @@ impl fmt::Display for ClientKey {
     }
 }
 
-fn write_colon_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    for (at, byte) in bytes.iter().enumerate() {
-        let colon = if at == 0 { "" } else { ":" };
-        write!(f, "{colon}{byte:02x}")?;
+/// Prints bytes as `02:00:00:00:00:0a`.
+#[derive(Debug, Clone, Copy)]
+pub struct ColonHex<'a>(pub &'a [u8]);
+
+impl fmt::Display for ColonHex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            let colon = if at == 0 { "" } else { ":" };
+            write!(f, "{colon}{byte:02x}")?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Prints bytes as `02000000000A`.
+#[derive(Debug, Clone, Copy)]
+pub struct UpperHex<'a>(pub &'a [u8]);
+
+impl fmt::Display for UpperHex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+    }
 }
 
 /// Bytes of one or two hexadecimal digits with colons between; empty text is no bytes.

@@ -8,6 +8,6 @@ mod net;
 mod time;
 
 pub use classes::{ClassName, ClassSet, Guard};
-pub use client::{BadClientId, BadHwAddr, ClientId, ClientKey, HwAddr};
+pub use client::{BadClientId, BadHwAddr, ClientId, ClientKey, ColonHex, HwAddr, UpperHex};
 pub use net::{BadPrefix, BadRange, NodeId, Prefix, Range, SubnetId};
 pub use time::{ClusterTime, Lifetime};

@@ -18,7 +18,7 @@ use crate::packet::v4::{RelayInfo, codes};
 use crate::state::{
     Command, DeleteLease, Lease, LeaseState, Meta, Outcome, PutLease, PutMode, WipeLeases,
 };
-use crate::types::{ClientId, HwAddr, Lifetime, SubnetId};
+use crate::types::{ClientId, HwAddr, Lifetime, SubnetId, UpperHex};
 
 /// `lease4-get`.
 pub const GET: Spec = read("lease4-get", get);
@@ -94,7 +94,6 @@ impl Lease4 {
 fn shown_context(lease: &Lease) -> Option<Value> {
     let own = lease.user_context.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let Some(info) = lease.relay_info.as_deref() else { return own };
-    let upper = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>();
     let mut shown = Map::new();
     let parts = RelayInfo::new(info);
     // Names in alphabetical order, as Kea has them.
@@ -103,10 +102,10 @@ fn shown_context(lease: &Lease) -> Option<Value> {
     {
         let part = parts.sub_options().find(|(own, value)| *own == code && !value.is_empty());
         if let Some((_, value)) = part {
-            shown.insert(name.into(), upper(value).into());
+            shown.insert(name.into(), UpperHex(value).to_string().into());
         }
     }
-    shown.insert("sub-options".into(), format!("0x{}", upper(info)).into());
+    shown.insert("sub-options".into(), format!("0x{}", UpperHex(info)).into());
     let mut context = match own {
         Some(Value::Object(context)) => context,
         _ => Map::new(),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::happening::{Before, Happening, What};
 use crate::config::{Config, DdnsTtl, Naming};
 use crate::state::{Lease, Meta};
-use crate::types::Lifetime;
+use crate::types::{Lifetime, UpperHex};
 
 /// Kea's floor of a TTL that nobody configured, seconds.
 const MIN_TTL: u32 = 600;
@@ -143,14 +143,13 @@ fn ttl(wish: DdnsTtl, lifetime: Lifetime) -> u32 {
 impl NameChange {
     /// The datagram.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let dhcid: String = self.dhcid.iter().map(|byte| format!("{byte:02X}")).collect();
         let text = json!({
             "change-type": if self.add { 0 } else { 1 },
             "forward-change": self.forward,
             "reverse-change": self.reverse,
             "fqdn": format!("{}.", self.name),
             "ip-address": self.address.to_string(),
-            "dhcid": dhcid,
+            "dhcid": UpperHex(&self.dhcid).to_string(),
             "lease-expires-on": calendar(self.expires),
             "lease-length": self.ttl,
             "conflict-resolution-mode": self.conflict_resolution,

@@ -8,8 +8,10 @@
 //! hexadecimal identifiers.
 
 use super::happening::{Happening, Query, What};
+use crate::dhcp::v4::Ports;
 use crate::packet::v4::codes;
 use crate::state::{Lease, LeaseState, Meta};
+use crate::types::{ColonHex, UpperHex};
 
 /// One call of the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +91,7 @@ impl Variables {
         self.put("QUERY4_TYPE", kind);
         self.put("QUERY4_TXID", message.xid());
         self.put("QUERY4_LOCAL_ADDR", arrival.destination);
-        self.put("QUERY4_LOCAL_PORT", SERVER_PORT);
+        self.put("QUERY4_LOCAL_PORT", Ports::STANDARD.server);
         self.put("QUERY4_REMOTE_ADDR", arrival.source.ip());
         self.put("QUERY4_REMOTE_PORT", arrival.source.port());
         self.put("QUERY4_IFACE_INDEX", interface);
@@ -108,7 +110,7 @@ impl Variables {
         // The frame's destination is not kept.
         self.put("QUERY4_LOCAL_HWADDR", "");
         self.put("QUERY4_LOCAL_HWADDR_TYPE", "");
-        let frame = arrival.frame_source.map(|mac| colon_hex(&mac));
+        let frame = arrival.frame_source.map(|mac| ColonHex(&mac).to_string());
         self.put("QUERY4_REMOTE_HWADDR_TYPE", frame.as_ref().map_or("", |_| "1"));
         self.put("QUERY4_REMOTE_HWADDR", frame.unwrap_or_default());
         let info = message.relay_info();
@@ -154,22 +156,13 @@ impl Variables {
     }
 }
 
-/// The port that servers listen on (RFC 2131 §4.1).
-const SERVER_PORT: u16 = 67;
-
 fn client_id(query: &Query) -> String {
     let id = query.packet.message.option(codes::CLIENT_ID);
-    id.map(|id| colon_hex(&id)).unwrap_or_default()
-}
-
-fn colon_hex(bytes: &[u8]) -> String {
-    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    bytes.join(":")
+    id.map(|id| ColonHex(&id).to_string()).unwrap_or_default()
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
-    format!("0x{digits}")
+    format!("0x{}", UpperHex(bytes))
 }
 
 #[cfg(test)]
