@@ -59,7 +59,7 @@ fn files_are_sent_as_they_are_and_mistakes_come_back_with_their_places() {
         inner.display().to_string()
     );
     std::fs::write(&outer, &text).expect("written");
-    let told = "bad subnet (document:3:23)\nbad keyword (document:4:3)";
+    let told = "bad subnet (document:3:23)\nbad keyword (document:5:3)";
     let (url, answering) = node(json!({"result": 1, "text": told}));
     let outer = outer.display().to_string();
     let output = run(&["--node", &url, "config", "set", &outer, "-m", "why", "--expected", "4"]);
