@@ -31,11 +31,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Has a command committed, whoever leads, and returns the outcome *after this node has applied
     /// it*: the next read here sees it. Gives up after `within`.
-    fn submit(
-        &self,
-        command: Command,
-        within: Duration,
-    ) -> Answer<'_, Result<Outcome, SubmitError>>;
+    fn submit(&self, command: Command, within: Duration) -> Answer<'_, Result<Done, SubmitError>>;
 
     /// Has a configuration accepted, whoever leads, and returns the outcome after this node has
     /// applied it. `config` is what the document says, as this node has read it.
@@ -44,7 +40,7 @@ pub trait Backend: Send + Sync + 'static {
         new: NewConfig,
         config: Arc<Config>,
         within: Duration,
-    ) -> Answer<'_, Result<Outcome, SubmitError>>;
+    ) -> Answer<'_, Result<Done, SubmitError>>;
 
     /// Returns once everything acknowledged before the call is applied here; a reason when that
     /// could not be established in time.
@@ -61,6 +57,15 @@ pub trait Backend: Send + Sync + 'static {
         to: Option<NodeId>,
         within: Duration,
     ) -> Answer<'_, Result<NodeId, String>>;
+}
+
+/// A command that is committed, and applied on this node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Done {
+    /// Its place in the log.
+    pub index: u64,
+    /// What `apply` said.
+    pub outcome: Outcome,
 }
 
 /// Why there is no outcome. Texts name the cause, for the operator.

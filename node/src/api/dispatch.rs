@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::backend::{Backend, Effect, SubmitError};
 use super::envelope::{Request, Target};
 use super::registry;
-use super::spec::{Access, ApiContext, Args, Code, Freshness, Plan, Refusal, Reply, Spec};
+use super::spec::{Access, ApiContext, Args, Caller, Code, Freshness, Plan, Refusal, Reply, Spec};
 use crate::state::{Command, Outcome};
 
 /// How long a command may wait for the cluster: for a leader, for a majority, for activation.
@@ -46,28 +46,30 @@ impl Dispatcher {
     }
 
     /// One reply for each target, in order.
-    pub async fn answer(&self, request: &Request) -> Vec<Reply> {
+    pub async fn answer(&self, request: &Request, caller: &Caller) -> Vec<Reply> {
         let mut replies = Vec::with_capacity(request.targets.len());
         for target in &request.targets {
             replies.push(match target {
-                Target::Dhcp4 => self.run(&request.command, request.arguments.as_ref()).await,
+                Target::Dhcp4 => {
+                    self.run(&request.command, request.arguments.as_ref(), caller).await
+                }
                 Target::Nobody(reply) => reply.clone(),
             });
         }
         replies
     }
 
-    async fn run(&self, name: &str, arguments: Option<&Arc<Value>>) -> Reply {
+    async fn run(&self, name: &str, arguments: Option<&Arc<Value>>, caller: &Caller) -> Reply {
         let Some(spec) = registry::find(name) else {
             return Reply::failure(Code::Unsupported, format!("'{name}' command not supported."));
         };
-        match self.plan(spec, Args::new(arguments)).await {
+        match self.plan(spec, Args::new(arguments), caller).await {
             Ok(plan) => self.carry_out(plan).await,
             Err(refusal) => refusal.into(),
         }
     }
 
-    async fn plan(&self, spec: &Spec, args: Args<'_>) -> Result<Plan, Refusal> {
+    async fn plan(&self, spec: &Spec, args: Args<'_>, caller: &Caller) -> Result<Plan, Refusal> {
         if wants_barrier(spec, &args)? {
             let barrier = timeout(PATIENCE + GRACE, self.backend.read_barrier(PATIENCE)).await;
             barrier.unwrap_or_else(|_| Err("it took too long".to_owned())).map_err(
@@ -85,7 +87,7 @@ impl Dispatcher {
         let report = self.backend.report();
         let planned = {
             let state = self.backend.state().read();
-            (spec.run)(&args, &ApiContext { view: state.view(), node: &report })
+            (spec.run)(&args, &ApiContext { view: state.view(), node: &report, caller })
         };
         match planned {
             Ok(Plan::Later(rest)) => self
@@ -124,9 +126,9 @@ impl Dispatcher {
                 let patience = PATIENCE + Duration::from_secs(new.text.document.size >> 20);
                 let accepted = self.backend.set_config(*new, config, patience);
                 match timeout(patience + GRACE, accepted).await {
-                    Ok(Ok(outcome)) => {
-                        let active = self.active(&outcome, patience).await;
-                        active.unwrap_or_else(|| print(&outcome))
+                    Ok(Ok(done)) => {
+                        let active = self.active(&done.outcome, patience).await;
+                        active.unwrap_or_else(|| print(&done.outcome))
                     }
                     Ok(Err(error)) => not_submitted(&error),
                     Err(_) => unknown("this node did not learn of it in time"),
@@ -141,7 +143,7 @@ impl Dispatcher {
         loop {
             let submitted = self.backend.submit(command.clone(), PATIENCE);
             let outcome = match timeout(PATIENCE + GRACE, submitted).await {
-                Ok(Ok(outcome)) => outcome,
+                Ok(Ok(done)) => done.outcome,
                 Ok(Err(error)) if deleted == 0 => return Err(not_submitted(&error)),
                 Err(_) if deleted == 0 => {
                     return Err(unknown("this node did not learn of it in time"));

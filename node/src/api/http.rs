@@ -26,7 +26,7 @@ use super::connections::{Connection, Patient};
 use super::envelope::{self, Transport};
 use super::json::{BadJson, parse_strict};
 use super::limits::Limits;
-use super::spec::{Code, Reply};
+use super::spec::{Caller, Code, Reply};
 use crate::observe::metrics;
 
 /// A body larger than this is parsed beside the serving threads.
@@ -41,8 +41,10 @@ pub async fn serve(api: Arc<Api>, listener: TcpListener, mut stop: watch::Receiv
             () = super::stopped(&mut stop) => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                tokio::spawn(connection(Arc::clone(&api), routes.clone(), stream, stop.clone()));
+            Ok((stream, from)) => {
+                let caller = Arc::new(Caller::anybody(from.ip().to_string()));
+                let stop = stop.clone();
+                tokio::spawn(connection(Arc::clone(&api), routes.clone(), stream, caller, stop));
             }
             Err(error) => {
                 // Out of descriptors, usually. Trying at once would spin.
@@ -57,6 +59,7 @@ async fn connection(
     api: Arc<Api>,
     routes: Router,
     stream: TcpStream,
+    caller: Arc<Caller>,
     mut stop: watch::Receiver<bool>,
 ) {
     let Some(seat) = api.connections.admit() else { return };
@@ -64,7 +67,8 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(Patient::new(stream, api.limits.unread));
     // The handler marks the connection as busy.
-    let service = TowerToHyperService::new(routes.layer(Extension(Arc::clone(seat.connection()))));
+    let routes = routes.layer(Extension(Arc::clone(seat.connection()))).layer(Extension(caller));
+    let service = TowerToHyperService::new(routes);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(api.limits.head)
@@ -123,6 +127,7 @@ async fn page(State(api): State<Arc<Api>>) -> Response {
 async fn command(
     State(api): State<Arc<Api>>,
     Extension(connection): Extension<Arc<Connection>>,
+    Extension(caller): Extension<Arc<Caller>>,
     request: HttpRequest,
 ) -> Response {
     if request.method() != Method::POST || !is_json(request.headers()) {
@@ -154,7 +159,7 @@ async fn command(
         None => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
     };
     match envelope::open(document, Transport::Http) {
-        Ok(request) => list(&api.dispatcher.answer(&request).await),
+        Ok(request) => list(&api.dispatcher.answer(&request, &caller).await),
         Err(reply) => list(&[reply]),
     }
 }

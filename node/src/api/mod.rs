@@ -38,7 +38,7 @@ pub mod unix;
 
 use std::sync::Arc;
 
-pub use backend::{Answer, Backend, Effect, Member, NodeReport, Role, Sockets, SubmitError};
+pub use backend::{Answer, Backend, Done, Effect, Member, NodeReport, Role, Sockets, SubmitError};
 pub use connections::Connections;
 pub use dispatch::Dispatcher;
 pub use limits::Limits;

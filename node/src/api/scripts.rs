@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::backend::Backend;
 use super::registry;
-use super::spec::{ApiContext, Args, Code, Plan, Print, Refusal, Reply};
+use super::spec::{ApiContext, Args, Caller, Code, Plan, Print, Refusal, Reply};
 use super::testing::Fake;
 use crate::state::{Command, ConfigVersion, Outcome};
 use crate::types::SubnetId;
@@ -128,7 +128,7 @@ fn plan(fake: &Arc<Fake>, request: &str) -> Result<Plan, Refusal> {
     let state = fake.state().read();
     match (spec.run)(
         &Args::new(Some(&arguments)),
-        &ApiContext { view: state.view(), node: &report },
+        &ApiContext { view: state.view(), node: &report, caller: &Caller::anybody("unix") },
     )? {
         Plan::Later(rest) => rest(),
         plan => Ok(plan),

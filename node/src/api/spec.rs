@@ -14,11 +14,17 @@ use super::backend::{Effect, NodeReport};
 use crate::config::Config;
 use crate::state::{Command, NewConfig, Outcome, View};
 
-/// One command of the API.
+/// One command of the API. Made by [`Spec::reads`] or [`Spec::writes`] and what follows them.
 #[derive(Clone, Copy)]
 pub struct Spec {
     /// Its name on the wire.
     pub name: &'static str,
+    /// Where Kea has it.
+    pub origin: Origin,
+    /// What it does, in a sentence or two, for the reference page.
+    pub about: &'static str,
+    /// What it takes, for the reference page and for the tests that send nonsense.
+    pub arguments: &'static [Argument],
     /// Who may call it.
     pub access: Access,
     /// The release of Leasehold that brought it.
@@ -27,7 +33,126 @@ pub struct Spec {
     pub view: Freshness,
     /// The handler. It runs under the read lock of the state, so it is quick: what grows with the
     /// number of leases or the size of a configuration goes into [`Plan::Later`] (R22).
-    pub run: fn(&Args<'_>, &ApiContext<'_>) -> Result<Plan, Refusal>,
+    pub run: Run,
+}
+
+/// A handler.
+pub type Run = fn(&Args<'_>, &ApiContext<'_>) -> Result<Plan, Refusal>;
+
+impl Spec {
+    /// A command that changes nothing.
+    pub const fn reads(name: &'static str, origin: Origin, run: Run) -> Spec {
+        Spec {
+            name,
+            origin,
+            about: "",
+            arguments: &[],
+            access: Access::Read,
+            since: "0.1",
+            view: Freshness::Linearizable,
+            run,
+        }
+    }
+
+    /// A command that may change something.
+    pub const fn writes(name: &'static str, origin: Origin, run: Run) -> Spec {
+        Spec { access: Access::Write, ..Spec::reads(name, origin, run) }
+    }
+
+    /// With what it does.
+    #[must_use]
+    pub const fn about(self, about: &'static str) -> Spec {
+        Spec { about, ..self }
+    }
+
+    /// With its arguments.
+    #[must_use]
+    pub const fn takes(self, arguments: &'static [Argument]) -> Spec {
+        Spec { arguments, ..self }
+    }
+
+    /// About this node, or to be answered without a leader.
+    #[must_use]
+    pub const fn local(self) -> Spec {
+        Spec { view: Freshness::Local, ..self }
+    }
+}
+
+/// Where Kea has a command: in the daemon or in one of its hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The daemon itself.
+    Daemon,
+    /// `lease_cmds`.
+    LeaseCmds,
+    /// `stat_cmds`.
+    StatCmds,
+    /// `subnet_cmds`.
+    SubnetCmds,
+    /// `host_cmds`.
+    HostCmds,
+    /// `class_cmds`.
+    ClassCmds,
+    /// `high_availability`.
+    HighAvailability,
+    /// Nowhere: it is ours.
+    Leasehold,
+}
+
+/// One argument of a command.
+#[derive(Debug, Clone, Copy)]
+pub struct Argument {
+    /// Its name.
+    pub name: &'static str,
+    /// What it must be.
+    pub kind: Kind,
+    /// Whether it must be there.
+    pub need: Need,
+    /// What it means; units and defaults.
+    pub about: &'static str,
+}
+
+/// JSON types of arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// A map.
+    Map,
+    /// A list.
+    List,
+    /// A string or a whole number.
+    TextOrInteger,
+}
+
+/// Whether an argument must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Always.
+    Needed,
+    /// Never.
+    Optional,
+    /// It or another; the text of the argument says which.
+    Either,
+}
+
+/// An argument that must be there.
+pub const fn needed(name: &'static str, kind: Kind, about: &'static str) -> Argument {
+    Argument { name, kind, need: Need::Needed, about }
+}
+
+/// An argument that may be missing.
+pub const fn optional(name: &'static str, kind: Kind, about: &'static str) -> Argument {
+    Argument { name, kind, need: Need::Optional, about }
+}
+
+/// An argument that stands for another one.
+pub const fn either(name: &'static str, kind: Kind, about: &'static str) -> Argument {
+    Argument { name, kind, need: Need::Either, about }
 }
 
 impl fmt::Debug for Spec {
@@ -62,6 +187,35 @@ pub struct ApiContext<'a> {
     pub view: View<'a>,
     /// This node.
     pub node: &'a NodeReport,
+    /// Who asks.
+    pub caller: &'a Caller,
+}
+
+/// Who sent a request, as the transport knows it: for the audit log and the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The user that authenticated; `None` where nobody has to.
+    pub user: Option<String>,
+    /// Where the request came from: an address, or `unix`.
+    pub from: String,
+    /// The most the caller may do.
+    pub access: Access,
+}
+
+impl Caller {
+    /// Somebody at `from` who did not have to say who it is, and may do everything.
+    pub fn anybody(from: impl Into<String>) -> Caller {
+        Caller { user: None, from: from.into(), access: Access::Write }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.user {
+            Some(user) => write!(f, "{user}@{}", self.from),
+            None => f.write_str(&self.from),
+        }
+    }
 }
 
 /// What is to be done.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::backend::{Answer, Backend, Member, NodeReport, Role, Sockets, SubmitError};
+use super::backend::{Answer, Backend, Done, Member, NodeReport, Role, Sockets, SubmitError};
 use crate::config::Config;
 use crate::observe::metrics::Readings;
 use crate::peers::Active;
@@ -123,11 +123,12 @@ impl Backend for Fake {
         Readings { name: "rack-b".into(), ..Readings::default() }
     }
 
-    fn submit(&self, command: Command, _: Duration) -> Answer<'_, Result<Outcome, SubmitError>> {
+    fn submit(&self, command: Command, _: Duration) -> Answer<'_, Result<Done, SubmitError>> {
         let answer = if self.silent.load(Ordering::Relaxed) {
             Err(SubmitError::Unknown("the leader went away".into()))
         } else if self.led.load(Ordering::Relaxed) {
-            Ok(self.apply(command))
+            let outcome = self.apply(command);
+            Ok(Done { index: self.state.read().applied(), outcome })
         } else {
             Err(SubmitError::NotSubmitted("no leader was found within 5 s".into()))
         };
@@ -139,7 +140,7 @@ impl Backend for Fake {
         new: NewConfig,
         _: Arc<Config>,
         within: Duration,
-    ) -> Answer<'_, Result<Outcome, SubmitError>> {
+    ) -> Answer<'_, Result<Done, SubmitError>> {
         let (chunks, set) = new.commands(0);
         let chunks = chunks.into_iter().map(Command::ConfigChunk);
         Box::pin(async move {

@@ -19,7 +19,7 @@ use super::Api;
 use super::connections::Patient;
 use super::envelope::{self, Transport};
 use super::json::{Comments, Scanner};
-use super::spec::{Code, Reply};
+use super::spec::{Caller, Code, Reply};
 
 /// Owner and group may connect: whoever may write to the socket may change everything.
 pub const MODE: u32 = 0o660;
@@ -170,7 +170,7 @@ async fn answer(api: &Api, bytes: Vec<u8>) -> Reply {
     };
     match envelope::open(document, Transport::Unix) {
         Ok(request) => {
-            let replies = api.dispatcher.answer(&request).await;
+            let replies = api.dispatcher.answer(&request, &Caller::anybody("unix")).await;
             replies.into_iter().next().unwrap_or_else(|| Reply::failure(Code::Error, "no answer"))
         }
         Err(reply) => reply,

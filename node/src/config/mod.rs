@@ -8,6 +8,7 @@
 
 mod check;
 mod classes;
+pub mod edit;
 mod global;
 mod guards;
 mod hooks;

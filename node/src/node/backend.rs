@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::alloc::Holds;
-use crate::api::{Answer, Backend, Member, NodeReport, Role, Sockets, SubmitError};
+use crate::api::{Answer, Backend, Done, Member, NodeReport, Role, Sockets, SubmitError};
 use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::net;
@@ -20,7 +20,7 @@ use crate::serve::activate::Activation;
 use crate::serve::duties::Duties;
 use crate::serve::{self, Serve};
 use crate::settings::Settings;
-use crate::state::{Command, ConfigVersion, NewConfig, Outcome, State};
+use crate::state::{Command, ConfigVersion, NewConfig, State};
 use crate::storage::DiskLog;
 use crate::types::NodeId;
 
@@ -244,11 +244,7 @@ impl Backend for NodeBackend {
         }
     }
 
-    fn submit(
-        &self,
-        command: Command,
-        within: Duration,
-    ) -> Answer<'_, Result<Outcome, SubmitError>> {
+    fn submit(&self, command: Command, within: Duration) -> Answer<'_, Result<Done, SubmitError>> {
         Box::pin(async move {
             let watch = Stopwatch::start();
             let answer = self.parts.proposer.submit(command, within).await;
@@ -261,7 +257,7 @@ impl Backend for NodeBackend {
         new: NewConfig,
         config: Arc<Config>,
         within: Duration,
-    ) -> Answer<'_, Result<Outcome, SubmitError>> {
+    ) -> Answer<'_, Result<Done, SubmitError>> {
         Box::pin(async move {
             let watch = Stopwatch::start();
             let id = getrandom::u64().map_err(|error| {
@@ -323,12 +319,12 @@ impl NodeBackend {
         &self,
         answer: propose::Answer,
         within: Duration,
-    ) -> Result<Outcome, SubmitError> {
+    ) -> Result<Done, SubmitError> {
         match answer {
             propose::Answer::Committed(committed) => {
                 let applied = self.parts.raft.applied_at_least(committed.index);
                 match tokio::time::timeout(within, applied).await {
-                    Ok(()) => Ok(committed.outcome),
+                    Ok(()) => Ok(Done { index: committed.index, outcome: committed.outcome }),
                     Err(_) => Err(SubmitError::Unknown(
                         "the command is committed, but this node has not applied it in time".into(),
                     )),

@@ -4,27 +4,26 @@
 use serde::Serialize;
 
 use crate::api::backend::{Effect, Member, NodeReport, Role};
-use crate::api::spec::{Access, ApiContext, Args, Freshness, Plan, Refusal, Reply, Spec};
+use crate::api::spec::Origin::Leasehold;
+use crate::api::spec::{ApiContext, Args, Kind, Plan, Refusal, Reply, Spec, optional};
 use crate::state::{Liveness, View};
 use crate::types::NodeId;
 
 /// `cluster-status`.
-pub const STATUS: Spec = Spec {
-    name: "cluster-status",
-    access: Access::Read,
-    since: "0.1",
-    view: Freshness::Local,
-    run: status,
-};
+pub const STATUS: Spec = Spec::reads("cluster-status", Leasehold, status)
+    .about("Returns the cluster as this node sees it: members, leader, log positions.")
+    .local();
 
 /// `cluster-leader-transfer`.
-pub const LEADER_TRANSFER: Spec = Spec {
-    name: "cluster-leader-transfer",
-    access: Access::Write,
-    since: "0.1",
-    view: Freshness::Local,
-    run: leader_transfer,
-};
+pub const LEADER_TRANSFER: Spec =
+    Spec::writes("cluster-leader-transfer", Leasehold, leader_transfer)
+        .about("Moves leadership to another node.")
+        .takes(&[optional(
+            "node",
+            Kind::Integer,
+            "Whom to; without it, whom the leader finds best.",
+        )])
+        .local();
 
 /// The cluster as one node sees it. Indexes are positions in the Raft log.
 #[derive(Debug, Serialize)]

@@ -12,29 +12,46 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::api::spec::{Access, ApiContext, Args, Code, Freshness, Plan, Refusal, Reply, Spec};
+use crate::api::spec::Origin::Daemon;
+use crate::api::spec::{
+    ApiContext, Args, Argument, Code, Kind, Plan, Refusal, Reply, Spec, either, optional,
+};
 use crate::config::{Config, Mistake, Parsed};
 use crate::state::document::{self, Document, Form, Packed, Sha256};
 use crate::state::{ConfigVersion, ConfigWhy, NewConfig, Note, Outcome, SetConfig};
 
 /// `config-get`.
-pub const GET: Spec = Spec {
-    name: "config-get",
-    access: Access::Read,
-    since: "0.1",
-    view: Freshness::Linearizable,
-    run: get,
-};
+pub const GET: Spec = Spec::reads("config-get", Daemon, get)
+    .about("Returns the whole configuration in force, defaults filled in, and its hash.");
 
 /// `config-hash-get`.
-pub const HASH_GET: Spec = Spec { name: "config-hash-get", run: hash_get, ..GET };
+pub const HASH_GET: Spec = Spec::reads("config-hash-get", Daemon, hash_get)
+    .about("Returns the hash of the configuration in force: it changes when that does.");
 
 /// `config-set`.
-pub const SET: Spec = Spec { name: "config-set", access: Access::Write, run: set, ..GET };
+pub const SET: Spec = Spec::writes("config-set", Daemon, set)
+    .about(
+        "Replaces the configuration of the whole cluster; answers when it is active on this node.",
+    )
+    .takes(DOCUMENT);
 
 /// `config-test`: about the document alone, so it works without a leader.
-pub const TEST: Spec =
-    Spec { name: "config-test", access: Access::Write, view: Freshness::Local, run: test, ..GET };
+pub const TEST: Spec = Spec::writes("config-test", Daemon, test)
+    .about("Checks a configuration and changes nothing.")
+    .takes(DOCUMENT)
+    .local();
+
+const DOCUMENT: &[Argument] = &[
+    either("Dhcp4", Kind::Map, "The configuration; or `document`."),
+    either("document", Kind::Text, "A configuration file as it is, comments and all."),
+    optional(
+        "expected-version",
+        Kind::Integer,
+        "The version that must be in force; with `document`.",
+    ),
+    optional("author", Kind::Text, "Who changes it, for the history; with `document`."),
+    optional("comment", Kind::Text, "Why, for the history; with `document`."),
+];
 
 fn get(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let config = running(cx)?;

@@ -8,28 +8,38 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::config::Change;
-use crate::api::spec::{Access, ApiContext, Args, Freshness, Plan, Refusal, Reply, Spec};
+use crate::api::spec::Origin::Leasehold;
+use crate::api::spec::{ApiContext, Args, Kind, Plan, Refusal, Reply, Spec, needed, optional};
 use crate::state::document::{self, Form};
 use crate::state::{ConfigVersion, ConfigWhy, Meta, Version};
 
 /// `config-history`: what is kept, without the texts.
-pub const LIST: Spec = Spec {
-    name: "config-history",
-    access: Access::Read,
-    since: "0.1",
-    view: Freshness::Linearizable,
-    run: list,
-};
+pub const LIST: Spec = Spec::reads("config-history", Leasehold, list)
+    .about("Returns the kept versions of the configuration, without their texts.");
 
 /// `config-history-get`: one version with its text.
-pub const GET: Spec = Spec { name: "config-history-get", run: get, ..LIST };
+pub const GET: Spec = Spec::reads("config-history-get", Leasehold, get)
+    .about("Returns one version of the configuration with its text.")
+    .takes(&[optional("version", Kind::Integer, "The version; without it, the one in force.")]);
 
 /// `config-diff`: what changed between two versions.
-pub const DIFF: Spec = Spec { name: "config-diff", run: diff, ..LIST };
+pub const DIFF: Spec = Spec::reads("config-diff", Leasehold, diff)
+    .about("Returns what changed between two versions of the configuration.")
+    .takes(&[
+        needed("from", Kind::Integer, "The older version."),
+        optional("to", Kind::Integer, "The newer version; without it, the one in force."),
+        optional("of", Kind::Text, "`meaning` (default) or `source`."),
+    ]);
 
 /// `config-rollback`: makes the text of an earlier version the next one.
-pub const ROLLBACK: Spec =
-    Spec { name: "config-rollback", access: Access::Write, run: rollback, ..LIST };
+pub const ROLLBACK: Spec = Spec::writes("config-rollback", Leasehold, rollback)
+    .about("Makes the text of an earlier version the next one.")
+    .takes(&[
+        needed("version", Kind::Integer, "The version to go back to."),
+        optional("expected-version", Kind::Integer, "The version that must be in force."),
+        optional("author", Kind::Text, "Who changes it, for the history."),
+        optional("comment", Kind::Text, "Why, for the history."),
+    ]);
 
 /// Lines around a change.
 const CONTEXT: usize = 3;

@@ -12,7 +12,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::json::type_name;
-use crate::api::spec::{Access, ApiContext, Args, Code, Freshness, Plan, Refusal, Reply, Spec};
+use crate::api::spec::Origin::LeaseCmds;
+use crate::api::spec::{
+    ApiContext, Args, Argument, Code, Kind, Plan, Refusal, Reply, Spec, either, needed, optional,
+};
 use crate::config::{Config, Subnet};
 use crate::packet::v4::{RelayInfo, codes};
 use crate::state::{
@@ -21,24 +24,59 @@ use crate::state::{
 use crate::types::{ClientId, HwAddr, Lifetime, SubnetId, UpperHex};
 
 /// `lease4-get`.
-pub const GET: Spec = read("lease4-get", get);
+pub const GET: Spec =
+    Spec::reads("lease4-get", LeaseCmds, get).about("Returns one lease.").takes(LEASE);
 /// `lease4-get-all`.
-pub const GET_ALL: Spec = read("lease4-get-all", get_all);
+pub const GET_ALL: Spec = Spec::reads("lease4-get-all", LeaseCmds, get_all)
+    .about("Returns all leases, or those of some subnets.")
+    .takes(&[optional("subnets", Kind::List, "Ids of subnets; without it, all.")]);
 /// `lease4-get-page`.
-pub const GET_PAGE: Spec = read("lease4-get-page", get_page);
+pub const GET_PAGE: Spec = Spec::reads("lease4-get-page", LeaseCmds, get_page)
+    .about("Returns leases in the order of their addresses, some at a time.")
+    .takes(&[
+        needed("from", Kind::Text, "`start`, or the last address of the page before."),
+        needed("limit", Kind::Integer, "The most leases of a page, above 0."),
+    ]);
 /// `lease4-add`.
-pub const ADD: Spec = Spec { access: Access::Write, ..read("lease4-add", add) };
+pub const ADD: Spec =
+    Spec::writes("lease4-add", LeaseCmds, add).about("Adds a lease.").takes(WHOLE_LEASE);
 /// `lease4-del`.
-pub const DEL: Spec = Spec { access: Access::Write, ..read("lease4-del", del) };
+pub const DEL: Spec = Spec::writes("lease4-del", LeaseCmds, del)
+    .about("Deletes a lease. The client may go on using the address until it renews.")
+    .takes(LEASE);
 /// `lease4-wipe`.
-pub const WIPE: Spec = Spec { access: Access::Write, ..read("lease4-wipe", wipe) };
+pub const WIPE: Spec = Spec::writes("lease4-wipe", LeaseCmds, wipe)
+    .about("Deletes all leases of a subnet, or of all subnets.")
+    .takes(&[optional("subnet-id", Kind::Integer, "The subnet; absent or 0 means all.")]);
 
-const fn read(
-    name: &'static str,
-    run: fn(&Args<'_>, &ApiContext<'_>) -> Result<Plan, Refusal>,
-) -> Spec {
-    Spec { name, access: Access::Read, since: "0.1", view: Freshness::Linearizable, run }
-}
+/// What names one lease.
+const LEASE: &[Argument] = &[
+    either("ip-address", Kind::Text, "The address; or, instead, the three below."),
+    either("subnet-id", Kind::Integer, "The subnet."),
+    either("identifier-type", Kind::Text, "`hw-address` or `client-id`."),
+    either("identifier", Kind::Text, "The identifier, hexadecimal with or without colons."),
+    optional("update-ddns", Kind::Boolean, "For deleting: whether DNS records go as well."),
+];
+
+/// What describes a lease.
+const WHOLE_LEASE: &[Argument] = &[
+    needed("ip-address", Kind::Text, "The address."),
+    needed("hw-address", Kind::Text, "The hardware address, hexadecimal."),
+    optional("subnet-id", Kind::Integer, "The subnet; absent or 0 means the one with the address."),
+    optional("client-id", Kind::Text, "The client identifier, hexadecimal."),
+    optional("valid-lft", Kind::Integer, "Lifetime in seconds; by default that of the subnet."),
+    optional("expire", Kind::Integer, "The end, Unix seconds; by default now plus the lifetime."),
+    optional("hostname", Kind::Text, "The host name."),
+    optional("fqdn-fwd", Kind::Boolean, "Whether there is a forward DNS record."),
+    optional("fqdn-rev", Kind::Boolean, "Whether there is a reverse DNS record."),
+    optional(
+        "state",
+        Kind::Integer,
+        "0 assigned, 1 declined, 2 expired and reclaimed, 3 released.",
+    ),
+    optional("user-context", Kind::Map, "Kept with the lease."),
+    optional("comment", Kind::Text, "Kept as a member of `user-context`."),
+];
 
 /// A lease as Kea prints it; members in alphabetical order.
 #[derive(Debug, Serialize)]

@@ -5,23 +5,23 @@ use serde_json::{Map, Value, json};
 
 use crate::api::backend::Sockets;
 use crate::api::registry::COMMANDS;
-use crate::api::spec::{Access, ApiContext, Args, Freshness, Plan, Refusal, Reply, Spec};
+use crate::api::spec::Origin::Daemon;
+use crate::api::spec::{ApiContext, Args, Plan, Refusal, Reply, Spec};
 
 /// `list-commands`.
-pub const LIST_COMMANDS: Spec = local("list-commands", list_commands);
+pub const LIST_COMMANDS: Spec = Spec::reads("list-commands", Daemon, list_commands)
+    .about("Returns the names of all commands.")
+    .local();
 /// `version-get`.
-pub const VERSION_GET: Spec = local("version-get", version_get);
+pub const VERSION_GET: Spec =
+    Spec::reads("version-get", Daemon, version_get).about("Returns the version.").local();
 /// `build-report`.
-pub const BUILD_REPORT: Spec = local("build-report", build_report);
+pub const BUILD_REPORT: Spec = Spec::reads("build-report", Daemon, build_report)
+    .about("Returns how the program was built.")
+    .local();
 /// `status-get`.
-pub const STATUS_GET: Spec = local("status-get", status_get);
-
-const fn local(
-    name: &'static str,
-    run: fn(&Args<'_>, &ApiContext<'_>) -> Result<Plan, Refusal>,
-) -> Spec {
-    Spec { name, access: Access::Read, since: "0.1", view: Freshness::Local, run }
-}
+pub const STATUS_GET: Spec =
+    Spec::reads("status-get", Daemon, status_get).about("Returns the health of this node.").local();
 
 fn list_commands(_: &Args<'_>, _: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let names: Vec<&str> = COMMANDS.iter().map(|spec| spec.name).collect();
