@@ -63,13 +63,25 @@ impl Dispatcher {
         let Some(spec) = registry::find(name) else {
             return Reply::failure(Code::Unsupported, format!("'{name}' command not supported."));
         };
-        match self.plan(spec, Args::new(arguments), caller).await {
-            Ok(plan) => self.carry_out(plan).await,
-            Err(refusal) => refusal.into(),
+        let args = Args::new(arguments);
+        let (plan, applied) = match self.plan(spec, args, caller).await {
+            Ok(planned) => planned,
+            Err(refusal) => return refusal.into(),
+        };
+        let mut reply = self.carry_out(plan).await;
+        if wants_local(&args) && spec.access == Access::Read {
+            reply.applied = Some(applied);
         }
+        reply
     }
 
-    async fn plan(&self, spec: &Spec, args: Args<'_>, caller: &Caller) -> Result<Plan, Refusal> {
+    /// The plan, and the log position of the view that it was made on.
+    async fn plan(
+        &self,
+        spec: &Spec,
+        args: Args<'_>,
+        caller: &Caller,
+    ) -> Result<(Plan, u64), Refusal> {
         if wants_barrier(spec, &args)? {
             let barrier = timeout(PATIENCE + GRACE, self.backend.read_barrier(PATIENCE)).await;
             barrier.unwrap_or_else(|_| Err("it took too long".to_owned())).map_err(
@@ -85,17 +97,19 @@ impl Dispatcher {
             )?;
         }
         let report = self.backend.report();
-        let planned = {
+        let (planned, applied) = {
             let state = self.backend.state().read();
-            (spec.run)(&args, &ApiContext { view: state.view(), node: &report, caller })
+            let cx = ApiContext { view: state.view(), node: &report, caller };
+            ((spec.run)(&args, &cx)?, state.applied())
         };
-        match planned {
-            Ok(Plan::Later(rest)) => self
-                .beside(rest)
-                .await
-                .unwrap_or_else(|| Err(Refusal::error("internal error, see the log of the node"))),
+        let plan = match planned {
+            Plan::Later(rest) => {
+                let internal = || Refusal::error("internal error, see the log of the node");
+                self.beside(rest).await.ok_or_else(internal)??
+            }
             other => other,
-        }
+        };
+        Ok((plan, applied))
     }
 
     /// Runs something long beside the serving threads, when it is its turn. `None` after a panic in
@@ -210,9 +224,14 @@ fn wants_barrier(spec: &Spec, args: &Args<'_>) -> Result<bool, Refusal> {
     match (spec.access, args.get("consistency")) {
         (Access::Write, _) | (_, None) => Ok(true),
         (_, Some(Value::String(wish))) if wish == "linearizable" => Ok(true),
-        (_, Some(Value::String(wish))) if wish == "local" => Ok(false),
+        _ if wants_local(args) => Ok(false),
         _ => Err(Refusal::error("'consistency' must be \"linearizable\" or \"local\"")),
     }
+}
+
+/// Whether the caller is content with what this node has.
+fn wants_local(args: &Args<'_>) -> bool {
+    args.get("consistency").and_then(Value::as_str) == Some("local")
 }
 
 fn not_submitted(error: &SubmitError) -> Reply {

@@ -311,7 +311,7 @@ impl Refusal {
 
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Reply {
-        Reply { code: refusal.code, text: Some(refusal.text), arguments: None }
+        Reply { code: refusal.code, text: Some(refusal.text), arguments: None, applied: None }
     }
 }
 
@@ -324,22 +324,25 @@ pub struct Reply {
     pub text: Option<String>,
     /// `arguments`, already JSON text: a table of a million leases is not built twice.
     pub arguments: Option<String>,
+    /// `applied-index`, of our own: the log position that a local read shows, told to who asked for
+    /// one.
+    pub applied: Option<u64>,
 }
 
 impl Reply {
     /// Result 0 and a text.
     pub fn success(text: impl Into<String>) -> Reply {
-        Reply { code: Code::Success, text: Some(text.into()), arguments: None }
+        Reply { code: Code::Success, text: Some(text.into()), arguments: None, applied: None }
     }
 
     /// Result 0 and arguments, without a text.
     pub fn data(arguments: &impl Serialize) -> Reply {
-        Reply { code: Code::Success, text: None, arguments: None }.with(arguments)
+        Reply { code: Code::Success, text: None, arguments: None, applied: None }.with(arguments)
     }
 
     /// A result other than 0.
     pub fn failure(code: Code, text: impl Into<String>) -> Reply {
-        Reply { code, text: Some(text.into()), arguments: None }
+        Reply { code, text: Some(text.into()), arguments: None, applied: None }
     }
 
     /// Adds arguments.
@@ -362,6 +365,11 @@ impl Reply {
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(64 + self.arguments.as_ref().map_or(0, String::len));
         out.push_str("{ ");
+        if let Some(applied) = self.applied {
+            out.push_str("\"applied-index\": ");
+            out.push_str(&applied.to_string());
+            out.push_str(", ");
+        }
         if let Some(arguments) = &self.arguments {
             out.push_str("\"arguments\": ");
             out.push_str(arguments);

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 
+use super::backend::Backend;
 use super::testing::Fake;
 use super::{Api, Limits, http, unix};
 use crate::api::json::Bounds;
@@ -245,6 +246,7 @@ async fn without_a_leader_the_cause_is_named_and_local_reads_go_on() {
     let reply =
         server.ask("lease4-get", json!({"ip-address": "192.0.2.7", "consistency": "local"})).await;
     assert_eq!(reply["result"], 3);
+    assert_eq!(reply["applied-index"], server.fake.state().read().applied());
     let reply =
         server.ask("lease4-get", json!({"ip-address": "192.0.2.7", "consistency": "x"})).await;
     assert_eq!(reply["result"], 1);

@@ -173,7 +173,7 @@ fn print_leases<'a>(leases: impl Iterator<Item = &'a Arc<Lease>>, meta: &Meta) -
 
 fn found(count: usize) -> Reply {
     let code = if count == 0 { Code::Empty } else { Code::Success };
-    Reply { code, text: Some(format!("{count} IPv4 lease(s) found.")), arguments: None }
+    Reply::failure(code, format!("{count} IPv4 lease(s) found."))
 }
 
 fn get(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
@@ -503,11 +503,7 @@ fn wipe(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     Ok(Plan::commit(Command::WipeLeases(WipeLeases::first(subnet)), move |outcome| match outcome {
         Outcome::Deleted { count } => {
             let code = if *count == 0 { Code::Empty } else { Code::Success };
-            Reply {
-                code,
-                text: Some(format!("Deleted {count} IPv4 lease(s) from subnet(s){named}")),
-                arguments: None,
-            }
+            Reply::failure(code, format!("Deleted {count} IPv4 lease(s) from subnet(s){named}"))
         }
         Outcome::NoLease => {
             Reply::failure(Code::Empty, format!("Deleted 0 IPv4 lease(s) from subnet(s){named}"))
