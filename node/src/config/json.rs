@@ -128,11 +128,43 @@ impl Map {
     pub(super) fn get(&self, key: &str) -> Option<&Element> {
         self.members.iter().find(|member| member.key == *key).map(|member| &member.value)
     }
+
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Element> {
+        let member = self.members.iter_mut().find(|member| member.key == *key);
+        member.map(|member| &mut member.value)
+    }
+
+    /// Takes a member out.
+    pub(super) fn remove(&mut self, key: &str) -> Option<Element> {
+        let at = self.members.iter().position(|member| member.key == *key)?;
+        Some(self.members.remove(at).value)
+    }
+
+    /// Puts a value in the place of another of that key, or behind the others.
+    pub(super) fn set(&mut self, key: &str, value: Element) {
+        match self.get_mut(key) {
+            Some(old) => *old = value,
+            None => self.members.push(Member { key: key.into(), at: value.at, value }),
+        }
+    }
 }
 
 impl Element {
+    /// A value that stands in no text.
+    pub(super) fn nowhere(value: Value) -> Element {
+        Element { at: Position::NOWHERE, value }
+    }
+
     pub(super) fn map(&self) -> Option<&Map> {
         if let Value::Map(map) = &self.value { Some(map) } else { None }
+    }
+
+    pub(super) fn map_mut(&mut self) -> Option<&mut Map> {
+        if let Value::Map(map) = &mut self.value { Some(map) } else { None }
+    }
+
+    pub(super) fn list_mut(&mut self) -> Option<&mut Vec<Element>> {
+        if let Value::List(list) = &mut self.value { Some(list) } else { None }
     }
 
     pub(super) fn list(&self) -> &[Element] {

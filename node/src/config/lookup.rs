@@ -259,7 +259,7 @@ mod tests {
             if let Some(network) = config.networks.iter_mut().find(|network| network.name.is_some()) {
                 network.guard = guard(of_network);
             }
-            config.lookup = Lookup::new(&config.networks, &config.subnets);
+            config.lookup = Lookup::new(&config.networks, &config.subnets).into();
             let classes = classes(class);
             let mut by_id: Vec<&Subnet> = config.subnets.iter().collect();
             by_id.sort_by_key(|subnet| subnet.id);

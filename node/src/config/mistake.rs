@@ -203,6 +203,11 @@ impl Report {
         self.mistakes.more
     }
 
+    /// How many mistakes there are so far, of those that are kept.
+    pub(super) fn count(&self) -> usize {
+        self.mistakes.list.len()
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         !self.mistakes.list.is_empty()
     }

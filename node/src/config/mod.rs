@@ -26,6 +26,7 @@ mod option_data;
 mod option_def;
 #[cfg(test)]
 mod option_tests;
+mod parts;
 mod paste;
 mod pools;
 mod print;
@@ -40,6 +41,7 @@ mod resolve;
 mod scale_tests;
 mod schema;
 mod small;
+mod source;
 mod spelling;
 mod subnets;
 #[cfg(test)]
@@ -61,6 +63,7 @@ use check::Checker;
 use json::{Element, Value};
 use mistake::{Path, Report};
 use reader::Dialect;
+use source::Source;
 
 /// A configuration, and what its author should know about it.
 #[derive(Debug, Clone)]
@@ -152,9 +155,9 @@ fn typed(
     let mut document = Vec::with_capacity(length);
     root.print(&mut document);
     drop(root);
-    let document = String::from_utf8(document).expect("JSON is UTF-8").into();
+    let source = Source::new(String::from_utf8(document).expect("JSON is UTF-8"));
     let names_classes = lookup::names_classes(&config);
-    Some(Config { document, host_kinds, names_classes, ..config })
+    Some(Config { source, host_kinds, names_classes, ..config })
 }
 
 /// What was printed here. `serde_json` would change the last digit of some numbers.
@@ -197,12 +200,12 @@ impl Config {
     /// pasted, old spellings replaced and subnet ids filled in. [`from_text`] of it gives this
     /// configuration and this document.
     pub fn document(&self) -> &str {
-        &self.document
+        self.source.text(|text, edits| self.edited_text(text, edits.iter().map(|edit| &**edit)))
     }
 
     /// [`Config::document`] as a value. Large where the document is large.
     pub fn document_json(&self) -> serde_json::Value {
-        read_back(&self.document).to_json()
+        read_back(self.document()).to_json()
     }
 
     /// The `Dhcp4` map of `config-get`: defaults filled in, inherited values repeated in subnets,
@@ -215,7 +218,7 @@ impl Config {
 
     /// [`Config::to_json`] as compact text, piece by piece.
     pub fn print(&self, sink: &mut dyn FnMut(&[u8])) {
-        let root = read_back(&self.document);
+        let root = read_back(self.document());
         let dhcp4 = root.map().and_then(|root| root.get("Dhcp4")?.map());
         print::dhcp4(dhcp4.expect("the document has it"), &self.definitions, sink);
     }

@@ -11,6 +11,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use super::hosts::Reservations;
 use super::lookup::Lookup;
+use super::source::Source;
 use crate::expression::{Test, Text};
 use crate::options::{Definitions, sub_options};
 use crate::types::{ClassName, ClassSet, Guard, Lifetime, Prefix, Range, SubnetId};
@@ -53,14 +54,14 @@ pub struct Config {
     pub networks: Vec<Network>,
     /// Every subnet, in the order of the document within each network; indexed by [`SubnetIndex`].
     pub subnets: Vec<Subnet>,
-    pub(super) by_id: HashMap<SubnetId, SubnetIndex>,
-    pub(super) lookup: Lookup,
+    pub(super) by_id: Arc<HashMap<SubnetId, SubnetIndex>>,
+    pub(super) lookup: Arc<Lookup>,
     /// See [`Config::asks_for`]: a bit for each kind.
     pub(super) host_kinds: u8,
     /// See [`Config::names_classes`].
     pub(super) names_classes: bool,
     /// See [`Config::document`].
-    pub(super) document: Arc<str>,
+    pub(super) source: Source,
     /// [`Config::hash`], once somebody has asked.
     pub(super) hash: Arc<OnceLock<String>>,
 }

@@ -10,7 +10,7 @@ use serde_json::{Map as JsonMap, Value as Json};
 use super::json::{Element, Map, Value, print_scalar};
 use super::pools;
 use super::resolve::{self, Chain};
-use super::schema::{DHCP4, Default, Inherit, Keyword, Kind, Scope, Status};
+use super::schema::{DHCP4, Default, Inherit, Keyword, Kind, RESERVATION, Scope, Status};
 use super::{option_data, option_def, reservations};
 use crate::options::Definitions;
 use crate::types::{Prefix, Range};
@@ -41,6 +41,31 @@ pub(super) fn dhcp4(dhcp4: &Map, definitions: &Definitions, sink: &mut dyn FnMut
     let mut out = Out { buffer: Vec::with_capacity(2 * Out::PIECE), sink };
     print_map(&DHCP4, dhcp4, None, definitions, &mut out);
     out.flush(1);
+}
+
+/// An entry of `shared-networks`, `subnet4` or `client-classes`, as [`dhcp4`] shows it. `around` has the
+/// scopes that it lies in, the outermost first.
+pub(super) fn part(
+    scope: &'static Scope,
+    map: &Map,
+    around: &[&Map],
+    definitions: &Definitions,
+) -> String {
+    let mut text = Vec::new();
+    let mut keep = |piece: &[u8]| text.extend_from_slice(piece);
+    let mut out = Out { buffer: Vec::new(), sink: &mut keep };
+    let global = around.first().map(|global| Chain::global(global));
+    let network = global.as_ref().zip(around.get(1)).map(|(global, map)| global.inside(map));
+    print_map(scope, map, network.as_ref().or(global.as_ref()), definitions, &mut out);
+    out.flush(1);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Whether two lists of reservations say the same, however they are written.
+pub(super) fn same_reservations(a: &[Element], b: &[Element], definitions: &Definitions) -> bool {
+    let show =
+        |element: &Element| element.map().map(|map| part(&RESERVATION, map, &[], definitions));
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| show(a) == show(b))
 }
 
 /// What is shown of one keyword.

@@ -40,12 +40,28 @@ pub(super) fn read(
     loader: &mut dyn FnMut(&str) -> Result<String, String>,
     report: &mut Report,
 ) -> Option<Element> {
+    read_source(text, 0, dialect, loader, report)
+}
+
+/// The element that a piece of plain JSON is which comes beside the document; `source` is its number
+/// in the report.
+pub(super) fn read_beside(text: &str, source: u16, report: &mut Report) -> Option<Element> {
+    read_source(text, source, Dialect::Wire, &mut |_| Err(String::new()), report)
+}
+
+fn read_source(
+    text: &str,
+    source: u16,
+    dialect: Dialect,
+    loader: &mut dyn FnMut(&str) -> Result<String, String>,
+    report: &mut Report,
+) -> Option<Element> {
     if text.len() > MAX_BYTES {
         report.error(Position::NOWHERE, &Path::Root, TOO_LARGE);
         return None;
     }
     let mut parser = Parser {
-        input: Input { text: Text::Document(text), offset: 0, source: 0 },
+        input: Input { text: Text::Document(text), offset: 0, source },
         outer: Vec::new(),
         dialect,
         loader,

@@ -14,7 +14,9 @@ pub(super) fn modernise(dhcp4: &mut Map, path: &Path<'_>, report: &mut Report) {
     rewrite(&DHCP4, dhcp4, path, report);
 }
 
-fn rewrite(scope: &'static Scope, map: &mut Map, path: &Path<'_>, report: &mut Report) {
+/// Rewrites a checked map of any kind. Whoever puts one into a document that is rewritten already
+/// rewrites it first.
+pub(super) fn rewrite(scope: &'static Scope, map: &mut Map, path: &Path<'_>, report: &mut Report) {
     for keyword in scope.keywords() {
         if let Status::Old(new) = keyword.status
             && let Some(at) = map.members.iter().position(|member| member.key == keyword.name)

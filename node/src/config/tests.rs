@@ -21,7 +21,7 @@ pub(super) fn model(config: &Config) -> String {
         by_id: Default::default(),
         lookup: Default::default(),
         classes: Classes { by_name: Default::default(), list: config.classes.list.clone() },
-        document: Default::default(),
+        source: Default::default(),
         hash: Default::default(),
         ..config.clone()
     };

@@ -13,6 +13,7 @@ use super::model::{Config, PingCheck};
 use super::naming::Namer;
 use super::networks::Networks;
 use super::resolve::{self, Chain};
+use super::source::Source;
 use super::{classes, global, hooks, networks, option_data, option_def, reservations};
 use crate::options::Definitions;
 use crate::types::SubnetId;
@@ -82,13 +83,13 @@ pub(super) fn build(element: &Element, dhcp4: &Map, report: &mut Report) -> Conf
         multi_threading: global::multi_threading(dhcp4),
         ddns,
         hooks,
-        lookup: Lookup::new(&networks, &subnets),
+        lookup: Lookup::new(&networks, &subnets).into(),
         host_kinds: 0,
         names_classes: false,
         networks,
         subnets,
-        by_id,
-        document: "".into(),
+        by_id: by_id.into(),
+        source: Source::default(),
         hash: Arc::new(OnceLock::new()),
     }
 }

@@ -20,6 +20,8 @@ pub(super) use hooks::{
     DDNS_TUNING, FLEX_ID, FLEX_OPTION, HA, LEASE_CMDS, NO_PARAMETERS, PERFMON, PING_CHECK,
     RUN_SCRIPT,
 };
+pub(super) use networks::{NETWORK, RESERVATION, SUBNET};
+pub(super) use options::CLASS;
 
 /// What may stand in one kind of map.
 #[derive(Debug)]

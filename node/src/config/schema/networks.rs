@@ -96,7 +96,7 @@ static RELAY: Scope = Scope {
 };
 
 /// `shared-networks[]`.
-pub(super) static NETWORK: Scope = Scope {
+pub(in super::super) static NETWORK: Scope = Scope {
     name: "shared-networks",
     groups: &[
         &[
@@ -116,7 +116,7 @@ pub(super) static NETWORK: Scope = Scope {
 const NO_4O6: &str = "DHCPv4-over-DHCPv6 is not served, so it chooses for nobody";
 
 /// `subnet4[]`.
-pub(super) static SUBNET: Scope = Scope {
+pub(in super::super) static SUBNET: Scope = Scope {
     name: "subnet4",
     groups: &[
         &[
@@ -156,7 +156,7 @@ static POOL: Scope = Scope {
 };
 
 /// `reservations[]`.
-pub(super) static RESERVATION: Scope = Scope {
+pub(in super::super) static RESERVATION: Scope = Scope {
     name: "reservations",
     groups: &[&[
         key("hw-address", Kind::Text),

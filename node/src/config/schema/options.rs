@@ -36,7 +36,7 @@ pub(super) static OPTION_DEF: Scope = Scope {
 };
 
 /// `client-classes[]`.
-pub(super) static CLASS: Scope = Scope {
+pub(in super::super) static CLASS: Scope = Scope {
     name: "client-classes",
     groups: &[&[
         key("name", Kind::Text).required(),
