@@ -1,6 +1,6 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
-use super::commands::{cluster, config, history, lease4, process};
+use super::commands::{cluster, config, history, lease4, process, reservation};
 use super::spec::Spec;
 
 /// All commands, ascending by name.
@@ -23,6 +23,12 @@ pub const COMMANDS: &[Spec] = &[
     lease4::GET_PAGE,
     lease4::WIPE,
     process::LIST_COMMANDS,
+    reservation::GET,
+    reservation::GET_ALL,
+    reservation::GET_BY_ADDRESS,
+    reservation::GET_BY_HOSTNAME,
+    reservation::GET_BY_ID,
+    reservation::GET_PAGE,
     process::STATUS_GET,
     process::VERSION_GET,
 ];
@@ -59,6 +65,12 @@ mod tests {
             "lease4-get",
             "lease4-get-all",
             "lease4-get-page",
+            "reservation-get",
+            "reservation-get-all",
+            "reservation-get-by-address",
+            "reservation-get-by-hostname",
+            "reservation-get-by-id",
+            "reservation-get-page",
         ];
         let own_reads = ["cluster-status", "config-diff", "config-history", "config-history-get"];
         for spec in COMMANDS {

@@ -7,8 +7,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use super::hosts::Reservations;
+use super::host_list::is_guarded;
 use super::model::{Config, Network, OptionSet, Pool, Subnet, SubnetIndex};
+use super::subnet_list::Subnets;
 use crate::types::ClassSet;
 
 /// `dhcp-server-identifier`.
@@ -29,16 +30,18 @@ pub(super) struct Lookup {
     interfaces: HashMap<Box<str>, Candidates>,
     /// Option 54 of networks, subnets and pools.
     identities: HashSet<Ipv4Addr>,
+    /// All subnets, ascending by id.
+    pub(super) in_order: Box<[SubnetIndex]>,
 }
 
 impl Lookup {
-    pub(super) fn new(networks: &[Network], subnets: &[Subnet]) -> Lookup {
+    pub(super) fn new(networks: &[Network], subnets: &Subnets) -> Lookup {
         let is_open = |at: &SubnetIndex| is_open(networks, &subnets[at.0]);
         let mut relays: HashMap<Ipv4Addr, Vec<SubnetIndex>> = HashMap::new();
         let mut interfaces: HashMap<Box<str>, Vec<SubnetIndex>> = HashMap::new();
         let mut in_order: Vec<SubnetIndex> = (0..subnets.len()).map(SubnetIndex).collect();
         in_order.sort_unstable_by_key(|at| subnets[at.0].id);
-        for at in in_order {
+        for at in in_order.iter().copied() {
             let subnet = &subnets[at.0];
             let add = |list: &mut Vec<SubnetIndex>| {
                 if !list.last().is_some_and(is_open) {
@@ -64,6 +67,7 @@ impl Lookup {
             relays: relays.into_iter().map(|(relay, list)| (relay, list.into())).collect(),
             interfaces: interfaces.into_iter().map(|(name, list)| (name, list.into())).collect(),
             identities: of_networks.chain(of_subnets).flat_map(identities).collect(),
+            in_order: in_order.into(),
         }
     }
 }
@@ -80,7 +84,7 @@ fn identities(options: &OptionSet) -> impl Iterator<Item = Ipv4Addr> {
 }
 
 /// A sweep over the ends of all prefixes: between two of them the same subnets hold every address.
-fn pieces(subnets: &[Subnet], is_open: impl Fn(&SubnetIndex) -> bool) -> Vec<(u32, Candidates)> {
+fn pieces(subnets: &Subnets, is_open: impl Fn(&SubnetIndex) -> bool) -> Vec<(u32, Candidates)> {
     let mut ends = Vec::with_capacity(subnets.len() * 2);
     for (at, subnet) in subnets.iter().enumerate() {
         let range = subnet.prefix.range();
@@ -108,21 +112,15 @@ fn pieces(subnets: &[Subnet], is_open: impl Fn(&SubnetIndex) -> bool) -> Vec<(u3
     pieces
 }
 
-/// See [`Config::names_classes`].
+/// See [`Config::names_classes`], reservations left out.
 pub(super) fn names_classes(config: &Config) -> bool {
-    let is_guarded = |options: &OptionSet| {
-        let mut entries = options.spaces().flat_map(|space| options.iter_in(space));
-        entries.any(|(_, data)| !data.guard.0.is_empty() || !data.sub_options.is_empty())
-    };
     let of_pool = |pool: &Pool| {
         !pool.guard.0.is_empty() || !pool.additional_classes.is_empty() || is_guarded(&pool.options)
     };
-    let of_hosts = |hosts: &Reservations| hosts.iter().any(|host| is_guarded(host.options()));
     let of_subnet = |subnet: &Subnet| {
         !subnet.guard.0.is_empty()
             || !subnet.additional_classes.is_empty()
             || is_guarded(&subnet.options)
-            || of_hosts(&subnet.reservations)
             || subnet.pools.iter().any(of_pool)
     };
     let of_network = |network: &Network| {
@@ -135,7 +133,6 @@ pub(super) fn names_classes(config: &Config) -> bool {
         || is_guarded(&config.options)
         || config.networks.iter().any(of_network)
         || config.subnets.iter().any(of_subnet)
-        || of_hosts(&config.reservations)
         || flex_id.is_some_and(|flex_id| flex_id.expression.members().next().is_some())
         // Expressions of options may ask for classes as well.
         || !config.hooks.flex_option.is_empty()
@@ -144,7 +141,7 @@ pub(super) fn names_classes(config: &Config) -> bool {
 impl Config {
     /// Whether anything asks for a packet's classes: if not, none need to be found.
     pub fn names_classes(&self) -> bool {
-        self.names_classes
+        self.names_classes || self.tally.guarded > 0
     }
 
     /// The first subnet whose prefix holds the address, of those that a packet of these classes may
@@ -186,6 +183,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -252,14 +251,15 @@ mod tests {
             class in 0u8..3,
         ) {
             let mut config = parsed(&document(&rows));
-            for subnet in &mut config.subnets {
+            for subnet in config.subnets.iter_mut() {
                 let row = (0..rows.len()).find(|row| id_of(*row) == subnet.id.0).unwrap();
                 subnet.guard = guard(rows[row].5);
             }
-            if let Some(network) = config.networks.iter_mut().find(|network| network.name.is_some()) {
+            let networks = Arc::make_mut(&mut config.networks);
+            if let Some(network) = networks.iter_mut().find(|network| network.name.is_some()) {
                 network.guard = guard(of_network);
             }
-            config.lookup = Lookup::new(&config.networks, &config.subnets).into();
+            config.lookup = Arc::new(Lookup::new(&config.networks, &config.subnets));
             let classes = classes(class);
             let mut by_id: Vec<&Subnet> = config.subnets.iter().collect();
             by_id.sort_by_key(|subnet| subnet.id);

@@ -12,6 +12,8 @@ pub mod edit;
 mod global;
 mod guards;
 mod hooks;
+mod host_index;
+mod host_list;
 mod hosts;
 mod ids;
 mod json;
@@ -28,6 +30,7 @@ mod option_def;
 mod option_tests;
 mod parts;
 mod paste;
+mod placed;
 mod pools;
 mod print;
 mod reader;
@@ -40,9 +43,10 @@ mod resolve;
 #[cfg(test)]
 mod scale_tests;
 mod schema;
+mod shown_hosts;
 mod small;
-mod source;
 mod spelling;
+mod subnet_list;
 mod subnets;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -50,20 +54,24 @@ pub(crate) mod testing;
 mod tests;
 mod v4;
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 pub use hosts::{Reservation, Reservations};
 pub use mistake::{Mistake, Mistakes, text_of};
 pub use model::*;
 pub use paste::paste;
+pub use shown_hosts::{Host, HostCursor};
 pub use small::{SmallBytes, SmallText};
+pub use subnet_list::Subnets;
 
-use crate::types::UpperHex;
+use crate::types::{SubnetId, UpperHex};
 use check::Checker;
 use json::{Element, Value};
 use mistake::{Path, Report};
+use placed::Placed;
 use reader::Dialect;
-use source::Source;
 
 /// A configuration, and what its author should know about it.
 #[derive(Debug, Clone)]
@@ -144,20 +152,22 @@ fn typed(
     }
     let element = root.map()?.get("Dhcp4")?;
     let dhcp4 = element.map()?;
-    let config = v4::build(element, dhcp4, report);
+    let mut config = v4::build(element, dhcp4, report);
     if report.has_errors() {
         return None;
     }
-    let mut host_kinds = config.reservations.kinds();
-    config.subnets.iter().for_each(|subnet| host_kinds |= subnet.reservations.kinds());
-    host_kinds &= config.hosts.identifiers.iter().fold(0, |bits, kind| bits | hosts::bit(*kind));
+    let Placed { text, mut spots } = placed::print(&root, length);
     // The element tree is large; it goes before the text is copied into its final place.
-    let mut document = Vec::with_capacity(length);
-    root.print(&mut document);
     drop(root);
-    let source = Source::new(String::from_utf8(document).expect("JSON is UTF-8"));
-    let names_classes = lookup::names_classes(&config);
-    Some(Config { source, host_kinds, names_classes, ..config })
+    config.base = String::from_utf8(text).expect("JSON is UTF-8").into();
+    config.reservations.spot = spots.remove(&SubnetId(0)).unwrap_or_default();
+    config.tally = *config.reservations.tally();
+    for subnet in config.subnets.iter_mut() {
+        subnet.reservations.spot = spots.remove(&subnet.id).unwrap_or_default();
+        config.tally.add_all(subnet.reservations.tally());
+    }
+    config.names_classes = lookup::names_classes(&config);
+    Some(config)
 }
 
 /// What was printed here. `serde_json` would change the last digit of some numbers.
@@ -199,8 +209,18 @@ impl Config {
     /// What the operator wrote, as compact plain JSON: `{"Dhcp4":{…}}` with comments gone, includes
     /// pasted, old spellings replaced and subnet ids filled in. [`from_text`] of it gives this
     /// configuration and this document.
+    ///
+    /// The first to ask after a reservation has changed waits until it is put together.
     pub fn document(&self) -> &str {
-        self.source.text(|text, edits| self.edited_text(text, edits.iter().map(|edit| &**edit)))
+        self.document.get_or_init(|| {
+            let of_subnets = self.subnets.iter().map(|subnet| &subnet.reservations);
+            let all = of_subnets.chain([&self.reservations]);
+            let mut edited = all.filter(|reservations| reservations.is_edited()).peekable();
+            match edited.peek() {
+                None => Arc::clone(&self.base),
+                Some(_) => placed::exchange(&self.base, edited),
+            }
+        })
     }
 
     /// [`Config::document`] as a value. Large where the document is large.

@@ -3,15 +3,16 @@
 //! A [`Config`] is complete and consistent by construction: inheritance is resolved, every subnet
 //! lies in exactly one network, identifiers and prefixes are unique, pools lie inside their
 //! subnet and do not overlap there. Only [`super::parse`] makes one. It never changes afterwards
-//! and is shared behind an `Arc`.
+//! and is shared behind an `Arc`. A copy is cheap, and so is one in which a reservation differs.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock, OnceLock};
 
+use super::host_list::{Tally, bit};
 use super::hosts::Reservations;
 use super::lookup::Lookup;
-use super::source::Source;
+use super::subnet_list::Subnets;
 use crate::expression::{Test, Text};
 use crate::options::{Definitions, sub_options};
 use crate::types::{ClassName, ClassSet, Guard, Lifetime, Prefix, Range, SubnetId};
@@ -32,9 +33,9 @@ pub struct Config {
     /// `authoritative` of the global scope: what holds for a packet that no subnet takes.
     pub authoritative: bool,
     /// `client-classes`.
-    pub classes: Classes,
+    pub classes: Arc<Classes>,
     /// The standard options and those of `option-def`.
-    pub definitions: Definitions,
+    pub definitions: Arc<Definitions>,
     /// How reservations are looked for.
     pub hosts: HostLookup,
     /// `reservations` of the global scope, for subnets with `reservations-global`.
@@ -48,20 +49,22 @@ pub struct Config {
     /// `dhcp-ddns`.
     pub ddns: DdnsClient,
     /// `hooks-libraries` that are built in and have parameters.
-    pub hooks: Hooks,
+    pub hooks: Arc<Hooks>,
     /// Every network in the order of the document. A subnet outside `shared-networks` has a
     /// network of its own, without a name.
-    pub networks: Vec<Network>,
+    pub networks: Arc<Vec<Network>>,
     /// Every subnet, in the order of the document within each network; indexed by [`SubnetIndex`].
-    pub subnets: Vec<Subnet>,
+    pub subnets: Subnets,
     pub(super) by_id: Arc<HashMap<SubnetId, SubnetIndex>>,
     pub(super) lookup: Arc<Lookup>,
-    /// See [`Config::asks_for`]: a bit for each kind.
-    pub(super) host_kinds: u8,
-    /// See [`Config::names_classes`].
+    /// What all reservations are.
+    pub(super) tally: Tally,
+    /// Whether anything but reservations needs the classes of a packet.
     pub(super) names_classes: bool,
-    /// See [`Config::document`].
-    pub(super) source: Source,
+    /// The document that was read. Reservations may have changed since.
+    pub(super) base: Arc<str>,
+    /// [`Config::document`], once somebody has asked.
+    pub(super) document: Arc<OnceLock<Arc<str>>>,
     /// [`Config::hash`], once somebody has asked.
     pub(super) hash: Arc<OnceLock<String>>,
 }
@@ -370,6 +373,11 @@ pub enum IdentifierKind {
     ClientId,
     /// `flex-id`: the value of the flex_id hook's expression.
     FlexId,
+}
+
+impl IdentifierKind {
+    /// How many there are.
+    pub(super) const COUNT: usize = 5;
 }
 
 /// `compatibility`.
@@ -682,7 +690,7 @@ impl Config {
 
     /// Whether reservations go by identifiers of this kind: only then clients need to present one.
     pub fn asks_for(&self, kind: IdentifierKind) -> bool {
-        self.host_kinds & 1 << kind as u8 != 0
+        self.tally.kinds() & bit(kind) != 0 && self.hosts.identifiers.contains(&kind)
     }
 
     /// The network of a subnet.

@@ -7,6 +7,7 @@ use super::json::{Element, Map, Position};
 use super::mistake::Path;
 use super::model::{Naming, Network, NetworkIndex, OptionSet, Subnet, SubnetIndex};
 use super::resolve::{self, Chain};
+use super::subnet_list::Subnets;
 use super::v4::Context;
 use super::{option_data, subnets};
 use crate::types::{Guard, Prefix, SubnetId};
@@ -14,7 +15,7 @@ use crate::types::{Guard, Prefix, SubnetId};
 /// All networks and subnets, those of shared networks first.
 pub(super) struct Networks {
     pub(super) networks: Vec<Network>,
-    pub(super) subnets: Vec<Subnet>,
+    pub(super) subnets: Subnets,
     pub(super) by_id: HashMap<SubnetId, SubnetIndex>,
 }
 

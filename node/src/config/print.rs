@@ -13,7 +13,7 @@ use super::resolve::{self, Chain};
 use super::schema::{DHCP4, Default, Inherit, Keyword, Kind, RESERVATION, Scope, Status};
 use super::{option_data, option_def, reservations};
 use crate::options::Definitions;
-use crate::types::{Prefix, Range};
+use crate::types::{Prefix, Range, SubnetId};
 
 /// Text on its way out, in pieces, so that nobody has to hold the whole.
 struct Out<'a> {
@@ -68,6 +68,18 @@ pub(super) fn same_reservations(a: &[Element], b: &[Element], definitions: &Defi
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| show(a) == show(b))
 }
 
+/// One entry of `reservations` as it is shown, and whose it is.
+pub(super) fn reservation(
+    map: &Map,
+    subnet: SubnetId,
+    definitions: &Definitions,
+    sink: &mut dyn FnMut(&[u8]),
+) {
+    let mut out = Out { buffer: Vec::with_capacity(512), sink };
+    print_map_of(&RESERVATION, map, None, Some(subnet), definitions, &mut out);
+    out.flush(1);
+}
+
 /// What is shown of one keyword.
 enum Shown<'a> {
     /// What the document says.
@@ -83,6 +95,18 @@ fn print_map(
     scope: &'static Scope,
     map: &Map,
     around: Option<&Chain<'_>>,
+    definitions: &Definitions,
+    out: &mut Out<'_>,
+) {
+    print_map_of(scope, map, around, None, definitions, out);
+}
+
+/// With a `subnet-id`, if one is given.
+fn print_map_of(
+    scope: &'static Scope,
+    map: &Map,
+    around: Option<&Chain<'_>>,
+    subnet: Option<SubnetId>,
     definitions: &Definitions,
     out: &mut Out<'_>,
 ) {
@@ -125,6 +149,9 @@ fn print_map(
     }
     if let Some(context) = user_context(scope, map) {
         shown.push(("user-context".into(), Shown::Json(context)));
+    }
+    if let Some(subnet) = subnet {
+        shown.push(("subnet-id".into(), Shown::Json(subnet.0.into())));
     }
     shown.sort_by(|(one, _), (other, _)| one.cmp(other));
     out.push(b'{');

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::host_list::HostList;
 use super::hosts::{Reservation, Reservations, Rest};
 use super::json::{Element, Map, Value};
 use super::mistake::{Path, Report};
@@ -40,43 +41,73 @@ pub(super) fn read(
 ) -> Reservations {
     let path = Path::Key(path, "reservations");
     let list = scope.get("reservations").map(Element::list).unwrap_or_default();
-    let mut all = Reservations::with_capacity(list.len());
+    if list.is_empty() {
+        return Reservations::default();
+    }
+    let mut all = HostList::with_capacity(list.len());
     for (at, element) in list.iter().enumerate() {
         let path = Path::Index(&path, at);
         let Some(map) = element.map() else { continue };
         let Some(reservation) = read_one(element, map, definitions, &path, report) else {
             continue;
         };
-        let failed = || {
-            let who = describe(reservation.kind, &reservation.identifier);
-            format!("failed to add new host using the {who} to the IPv4 subnet id '{}'", owner.id)
+        let met = Met {
+            address: reservation.address.is_some_and(|own| all.with_address(own).next().is_some()),
+            identifier: all
+                .with_identifier(reservation.kind, &reservation.identifier)
+                .next()
+                .is_some(),
         };
-        if let Some(address) = reservation.address {
-            let place = map.get("ip-address").unwrap_or(element).at;
-            if let Some(prefix) = owner.prefix.filter(|prefix| !prefix.contains(address)) {
-                let text = format!(
-                    "specified reservation '{address}' is not within the IPv4 subnet '{prefix}'"
-                );
-                report.error(place, &path, text);
-            }
-            if owner.unique_addresses && all.of_address(address).next().is_some() {
-                let text = format!(
-                    "{} for the address {address}: There's already a reservation for this address",
-                    failed()
-                );
-                report.error(place, &path, text);
-            }
-        }
-        if all.by_identifier(reservation.kind, &reservation.identifier).is_some() {
-            let text = format!("{} as this host has already been added", failed());
-            report.error(element.at, &path, text);
-        }
+        check(&reservation, element, owner, met, &path, report);
         all.push(reservation);
     }
-    all
+    Reservations::new(all)
 }
 
-fn read_one(
+/// What of a reservation another one of its scope has already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Met {
+    pub(super) address: bool,
+    pub(super) identifier: bool,
+}
+
+/// Reports what is wrong with a reservation where it stands.
+pub(super) fn check(
+    reservation: &Reservation,
+    element: &Element,
+    owner: Owner,
+    met: Met,
+    path: &Path<'_>,
+    report: &mut Report,
+) {
+    let failed = || {
+        let who = describe(reservation.kind, &reservation.identifier);
+        format!("failed to add new host using the {who} to the IPv4 subnet id '{}'", owner.id)
+    };
+    if let Some(address) = reservation.address {
+        let place = element.map().and_then(|map| map.get("ip-address")).unwrap_or(element).at;
+        if let Some(prefix) = owner.prefix.filter(|prefix| !prefix.contains(address)) {
+            let text = format!(
+                "specified reservation '{address}' is not within the IPv4 subnet '{prefix}'"
+            );
+            report.error(place, path, text);
+        }
+        if owner.unique_addresses && met.address {
+            let text = format!(
+                "{} for the address {address}: There's already a reservation for this address",
+                failed()
+            );
+            report.error(place, path, text);
+        }
+    }
+    if met.identifier {
+        let text = format!("{} as this host has already been added", failed());
+        report.error(element.at, path, text);
+    }
+}
+
+/// A reservation by itself. `None` if it cannot be told whose it is.
+pub(super) fn read_one(
     element: &Element,
     map: &Map,
     definitions: &Definitions,

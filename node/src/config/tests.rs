@@ -20,8 +20,12 @@ pub(super) fn model(config: &Config) -> String {
         // Tables that follow from the lists, in no order.
         by_id: Default::default(),
         lookup: Default::default(),
-        classes: Classes { by_name: Default::default(), list: config.classes.list.clone() },
-        source: Default::default(),
+        classes: Arc::new(Classes {
+            by_name: Default::default(),
+            list: config.classes.list.clone(),
+        }),
+        base: Default::default(),
+        document: Default::default(),
         hash: Default::default(),
         ..config.clone()
     };

@@ -6,6 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::guards::Guards;
+use super::host_list::Tally;
 use super::json::{Element, Map};
 use super::lookup::Lookup;
 use super::mistake::{Path, Report};
@@ -13,7 +14,6 @@ use super::model::{Config, PingCheck};
 use super::naming::Namer;
 use super::networks::Networks;
 use super::resolve::{self, Chain};
-use super::source::Source;
 use super::{classes, global, hooks, networks, option_data, option_def, reservations};
 use crate::options::Definitions;
 use crate::types::SubnetId;
@@ -32,7 +32,8 @@ pub(super) struct Context<'a> {
     pub(super) ddns_tuning: bool,
 }
 
-/// The model of a checked document, which the caller adds. Whoever calls looks at the report before
+/// The model of a checked document. The caller adds the text, where reservations stand in it and how
+/// many there are. Whoever calls looks at the report before
 /// using it.
 pub(super) fn build(element: &Element, dhcp4: &Map, report: &mut Report) -> Config {
     let path = Path::Key(&Path::Root, "Dhcp4");
@@ -74,22 +75,23 @@ pub(super) fn build(element: &Element, dhcp4: &Map, report: &mut Report) -> Conf
         expired: global::expired(dhcp4),
         options: option_data::read(dhcp4, &definitions, &path, report),
         authoritative: global.flag("authoritative"),
-        classes,
-        definitions,
+        classes: Arc::new(classes),
+        definitions: Arc::new(definitions),
         hosts,
         reservations,
         stash_agent_options: global.flag("stash-agent-options"),
         compatibility: global::compatibility(dhcp4),
         multi_threading: global::multi_threading(dhcp4),
         ddns,
-        hooks,
-        lookup: Lookup::new(&networks, &subnets).into(),
-        host_kinds: 0,
+        hooks: Arc::new(hooks),
+        lookup: Arc::new(Lookup::new(&networks, &subnets)),
+        tally: Tally::default(),
         names_classes: false,
-        networks,
+        networks: Arc::new(networks),
         subnets,
-        by_id: by_id.into(),
-        source: Source::default(),
+        by_id: Arc::new(by_id),
+        base: "".into(),
+        document: Arc::new(OnceLock::new()),
         hash: Arc::new(OnceLock::new()),
     }
 }

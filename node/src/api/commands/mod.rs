@@ -5,3 +5,4 @@ pub mod config;
 pub mod history;
 pub mod lease4;
 pub mod process;
+pub mod reservation;

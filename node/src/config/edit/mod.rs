@@ -185,7 +185,7 @@ impl Config {
     /// When one of them changes nothing, or makes no configuration. This one is as it was.
     pub fn edited(&self, edits: &[Edit]) -> Result<Edited, NoEdit> {
         let mut report = Report::new("configuration in force");
-        let (text, _) = self.source.parts();
+        let text = self.document();
         let mut changes = Vec::with_capacity(edits.len());
         let made = self.elements(edits, &mut changes, &mut report);
         let mut config = None;
@@ -202,25 +202,6 @@ impl Config {
         Ok(Edited { config, changes })
     }
 
-    /// The text of the document with the edits made in it.
-    pub(super) fn edited_text<'a>(
-        &self,
-        text: &str,
-        edits: impl Iterator<Item = &'a Edit>,
-    ) -> String {
-        let mut report = Report::new("");
-        let made = read(text, &mut report).and_then(|mut root| {
-            edits
-                .map(|edit| self.apply(edit, false, &mut root, &mut report))
-                .collect::<Result<Vec<_>, _>>()?;
-            let mut text = Vec::with_capacity(text.len());
-            root.print(&mut text);
-            Ok(String::from_utf8(text).unwrap_or_default())
-        });
-        // They have been made before.
-        made.unwrap_or_else(|_| text.to_owned())
-    }
-
     /// The elements of the document with `edits` made in them; `changes` gets what they were about.
     fn elements(
         &self,
@@ -228,11 +209,7 @@ impl Config {
         changes: &mut Vec<Changed>,
         report: &mut Report,
     ) -> Result<Element, Stop> {
-        let (text, earlier) = self.source.parts();
-        let mut root = read(text, report)?;
-        for edit in earlier {
-            self.apply(edit, false, &mut root, report)?;
-        }
+        let mut root = read(self.document(), report)?;
         for edit in edits {
             changes.push(self.apply(edit, edits.len() == 1, &mut root, report)?);
         }

@@ -353,29 +353,6 @@ fn one_part_is_printed_as_in_the_whole() {
     assert_eq!(none, [None, None, None]);
 }
 
-#[test]
-fn a_document_that_is_put_together_late_is_the_same() {
-    let add = |id: u32| {
-        let subnet = json!({ "id": id, "subnet": format!("10.0.{id}.0/24"), "client-class": "a" });
-        edit(Verb::SubnetAdd, &json!({ "subnet4": [subnet] }))
-    };
-    let edits = [add(10), add(11), edit(Verb::SubnetDel, &json!({ "id": 10 }))];
-    let made = base().edited(&edits).unwrap().config;
-    let mut source = base().source;
-    for (at, edit) in edits.iter().enumerate() {
-        source = source.after(Arc::new(edit.clone()));
-        let late = Config { source: source.clone(), ..made.clone() };
-        // Whether the text has been asked for on the way makes no difference.
-        if at == 1 {
-            assert!(late.document().contains("10.0.11.0"));
-        }
-    }
-    let late = Config { source, ..made.clone() };
-    let more = late.edited(&[add(12)]).unwrap().config;
-    assert_eq!(more.document(), made.edited(&[add(12)]).unwrap().config.document());
-    assert_eq!(late.document(), made.document());
-}
-
 fn any_edit() -> impl Strategy<Value = Edit> {
     let id = 1u32..7;
     let class = || prop::sample::select(vec!["a", "b", "c", "late"]);
