@@ -73,6 +73,8 @@ pub struct Control {
     pub socket: Option<PathBuf>,
     /// Largest request body in bytes.
     pub body_limit: usize,
+    /// Whether `/metrics` has the numbers of each subnet and pool. Default: yes.
+    pub subnet_metrics: bool,
 }
 
 impl Default for Control {
@@ -81,6 +83,7 @@ impl Default for Control {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 8000))],
             socket: None,
             body_limit: 64 << 20,
+            subnet_metrics: true,
         }
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 
 use crate::config::Config;
 use crate::observe::metrics::Readings;
+use crate::observe::statistics::{Change, Statistics};
 use crate::peers::Active;
 use crate::state::{Command, ConfigVersion, NewConfig, Outcome, State};
 use crate::types::NodeId;
@@ -28,6 +29,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Everything `/metrics` shows. Must not wait for the cluster.
     fn readings(&self) -> Readings;
+
+    /// Kea's statistics of this node.
+    fn statistics(&self) -> &Arc<Statistics>;
 
     /// Has a command committed, whoever leads, and returns the outcome *after this node has applied
     /// it*: the next read here sees it. Gives up after `within`.
@@ -84,6 +88,8 @@ pub enum SubmitError {
 pub enum Effect {
     /// `cluster-leader-transfer`.
     TransferLeader(Option<NodeId>),
+    /// `statistic-reset`, `statistic-remove` and their kin.
+    Statistics(Change),
 }
 
 /// What a node knows of itself and its peers.

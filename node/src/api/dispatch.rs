@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::backend::{Backend, Effect, SubmitError};
+use super::commands::statistics;
 use super::envelope::{Request, Target};
 use super::registry;
 use super::spec::{Access, ApiContext, Args, Caller, Code, Freshness, Plan, Refusal, Reply, Spec};
@@ -99,7 +100,8 @@ impl Dispatcher {
         let report = self.backend.report();
         let (planned, applied) = {
             let state = self.backend.state().read();
-            let cx = ApiContext { view: state.view(), node: &report, caller };
+            let statistics = self.backend.statistics();
+            let cx = ApiContext { view: state.view(), node: &report, caller, statistics };
             ((spec.run)(&args, &cx)?, state.applied())
         };
         let plan = match planned {
@@ -194,6 +196,13 @@ impl Dispatcher {
 
     async fn effect(&self, effect: Effect) -> Reply {
         match effect {
+            Effect::Statistics(change) => {
+                let statistics = Arc::clone(self.backend.statistics());
+                let done = self.beside(move || statistics::carry_out(&statistics, &change)).await;
+                done.unwrap_or_else(|| {
+                    Reply::failure(Code::Error, "internal error, see the log of the node")
+                })
+            }
             Effect::TransferLeader(to) => {
                 let moved =
                     timeout(PATIENCE + GRACE, self.backend.transfer_leader(to, PATIENCE)).await;

@@ -112,16 +112,22 @@ async fn ready(State(api): State<Arc<Api>>) -> Response {
 }
 
 async fn page(State(api): State<Arc<Api>>) -> Response {
+    // With thousands of subnets it is megabytes: not on a thread that others wait for.
+    let failed = |cause: String| (StatusCode::INTERNAL_SERVER_ERROR, cause).into_response();
+    match tokio::task::spawn_blocking(move || render(&api)).await {
+        Ok(Ok(text)) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(Err(error)) => failed(format!("metrics cannot be printed: {error}\n")),
+        Err(_) => failed("internal error, see the log of the node\n".to_owned()),
+    }
+}
+
+fn render(api: &Api) -> Result<String, std::fmt::Error> {
     let mut readings = api.dispatcher.backend().readings();
     let (evicted, refused) = api.connections.turned_away();
     readings.control = metrics::Control { open: api.connections.len() as u64, evicted, refused };
-    match metrics::render(readings) {
-        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be printed: {error}\n"))
-                .into_response()
-        }
-    }
+    let mut text = metrics::render(readings)?;
+    api.dispatcher.backend().statistics().metrics(api.limits.subnet_metrics, &mut text)?;
+    Ok(text)
 }
 
 async fn command(

@@ -21,6 +21,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// How long a client may leave its answer unread.
     pub unread: Duration,
+    /// Whether `/metrics` has the numbers of each subnet and pool.
+    pub subnet_metrics: bool,
 }
 
 impl Limits {
@@ -44,6 +46,7 @@ impl Default for Limits {
             head: Duration::from_secs(30),
             body_time: Duration::from_secs(10),
             unread: Duration::from_secs(30),
+            subnet_metrics: true,
         }
     }
 }

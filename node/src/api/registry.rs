@@ -1,6 +1,6 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
-use super::commands::{cluster, config, history, lease4, process, reservation};
+use super::commands::{cluster, config, history, lease4, process, reservation, statistics};
 use super::spec::Spec;
 
 /// All commands, ascending by name.
@@ -29,6 +29,17 @@ pub const COMMANDS: &[Spec] = &[
     reservation::GET_BY_HOSTNAME,
     reservation::GET_BY_ID,
     reservation::GET_PAGE,
+    statistics::GET,
+    statistics::GET_ALL,
+    statistics::GLOBAL_GET_ALL,
+    statistics::REMOVE,
+    statistics::REMOVE_ALL,
+    statistics::RESET,
+    statistics::RESET_ALL,
+    statistics::SAMPLE_AGE_SET,
+    statistics::SAMPLE_AGE_SET_ALL,
+    statistics::SAMPLE_COUNT_SET,
+    statistics::SAMPLE_COUNT_SET_ALL,
     process::STATUS_GET,
     process::VERSION_GET,
 ];
@@ -65,12 +76,9 @@ mod tests {
             "lease4-get",
             "lease4-get-all",
             "lease4-get-page",
-            "reservation-get",
-            "reservation-get-all",
-            "reservation-get-by-address",
-            "reservation-get-by-hostname",
-            "reservation-get-by-id",
-            "reservation-get-page",
+            "statistic-get",
+            "statistic-get-all",
+            "statistic-global-get-all",
         ];
         let own_reads = ["cluster-status", "config-diff", "config-history", "config-history-get"];
         for spec in COMMANDS {

@@ -6,7 +6,8 @@
 //! * `ask COMMAND [ARGUMENTS]` prints the plan, applies its command, and prints the reply;
 //! * `outcomes COMMAND [ARGUMENTS]` prints the plan and the reply to every outcome that a command of
 //!   the API can have, applying nothing;
-//! * `no-leader` and `leader` take the leader away and bring it back.
+//! * `no-leader` and `leader` take the leader away and bring it back;
+//! * `count STATISTIC NUMBER` lets the node count more of it; `sample` takes samples.
 //!
 //! With `UPDATE_SCRIPTS=1` in the environment the expectations are written anew; read the diff.
 
@@ -16,7 +17,8 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::backend::Backend;
+use super::backend::{Backend, Effect};
+use super::commands::statistics;
 use super::registry;
 use super::spec::{ApiContext, Args, Caller, Code, Plan, Print, Refusal, Reply};
 use super::testing::Fake;
@@ -82,6 +84,11 @@ fn directive(fake: &Arc<Fake>, line: &str, out: &mut String) {
         "at" => fake.at(rest.parse().unwrap()),
         "no-leader" => fake.led.store(false, Ordering::Relaxed),
         "leader" => fake.led.store(true, Ordering::Relaxed),
+        "count" => {
+            let (name, count) = rest.split_once(' ').unwrap();
+            fake.counting.count(name, count.parse().unwrap());
+        }
+        "sample" => drop(fake.statistics().sample()),
         "ask" | "outcomes" => {
             let plan = match plan(fake, rest) {
                 Ok(plan) => plan,
@@ -90,6 +97,10 @@ fn directive(fake: &Arc<Fake>, line: &str, out: &mut String) {
                 }
             };
             writeln!(out, "{plan:?}").unwrap();
+            if let Plan::Effect(Effect::Statistics(change)) = &plan {
+                let reply = statistics::carry_out(fake.statistics(), change);
+                return writeln!(out, "reply {}", reply.to_json()).unwrap();
+            }
             let Some((commands, print)) = commands(plan) else { return };
             if verb == "ask" {
                 let outcomes: Vec<_> = commands.into_iter().map(|it| fake.apply(it)).collect();
@@ -126,10 +137,17 @@ fn plan(fake: &Arc<Fake>, request: &str) -> Result<Plan, Refusal> {
     let arguments: Arc<Value> = Arc::new(serde_json::from_str(arguments).unwrap());
     let report = fake.report();
     let state = fake.state().read();
-    match (spec.run)(
+    let planned = (spec.run)(
         &Args::new(Some(&arguments)),
-        &ApiContext { view: state.view(), node: &report, caller: &Caller::anybody("unix") },
-    )? {
+        &ApiContext {
+            view: state.view(),
+            node: &report,
+            caller: &Caller::anybody("unix"),
+            statistics: fake.statistics(),
+        },
+    )?;
+    drop(state);
+    match planned {
         Plan::Later(rest) => rest(),
         plan => Ok(plan),
     }
@@ -163,6 +181,7 @@ fn arguments_of_any_type_are_answered_or_refused() {
         "comment",
         "consistency",
         "document",
+        "duration",
         "expected-version",
         "expire",
         "fqdn-fwd",
@@ -173,6 +192,8 @@ fn arguments_of_any_type_are_answered_or_refused() {
         "identifier-type",
         "ip-address",
         "limit",
+        "max-samples",
+        "name",
         "node",
         "of",
         "state",

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::backend::{Effect, NodeReport};
 use crate::config::Config;
+use crate::observe::statistics::Statistics;
 use crate::state::{Command, NewConfig, Outcome, View};
 
 /// One command of the API. Made by [`Spec::reads`] or [`Spec::writes`] and what follows them.
@@ -189,6 +190,9 @@ pub struct ApiContext<'a> {
     pub node: &'a NodeReport,
     /// Who asks.
     pub caller: &'a Caller,
+    /// Kea's statistics of this node. They take the lock of the state, so they are read in
+    /// [`Plan::Later`] only.
+    pub statistics: &'a Arc<Statistics>,
 }
 
 /// Who sent a request, as the transport knows it: for the audit log and the history.

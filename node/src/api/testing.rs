@@ -9,6 +9,8 @@ use parking_lot::{Mutex, RwLock};
 use super::backend::{Answer, Backend, Done, Member, NodeReport, Role, Sockets, SubmitError};
 use crate::config::Config;
 use crate::observe::metrics::Readings;
+use crate::observe::statistics::Statistics;
+use crate::observe::statistics::testing::Counting;
 use crate::peers::Active;
 use crate::state::{
     Batch, Command, ConfigVersion, NewConfig, NodeInfo, Outcome, State, WallOffset,
@@ -27,7 +29,9 @@ pub(crate) const FORMED: i64 = 1_795_470_000_000;
 
 /// The node.
 pub(crate) struct Fake {
-    state: RwLock<State>,
+    state: Arc<RwLock<State>>,
+    /// What the node counts.
+    pub(crate) counting: Counting,
     /// Whether the cluster answers.
     pub(crate) led: AtomicBool,
     /// Whether submitting ends without an outcome.
@@ -39,8 +43,11 @@ pub(crate) struct Fake {
 impl Fake {
     /// A node of a formed cluster of three with [`CONFIG`].
     pub(crate) fn new() -> Arc<Fake> {
+        let state = Arc::new(RwLock::new(State::new()));
+        let counting = Counting::new(Arc::clone(&state), FORMED);
         let fake = Fake {
-            state: RwLock::new(State::new()),
+            state,
+            counting,
             led: AtomicBool::new(true),
             silent: AtomicBool::new(false),
             inactive: Mutex::new(None),
@@ -63,6 +70,7 @@ impl Fake {
 
     /// Lets cluster time be `seconds` after formation.
     pub(crate) fn at(&self, seconds: u64) {
+        self.counting.clock.set_wall(FORMED + seconds as i64 * 1000);
         self.apply_at(ClusterTime::from_millis(seconds * 1000), Command::Tick);
     }
 
@@ -79,6 +87,10 @@ impl Fake {
 }
 
 impl Backend for Fake {
+    fn statistics(&self) -> &Arc<Statistics> {
+        &self.counting.statistics
+    }
+
     fn state(&self) -> &RwLock<State> {
         &self.state
     }

@@ -48,6 +48,8 @@ pub struct Config {
     pub multi_threading: MultiThreading,
     /// `dhcp-ddns`.
     pub ddns: DdnsClient,
+    /// How many samples of each statistic a node keeps.
+    pub samples: Samples,
     /// `hooks-libraries` that are built in and have parameters.
     pub hooks: Arc<Hooks>,
     /// Every network in the order of the document. A subnet outside `shared-networks` has a
@@ -67,6 +69,15 @@ pub struct Config {
     pub(super) document: Arc<OnceLock<Arc<str>>>,
     /// [`Config::hash`], once somebody has asked.
     pub(super) hash: Arc<OnceLock<String>>,
+}
+
+/// `statistic-default-sample-count` and `-age`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Samples {
+    /// So many samples of each statistic; 0 leaves it to `age`.
+    pub count: u32,
+    /// Samples not older than this, seconds.
+    pub age: u32,
 }
 
 /// A place in [`Config::networks`].

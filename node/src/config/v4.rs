@@ -10,7 +10,7 @@ use super::host_list::Tally;
 use super::json::{Element, Map};
 use super::lookup::Lookup;
 use super::mistake::{Path, Report};
-use super::model::{Config, PingCheck};
+use super::model::{Config, PingCheck, Samples};
 use super::naming::Namer;
 use super::networks::Networks;
 use super::resolve::{self, Chain};
@@ -83,6 +83,10 @@ pub(super) fn build(element: &Element, dhcp4: &Map, report: &mut Report) -> Conf
         compatibility: global::compatibility(dhcp4),
         multi_threading: global::multi_threading(dhcp4),
         ddns,
+        samples: Samples {
+            count: global.secs("statistic-default-sample-count").unwrap_or_default(),
+            age: global.secs("statistic-default-sample-age").unwrap_or_default(),
+        },
         hooks: Arc::new(hooks),
         lookup: Arc::new(Lookup::new(&networks, &subnets)),
         tally: Tally::default(),

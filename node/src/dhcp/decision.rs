@@ -62,6 +62,29 @@ pub struct Handled {
     pub client: Option<ClientKey>,
     /// The link a client's broadcast or a relay's copy came through: this node hears it (C1a).
     pub heard: Option<Link>,
+    /// What the search for an address came to, for statistics.
+    pub search: Search,
+}
+
+/// What there is to count about a search for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Search {
+    /// It found none.
+    pub failed: Option<Failure>,
+    /// A DISCOVER's client cannot have the address reserved for it in this subnet, since another has
+    /// a lease of it.
+    pub conflict: Option<SubnetId>,
+}
+
+/// A search that found no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// The subnet selected for the client. Its network has been searched.
+    pub subnet: SubnetId,
+    /// Whether that is a shared network.
+    pub shared: bool,
+    /// Whether there was no pool that the client may use.
+    pub no_pools: bool,
 }
 
 /// A place that clients broadcast from. Nodes tell each other which they hear (C1a).

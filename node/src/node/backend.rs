@@ -14,6 +14,7 @@ use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::net;
 use crate::observe::metrics::{self, Direction, Readings, SubnetReading, Table, TableReading};
+use crate::observe::statistics::{Counted, Counts, Statistics};
 use crate::propose::{self, Unsent};
 use crate::raft;
 use crate::serve::activate::Activation;
@@ -46,6 +47,20 @@ pub(super) struct NodeBackend {
     /// Changes of leader seen since the start.
     pub leader_changes: Arc<AtomicU64>,
     pub started: Stopwatch,
+    /// Kea's statistics.
+    pub statistics: Arc<Statistics>,
+}
+
+/// Where the node's own numbers come from.
+pub(super) struct NodeCounts {
+    pub counters: Arc<serve::Counters>,
+    pub ports: Arc<net::Ports>,
+}
+
+impl Counts for NodeCounts {
+    fn counted(&self) -> Counted {
+        serve::causes::counted(&self.counters, self.ports.counters().all())
+    }
 }
 
 impl NodeBackend {
@@ -122,6 +137,10 @@ impl NodeBackend {
 }
 
 impl Backend for NodeBackend {
+    fn statistics(&self) -> &Arc<Statistics> {
+        &self.statistics
+    }
+
     fn state(&self) -> &RwLock<State> {
         &self.parts.state
     }
@@ -211,7 +230,11 @@ impl Backend for NodeBackend {
                 .chain(sockets().filter(|(name, _)| !NOT_DROPPED.contains(name)))
                 .collect(),
             events: events.collect(),
-            leases: self.subnet_readings(),
+            leases: if self.settings.control.subnet_metrics {
+                self.subnet_readings()
+            } else {
+                Vec::new()
+            },
             config_version: self.parts.state.read().view().config_version().0,
             propose: metrics::Propose {
                 queued: proposed.waiting.load(Relaxed),

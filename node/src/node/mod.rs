@@ -33,6 +33,7 @@ use crate::api::{self, Api, Limits};
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::dhcp;
 use crate::net;
+use crate::observe::statistics::Statistics;
 use crate::peers::{self, Peers};
 use crate::propose::{ProposalsService, Proposer, Route, Signals, ToLeader, follow_leader};
 use crate::raft::{self, Raft};
@@ -42,7 +43,7 @@ use crate::serve::{self, After, Inbox, NodeHands, Serve, Worker};
 use crate::settings::{Peer, Settings};
 use crate::state::{NodeInfo, State};
 use crate::storage::{self, DiskLog, IdentityFile, LogSettings};
-use backend::NodeBackend;
+use backend::{NodeBackend, NodeCounts};
 use signals::Request;
 
 /// What becomes of the configuration file at each start.
@@ -338,6 +339,12 @@ impl Node {
                 Arc::new(move |received| inbox.packet(received))
             },
         ));
+        let statistics = Arc::new(Statistics::new(
+            parts.state.clone(),
+            NodeCounts { counters: counters.clone(), ports: ports.clone() },
+            parts.clock.clone(),
+        ));
+        tasks.spawn(take_samples(statistics.clone()));
         let serve = Arc::new(Mutex::new(start_worker(&parts, &settings, &ports, counters)?));
         let machine = net::watch().await.map_err(fault("the interfaces of this machine"))?;
         let (active_sender, active) = watch::channel(Activation::default());
@@ -377,6 +384,7 @@ impl Node {
             majority_told,
             leader_changes: count_leaders(&parts.raft),
             started,
+            statistics,
         });
         serve_api(&settings, backend, &stopping, &mut tasks).await?;
         Ok(Node {
@@ -449,6 +457,20 @@ impl Node {
         }
         self.tasks.shutdown().await;
         tracing::info!("stopped");
+    }
+}
+
+/// Keeps the history of the statistics; ends when it is dropped.
+async fn take_samples(statistics: Arc<Statistics>) {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        tokio::time::sleep(pause).await;
+        let statistics = statistics.clone();
+        // With thousands of subnets it takes its time.
+        match tokio::task::spawn_blocking(move || statistics.sample()).await {
+            Ok(next) => pause = next,
+            Err(error) => tracing::error!(%error, "statistics were not sampled"),
+        }
     }
 }
 
@@ -592,7 +614,12 @@ async fn serve_api(
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), RunError> {
-    let api = Api::new(backend, Limits { body: settings.control.body_limit, ..Limits::default() });
+    let limits = Limits {
+        body: settings.control.body_limit,
+        subnet_metrics: settings.control.subnet_metrics,
+        ..Limits::default()
+    };
+    let api = Api::new(backend, limits);
     for address in &settings.control.listen {
         let listener = tokio::net::TcpListener::bind(address)
             .await

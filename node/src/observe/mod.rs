@@ -1,6 +1,8 @@
-//! What can be watched from outside: every metric on one page ([`metrics`]), and log lines.
+//! What can be watched from outside: every metric on one page ([`metrics`]), Kea's statistics
+//! ([`statistics`]), and log lines.
 
 mod logging;
 pub mod metrics;
+pub mod statistics;
 
 pub use logging::start_logging;

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::tally::Tally;
 use crate::dhcp::decision::{Reason, ReplyKind};
 
 /// Makes a struct of counters that stand for themselves, and the list of them.
@@ -13,6 +14,8 @@ macro_rules! counters {
         pub struct Counters {
             reasons: Vec<AtomicU64>,
             replies: [AtomicU64; KINDS.len()],
+            /// What only Kea's statistics tell.
+            pub tally: Tally,
             $($(#[$doc])* pub $field: AtomicU64,)*
         }
 
@@ -21,6 +24,7 @@ macro_rules! counters {
                 Counters {
                     reasons: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
                     replies: KINDS.map(|_| AtomicU64::new(0)),
+                    tally: Tally::default(),
                     $($field: AtomicU64::new(0),)*
                 }
             }
@@ -56,10 +60,12 @@ counters! {
     repeated,
     /// Commands handed to the proposer.
     proposed,
-    /// Commands that came back without an outcome; their clients got silence (C12).
+    /// Commands that came back without an outcome (C12).
     unknown,
-    /// Commands that were refused or found no leader; their clients got silence (C12).
+    /// Commands that were refused or found no leader (C12).
     unsent,
+    /// Requests whose command came back without an outcome: silence (C12).
+    unanswered,
     /// Releases and declines whose effect another node brought about first (C10).
     spared,
     /// Releases and declines kept for the return of the majority (C12).

@@ -29,6 +29,7 @@
 pub mod activate;
 pub mod after;
 mod barrier;
+pub mod causes;
 pub mod commits;
 pub mod counters;
 pub mod duties;
@@ -42,6 +43,7 @@ mod parked;
 pub mod pings;
 pub mod queue;
 pub mod reclaim;
+pub mod tally;
 pub mod worker;
 
 use std::net::Ipv4Addr;
@@ -297,7 +299,9 @@ impl<H: Hands> Turn<H> {
         for action in actions {
             match action {
                 Action::Send(interface, reply) => {
-                    if !self.hands.send(interface, &reply) {
+                    if self.hands.send(interface, &reply) {
+                        self.worker.counters().tally.sent(reply.kind());
+                    } else {
                         self.worker.counters().send_failed.fetch_add(1, Relaxed);
                     }
                 }

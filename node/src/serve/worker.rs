@@ -76,6 +76,8 @@ pub struct Worker {
     /// The newest configuration any peer has told of (W6).
     known_config: ConfigVersion,
     told_config: ConfigVersion,
+    /// The one whose subnets are counted for.
+    counted_config: ConfigVersion,
     told_answered: Duration,
     told_heard: Duration,
     swept: Duration,
@@ -110,6 +112,7 @@ impl Worker {
             serve_from: None,
             known_config: ConfigVersion::default(),
             told_config: ConfigVersion::default(),
+            counted_config: ConfigVersion::default(),
             told_answered: Duration::ZERO,
             told_heard: Duration::ZERO,
             swept: Duration::ZERO,
@@ -158,6 +161,7 @@ impl Worker {
             Ok(message) => message,
             Err(malformed) => return self.counters.reason(reason_of(malformed)),
         };
+        self.counters.tally.received(message.message_type().ok());
         let interface = how.index;
         let came = earlier(now.cluster, now.mono.saturating_sub(at));
         let packet = Packet { message, arrival: arrival(how, &self.links, came) };
@@ -226,6 +230,11 @@ impl Worker {
             self.moves.sweep(now.mono);
             self.pings.sweep(now.mono);
             self.holds.expire(now.cluster);
+            let version = state.view().config_version();
+            if let (true, Some(config)) = (version != self.counted_config, state.view().config()) {
+                self.counted_config = version;
+                self.counters.tally.retain(config);
+            }
         }
     }
 
@@ -295,6 +304,10 @@ impl Worker {
         }
         // What a node learns while it catches up it needs; what it would say may be wrong (C15, W6).
         let silent = !self.is_ready(state) || view.config_version() < self.known_config;
+        // What is checked first, or waits for a configuration, is decided once more.
+        if !silent && !matches!(handled.decision, Decision::Check(..)) {
+            self.counters.tally.searched(handled.search);
+        }
         match handled.decision {
             Decision::Drop(reason) => {
                 // M5: the client chose a server outside the cluster.
@@ -529,12 +542,17 @@ impl Worker {
         }
         let Some(flying) = self.commits.landed(ticket) else { return };
         // C12: no outcome is silence. The client asks again and M7 finds the result.
-        let Answer::Committed(Committed { outcome, index, .. }) = answer else { return };
+        let Answer::Committed(Committed { outcome, index, .. }) = answer else {
+            return count(&self.counters.unanswered);
+        };
         if matches!(outcome, Outcome::Granted(_) | Outcome::Taken(_)) {
             self.holds.remove(flying.pending.client());
         }
         let mut flying = flying;
         if let Outcome::Granted(granted) = &outcome {
+            if granted.is_reused() {
+                self.counters.tally.reused(granted.subnet());
+            }
             self.commits.keep((*flying.pending).clone(), granted.clone(), index, now.mono);
             let (config, before) = (state.view().config(), flying.before.take());
             if let (Some(config), Some(before)) = (config, before)

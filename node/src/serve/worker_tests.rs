@@ -903,6 +903,8 @@ fn m3_with_offer_lifetime_an_offer_leaves_after_its_commit() {
     assert_eq!(rig.kinds()[3], ReplyKind::Offer);
 }
 
+#[path = "worker_count_tests.rs"]
+mod counts;
 #[path = "worker_ping_tests.rs"]
 mod pings;
 #[path = "worker_told_tests.rs"]

@@ -32,7 +32,7 @@ type FreedEntry = [u32; 4];
 /// 1. each lease is in the table under its own address;
 /// 2. a lease with a client id is in `by_id`, one with a hardware address in `by_hw`, each that is
 ///    ever due in `by_due`, each in `known`, each that blocks in `blocked` and each that does not in
-///    `freed`, each that was declined through a known circuit in `declined`, and nothing else is
+///    `freed`, each that is declined in `probation`, each that was declined through a known circuit in `declined`, and nothing else is
 ///    there;
 /// 3. `counts` has the number of leases of each subnet and state, and no empty rows;
 /// 4. `digest` is the sum of the hashes of all records.
@@ -44,6 +44,7 @@ pub struct Leases {
     by_due: BTreeSet<Entry>,
     known: Addresses,
     blocked: Addresses,
+    probation: Addresses,
     freed: BTreeSet<FreedEntry>,
     declined: BTreeSet<Entry>,
     counts: OrdMap<SubnetId, StateCounts>,
@@ -186,7 +187,7 @@ impl Leases {
         self.count(old, new);
     }
 
-    /// Keeps `known`, `blocked`, `freed`, `counts` and `digest`.
+    /// Keeps `known`, `blocked`, `probation`, `freed`, `counts` and `digest`.
     fn count(&mut self, old: Option<&Lease>, new: Option<&Lease>) {
         let blocked = |lease: &&Lease| lease.state.blocks();
         let address = |lease: Option<&Lease>| lease.map(|lease| u32::from(lease.address));
@@ -200,6 +201,8 @@ impl Leases {
         };
         keep(&mut self.known, old, new);
         keep(&mut self.blocked, old.filter(blocked), new.filter(blocked));
+        let declined = |lease: &&Lease| lease.state == LeaseState::Declined;
+        keep(&mut self.probation, old.filter(declined), new.filter(declined));
         let freed =
             |lease: Option<&Lease>| lease.filter(|lease| !lease.state.blocks()).map(freed_entry);
         replace(&mut self.freed, freed(old), freed(new));
@@ -313,6 +316,11 @@ impl Leases {
         self.known.next_gap(from.into()).map(Ipv4Addr::from)
     }
 
+    /// How many addresses of `range` are in probation.
+    pub fn declined_in(&self, range: Range) -> u64 {
+        self.probation.count(range.first().into(), range.last().into())
+    }
+
     /// How many addresses of `range` have a lease that blocks.
     pub fn blocked_in(&self, range: Range) -> u64 {
         self.blocked.count(range.first().into(), range.last().into())
@@ -366,6 +374,7 @@ impl Leases {
         differs("by due time", self.by_due == fresh.by_due)?;
         differs("of known addresses", self.known == fresh.known)?;
         differs("of blocked addresses", self.blocked == fresh.blocked)?;
+        differs("of addresses in probation", self.probation == fresh.probation)?;
         differs("of freed addresses", self.freed == fresh.freed)?;
         differs("of declined addresses", self.declined == fresh.declined)?;
         differs("of counts", self.counts == fresh.counts)?;

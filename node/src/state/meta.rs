@@ -45,7 +45,8 @@ pub struct NodeEntry {
 /// Running totals of a subnet since formation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
-    /// Leases that began (`cumulative-assigned-addresses`).
+    /// Leases that began with a client's request (`cumulative-assigned-addresses`). What an
+    /// administrator writes does not count, as in Kea.
     pub assigned: u64,
     /// Leases whose time was over and that were swept (`reclaimed-leases`).
     pub reclaimed: u64,
@@ -53,6 +54,19 @@ pub struct Totals {
     pub reclaimed_declined: u64,
     /// DECLINEs that took effect.
     pub declined: u64,
+}
+
+impl Totals {
+    /// The row of all subnets that are gone. No subnet has this id.
+    pub const DEPARTED: SubnetId = SubnetId(0);
+
+    /// Adds others.
+    pub fn add(&mut self, other: Totals) {
+        self.assigned = self.assigned.saturating_add(other.assigned);
+        self.reclaimed = self.reclaimed.saturating_add(other.reclaimed);
+        self.reclaimed_declined = self.reclaimed_declined.saturating_add(other.reclaimed_declined);
+        self.declined = self.declined.saturating_add(other.declined);
+    }
 }
 
 /// How often a client declined within the last hour (M11).
@@ -185,6 +199,13 @@ impl Meta {
     /// Running totals of a subnet.
     pub fn totals(&self, subnet: SubnetId) -> Totals {
         self.totals.get(&subnet).copied().unwrap_or_default()
+    }
+
+    /// The totals of all subnets, those that are gone among them. It walks the subnets.
+    pub fn all_totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        self.totals.values().for_each(|totals| sum.add(*totals));
+        sum
     }
 
     /// The declines of a client in the hour before `now` (M11).

@@ -110,6 +110,7 @@ pub struct Granted {
     expires: ClusterTime,
     generation: Generation,
     stamp: ClusterTime,
+    reused: bool,
 }
 
 impl Granted {
@@ -124,7 +125,13 @@ impl Granted {
         generation: Generation,
         stamp: ClusterTime,
     ) -> Granted {
-        Granted { address, subnet, client, lifetime, expires, generation, stamp }
+        Granted { address, subnet, client, lifetime, expires, generation, stamp, reused: false }
+    }
+
+    /// The same, of a lease that was left as it was (M8) or not.
+    #[must_use]
+    pub(in crate::state) fn reusing(self, reused: bool) -> Granted {
+        Granted { reused, ..self }
     }
 
     /// The address.
@@ -154,5 +161,9 @@ impl Granted {
     /// The stamp of the entry that granted it.
     pub fn stamp(&self) -> ClusterTime {
         self.stamp
+    }
+    /// Whether the lease stayed as it was (M8): only for counting.
+    pub fn is_reused(&self) -> bool {
+        self.reused
     }
 }

@@ -166,6 +166,11 @@ impl<'a> View<'a> {
         self.state.leases.blocked_in(range)
     }
 
+    /// How many addresses of `range` are in probation after a DECLINE.
+    pub fn declined_in(self, range: Range) -> u64 {
+        self.state.leases.declined_in(range)
+    }
+
     /// The `n`-th address, from 0, of those in `range` without an assigned or declined lease. A full
     /// pool costs no more than an empty one.
     pub fn nth_unblocked(self, range: Range, n: u64) -> Option<Ipv4Addr> {

@@ -6,3 +6,4 @@ pub mod history;
 pub mod lease4;
 pub mod process;
 pub mod reservation;
+pub mod statistics;

@@ -11,7 +11,6 @@ const NODE_LOCAL: &str = "it belongs to the node: a server started with -c follo
                           settings of its own follows those";
 const CLUSTER_STORE: &str =
     "leases and reservations are kept by the cluster itself; the database is not used";
-const LATEST_ONLY: &str = "statistics keep their latest value";
 const OWN_PACE: &str = "the node opens what it can and tries the rest again as long as it runs";
 
 /// `Dhcp4`.
@@ -66,8 +65,10 @@ static GLOBAL_VALUES: &[Keyword] = &[
         .default(NO)
         .noted("reservations are looked up without a lock, so the order makes no difference"),
     key("stash-agent-options", FLAG).default(NO),
-    key("statistic-default-sample-count", COUNT).default(Default::Int(20)).noted(LATEST_ONLY),
-    key("statistic-default-sample-age", SECS).default(Default::Int(0)).noted(LATEST_ONLY),
+    key("statistic-default-sample-count", COUNT)
+        .default(Default::Int(20))
+        .remark("0 leaves it to `statistic-default-sample-age`."),
+    key("statistic-default-sample-age", SECS).default(Default::Int(0)),
     key("parked-packet-limit", COUNT)
         .default(Default::Int(256))
         .noted("packets that wait for the commit have a bound of their own"),

@@ -10,7 +10,8 @@ use super::request::{self, Wish};
 use super::{Exchange, decline, lifetime, ping, respond, v6only};
 use crate::alloc::{self, Ask, Share};
 use crate::config::Subnet;
-use crate::dhcp::decision::{Decision, Offered, Reason};
+use crate::dhcp::decision::{Decision, Failure, Offered, Reason, Search};
+use crate::packet::v4::MessageType;
 use crate::state::{Availability, Client, Why, reserved_address, reserved_for, reserved_for_other};
 use crate::types::{ClientKey, ClusterTime};
 
@@ -95,10 +96,14 @@ pub fn choose<'a>(
     let network = subnet.network;
     let key = client.key();
     if let Some((address, subnet)) = reserved_address(ex.config, ex.members(subnet), client)
-        && !matches!(ex.view.availability(address, client, ex.now), Availability::Taken(_))
         && !ex.cx.memory.is_in_use(address)
     {
-        return Ok(Choice { subnet, address, claim: Claim::Own });
+        if !matches!(ex.view.availability(address, client, ex.now), Availability::Taken(_)) {
+            return Ok(Choice { subnet, address, claim: Claim::Own });
+        }
+        if ex.reading.message == MessageType::Discover {
+            ex.search.set(Search { conflict: Some(subnet.id), ..ex.search.get() });
+        }
     }
     if let Some(lease) = ex.view.lease_of(client, network)
         && let Some(subnet) = ex.members(subnet).find(|member| member.id == lease.subnet)
@@ -123,7 +128,16 @@ pub fn choose<'a>(
     }
     let wishes = [ex.cx.memory.noted(&key), ex.reading.requested];
     let choice = wishes.into_iter().flatten().find_map(offerable);
-    choice.or_else(|| pick(ex, subnet, client, &key)).ok_or(Reason::PoolExhausted)
+    choice.or_else(|| pick(ex, subnet, client, &key)).ok_or_else(|| {
+        let mut pools = ex.members(subnet).flat_map(|member| &member.pools);
+        let failure = Failure {
+            subnet: subnet.id,
+            shared: ex.config.network_of(subnet).name.is_some(),
+            no_pools: !pools.any(|pool| ex.admits(pool)),
+        };
+        ex.search.set(Search { failed: Some(failure), ..ex.search.get() });
+        Reason::PoolExhausted
+    })
 }
 
 /// The member subnet in which the address may be offered to the client, free and not promised to

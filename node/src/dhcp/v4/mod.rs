@@ -50,11 +50,12 @@ mod proptests;
 mod script;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::config::{Config, OptionSet, Pool, Reservation, Subnet};
-use crate::dhcp::decision::{Decision, Handled, Link, Reason, Shadow};
+use crate::dhcp::decision::{Decision, Handled, Link, Reason, Search, Shadow};
 use crate::packet::v4::{MessageType, codes};
 use crate::state::{Client, View, host_of};
 use crate::types::{ClassSet, ClusterTime};
@@ -86,12 +87,22 @@ struct Exchange<'a> {
     who: &'a Client,
     /// The classes of the packet before it has an address.
     classes: &'a ClassSet,
+    /// What is found out on the way that is only to be counted.
+    search: &'a Cell<Search>,
 }
 
 /// Decides about one packet. `now` is this node's estimate of cluster time.
 pub fn handle(packet: &Packet, cx: &Context<'_>, view: View<'_>, now: ClusterTime) -> Handled {
-    let mut handled = Handled { decision: Decision::Drop(Reason::Late), client: None, heard: None };
-    handled.decision = decide(packet, cx, view, now, &mut handled).unwrap_or_else(Decision::Drop);
+    let mut handled = Handled {
+        decision: Decision::Drop(Reason::Late),
+        client: None,
+        heard: None,
+        search: Search::default(),
+    };
+    let search = Cell::default();
+    handled.decision =
+        decide(packet, cx, view, now, &search, &mut handled).unwrap_or_else(Decision::Drop);
+    handled.search = search.get();
     handled
 }
 
@@ -100,6 +111,7 @@ fn decide(
     cx: &Context<'_>,
     view: View<'_>,
     now: ClusterTime,
+    search: &Cell<Search>,
     handled: &mut Handled,
 ) -> Result<Decision, Reason> {
     if now.since(packet.arrival.at) > PATIENCE {
@@ -118,7 +130,17 @@ fn decide(
     if reading.relay.is_some() || packet.arrival.broadcast {
         handled.heard = link;
     }
-    let ex = Exchange { packet, reading: &reading, cx, view, config, now, who, classes: &classes };
+    let ex = Exchange {
+        packet,
+        reading: &reading,
+        cx,
+        view,
+        config,
+        now,
+        who,
+        classes: &classes,
+        search,
+    };
     if let Some(server) = reading.server_id
         && !ex.is_ours(server, subnet)
     {
@@ -128,7 +150,17 @@ fn decide(
         }
         reading.foreign = true;
     }
-    let ex = Exchange { packet, reading: &reading, cx, view, config, now, who, classes: &classes };
+    let ex = Exchange {
+        packet,
+        reading: &reading,
+        cx,
+        view,
+        config,
+        now,
+        who,
+        classes: &classes,
+        search,
+    };
     let question = Question {
         client: &key,
         link,
@@ -158,7 +190,17 @@ fn decide(
     if classes.contains(classify::DROP) {
         return Err(Reason::DropClass);
     }
-    let ex = Exchange { packet, reading: &reading, cx, view, config, now, who, classes: &classes };
+    let ex = Exchange {
+        packet,
+        reading: &reading,
+        cx,
+        view,
+        config,
+        now,
+        who,
+        classes: &classes,
+        search,
+    };
     let rejected = classes.contains(classify::REJECT);
     Ok(match reading.message {
         MessageType::Discover if rejected => Decision::Drop(Reason::RejectClass),

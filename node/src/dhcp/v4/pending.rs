@@ -1,5 +1,6 @@
 //! A packet that waits for the outcome of its command.
 
+use std::cell::Cell;
 use std::net::Ipv4Addr;
 
 use super::context::Context;
@@ -77,7 +78,9 @@ impl Pending {
         let match_id =
             config.subnet(self.subnet).is_none_or(|subnet| subnet.values.match_client_id);
         let who = &reading.client(match_id);
-        let ex = Exchange { packet, reading, cx, view, config, now, who, classes };
+        // No address is looked for here.
+        let search = &Cell::default();
+        let ex = Exchange { packet, reading, cx, view, config, now, who, classes, search };
         match outcome {
             Outcome::Granted(granted) => self.granted(&ex, granted),
             Outcome::Taken(_) => self.taken(&ex),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::happening::{Before, Happening, What};
 use crate::config::{Config, DdnsTtl, Naming};
 use crate::state::{Lease, Meta};
-use crate::types::{Lifetime, UpperHex};
+use crate::types::{Lifetime, UpperHex, Utc};
 
 /// Kea's floor of a TTL that nobody configured, seconds.
 const MIN_TTL: u32 = 600;
@@ -164,20 +164,8 @@ impl NameChange {
 /// `YYYYMMDDhhmmss` in UTC of seconds since 1970; what lies outside the years 1970 to 9999 is the
 /// nearest that does not.
 fn calendar(seconds: i64) -> String {
-    let seconds = seconds.clamp(0, 253_402_300_799);
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // The Gregorian calendar repeats after 400 years of 146 097 days; years begin in March here, so
-    // that the leap day is the last of a year.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + i64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}{month:02}{date:02}{hour:02}{minute:02}{second:02}")
+    let Utc { year, month, day, hour, minute, second, .. } = Utc::of_seconds(seconds);
+    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::state::command::{ConfigChunk, ConfigVersion, SetConfig};
 use crate::state::document::{Document, Packed, Reading, Unusable};
 use crate::state::history::Version;
-use crate::state::meta::Meta;
+use crate::state::meta::{Meta, Totals};
 use crate::state::outcome::Outcome;
 use crate::types::{ClusterTime, SubnetId};
 
@@ -118,15 +118,21 @@ impl State {
         outcome
     }
 
-    /// Totals of subnets that are gone, leases included, go too: ids must not pile up.
+    /// Totals of subnets that are gone, leases included, go too: ids must not pile up. What they
+    /// counted stays in the sum over all, which never falls.
     fn forget_totals(&mut self) {
         let Some(config) = self.meta.config.clone() else { return };
         let leases = &self.leases;
-        let gone =
-            |id: &&SubnetId| config.subnet(**id).is_none() && leases.counts(**id).total() == 0;
+        let gone = |id: &&SubnetId| {
+            **id != Totals::DEPARTED
+                && config.subnet(**id).is_none()
+                && leases.counts(**id).total() == 0
+        };
         let gone: Vec<SubnetId> = self.meta.totals.keys().filter(gone).copied().collect();
         for id in gone {
-            self.meta.totals.remove(&id);
+            if let Some(totals) = self.meta.totals.remove(&id) {
+                self.meta.total_mut(Totals::DEPARTED).add(totals);
+            }
         }
     }
 }

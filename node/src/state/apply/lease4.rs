@@ -180,7 +180,8 @@ impl State {
             lease.expires,
             generation,
             now,
-        );
+        )
+        .reusing(cached.is_some());
         self.leases.put(lease);
         granted
     }
@@ -352,11 +353,6 @@ impl State {
             LeaseState::Declined => expires,
             LeaseState::Reclaimed | LeaseState::Released => self.kept_until().unwrap_or(now),
         };
-        if put.state == LeaseState::Assigned
-            && old.as_ref().is_none_or(|lease| !lease.state.blocks())
-        {
-            self.meta.total_mut(subnet.id).assigned += 1;
-        }
         self.leases.put(Lease {
             address: put.address,
             subnet: put.subnet,

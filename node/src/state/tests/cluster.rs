@@ -132,4 +132,8 @@ fn the_totals_of_a_subnet_go_with_it_and_its_last_lease() {
     world.one(secs(3), Command::WipeLeases(WipeLeases::first(None)));
     world.set_config(secs(4), &without);
     assert_eq!(world.state.view().totals(SubnetId(1)), Totals::default());
+    let all = world.state.view().meta().all_totals();
+    assert_eq!(all.assigned, 1, "the sum over all subnets never falls");
+    world.set_config(secs(5), &document("", ""));
+    assert_eq!(world.state.view().meta().all_totals(), all);
 }

@@ -86,6 +86,7 @@ fn granted_to_pb(granted: &Granted) -> pb::Granted {
         expires: granted.expires().as_millis(),
         generation: granted.generation().0,
         stamp: granted.stamp().as_millis(),
+        reused: granted.is_reused(),
     }
 }
 
@@ -103,7 +104,8 @@ fn granted_from_pb(granted: pb::Granted) -> Result<Granted, BadWire> {
         ClusterTime::from_millis(granted.expires),
         Generation(granted.generation),
         ClusterTime::from_millis(granted.stamp),
-    ))
+    )
+    .reusing(granted.reused))
 }
 
 fn taken_to_pb(taken: Taken) -> By {

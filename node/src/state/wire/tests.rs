@@ -195,8 +195,9 @@ fn any_command() -> impl Strategy<Value = Command> {
 
 fn any_granted() -> impl Strategy<Value = Granted> {
     let key = prop_oneof![any_id().prop_map(ClientKey::Id), any_hw().prop_map(ClientKey::Hw)];
-    (any_address(), any::<u32>(), key, any::<u32>(), any_time(), any::<u64>(), any_time()).prop_map(
-        |(address, subnet, client, lifetime, expires, generation, stamp)| {
+    let times = (any::<u32>(), any_time(), any::<u64>(), any_time(), any::<bool>());
+    (any_address(), any::<u32>(), key, times).prop_map(
+        |(address, subnet, client, (lifetime, expires, generation, stamp, reused))| {
             let lifetime = Lifetime::from_secs(lifetime);
             Granted::new(
                 address,
@@ -207,6 +208,7 @@ fn any_granted() -> impl Strategy<Value = Granted> {
                 Generation(generation),
                 stamp,
             )
+            .reusing(reused)
         },
     )
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use super::config;
-use super::show::{show_command, show_link, show_reply};
+use super::show::{show_command, show_link, show_reply, show_search};
 use crate::alloc::{Cursors, Holds};
 use crate::dhcp::decision::{Decision, Link, Reason};
 use crate::dhcp::v4::{
@@ -163,7 +163,8 @@ impl Node {
         {
             self.holds.remove(client);
         }
-        self.decision(handled.decision)
+        let counted = show_search(handled.search);
+        self.decision(handled.decision) + &counted
     }
 
     fn decision(&mut self, decision: Decision) -> String {
@@ -460,7 +461,8 @@ impl Node {
         let client = reading.client(subnet.values.match_client_id);
         known_classes(packet, &reading, config, Some(subnet), &client, early, &mut classes);
         let (who, known) = (&client, &classes);
-        let ex = Exchange { packet, reading: &reading, cx, view, config, now, who, classes: known };
+        let (reading, search) = (&reading, &std::cell::Cell::default());
+        let ex = Exchange { packet, reading, cx, view, config, now, who, classes: known, search };
         let choice = discover::choose(&ex, subnet, &client).ok();
         let (member, address) =
             choice.map_or((subnet, None), |choice| (choice.subnet, Some(choice.address)));

@@ -13,6 +13,7 @@
 //! * a query as in `words.rs`, and how it came: `from=IP:PORT to=IP iface=NAME addr=IP mac=MAC udp
 //!   ago=MILLISECONDS mtu=N`.
 //!   Without them a query is a broadcast, or comes from its relay to 192.0.2.1.
+//!   What is only counted comes behind the decision.
 //! * `commit [VERDICT]`: applies the command of the last decision and finishes it; `late`, `changed`, `taken`
 //!   stand for outcomes. `retry`: handles the last packet again.
 

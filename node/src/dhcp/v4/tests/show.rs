@@ -3,10 +3,24 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use crate::dhcp::decision::{How, Link, Reply};
+use crate::dhcp::decision::{Failure, How, Link, Reply, Search};
 use crate::packet::v4::{MAGIC_COOKIE, Message};
 use crate::state::Command;
 use crate::types::HwAddr;
+
+/// What is only counted.
+pub(super) fn show_search(search: Search) -> String {
+    let mut text = String::new();
+    if let Some(subnet) = search.conflict {
+        text += &format!("count a reserved address in use in subnet {subnet}\n");
+    }
+    if let Some(Failure { subnet, shared, no_pools }) = search.failed {
+        let network = if shared { "the shared network of subnet" } else { "subnet" };
+        let without = if no_pools { "without pools" } else { "full" };
+        text += &format!("count a failure in {network} {subnet}, {without}\n");
+    }
+    text
+}
 
 pub(super) fn show_link(link: Link) -> String {
     match link {
