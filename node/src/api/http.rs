@@ -114,7 +114,14 @@ async fn ready(State(api): State<Arc<Api>>) -> Response {
 async fn page(State(api): State<Arc<Api>>) -> Response {
     // With thousands of subnets it is megabytes: not on a thread that others wait for.
     let failed = |cause: String| (StatusCode::INTERNAL_SERVER_ERROR, cause).into_response();
-    match tokio::task::spawn_blocking(move || render(&api)).await {
+    let Ok(turn) = Arc::clone(&api.pages).acquire_owned().await else {
+        return failed("internal error: no page is made any more\n".to_owned());
+    };
+    let rendered = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        render(&api)
+    });
+    match rendered.await {
         Ok(Ok(text)) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Ok(Err(error)) => failed(format!("metrics cannot be printed: {error}\n")),
         Err(_) => failed("internal error, see the log of the node\n".to_owned()),

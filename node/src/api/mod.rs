@@ -52,6 +52,8 @@ pub struct Api {
     connections: Connections,
     /// KiB of large request bodies in memory.
     bodies: Arc<Semaphore>,
+    /// Pages of metrics that are made at once: with thousands of subnets each is megabytes.
+    pages: Arc<Semaphore>,
 }
 
 impl Api {
@@ -61,6 +63,7 @@ impl Api {
             dispatcher: Dispatcher::new(backend),
             connections: Connections::new(limits.connections),
             bodies: Arc::new(Semaphore::new(limits.body_budget().div_ceil(1024))),
+            pages: Arc::new(Semaphore::new(2)),
             limits,
         })
     }

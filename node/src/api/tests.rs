@@ -317,6 +317,34 @@ async fn stopping_finishes_requests_and_accepts_no_more() {
     }
 }
 
+#[tokio::test]
+async fn statistics_work_without_a_leader_and_stand_on_the_page() {
+    let server = server(Limits::default()).await;
+    server.fake.led.store(false, Ordering::Relaxed);
+    server.fake.counting.count("pkt4-offer-sent", 3);
+    let page = server.get("/metrics").await.1;
+    assert!(page.contains("\nleasehold_ready 0\n"), "{page}");
+    assert!(page.contains("\nkea_dhcp4_packets_sent_total{operation=\"offer\"} 3\n"), "{page}");
+    assert!(page.contains("\nkea_dhcp4_addresses_total{subnet=\"192.0.2.0/24\",subnet_id=\"10\""));
+    let name = json!({ "name": "pkt4-offer-sent" });
+    let reset = server.ask("statistic-reset", name.clone()).await;
+    assert_eq!(reset, json!({ "result": 0, "text": "Statistic 'pkt4-offer-sent' reset." }));
+    let got = server.ask("statistic-get", name).await;
+    assert_eq!(got["arguments"]["pkt4-offer-sent"][0][0], 0);
+    let all = server.ask("statistic-get-all", Value::Null).await;
+    assert_eq!(all["arguments"]["subnet[10].total-addresses"][0][0], 21);
+    let page = server.get("/metrics").await.1;
+    assert!(page.contains("operation=\"offer\"} 3\n"), "a reset is no event for Prometheus");
+}
+
+#[tokio::test]
+async fn the_page_can_do_without_subnets() {
+    let limits = Limits { subnet_metrics: false, ..Limits::default() };
+    let page = server(limits).await.get("/metrics").await.1;
+    assert!(page.contains("kea_dhcp4_global4_addresses_declined_total 0\n"), "{page}");
+    assert!(!page.contains("subnet_id="), "{page}");
+}
+
 async fn over_unix(limits: Limits, request: &[u8], close: bool) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kea4-ctrl-socket");

@@ -154,7 +154,7 @@ pub fn carry_out(statistics: &Statistics, change: &Change) -> Reply {
 }
 
 fn data(arguments: String) -> Reply {
-    Reply { code: Code::Success, text: None, arguments: Some(arguments) }
+    Reply { text: None, arguments: Some(arguments), ..Reply::success("") }
 }
 
 fn missing(argument: &Argument) -> Refusal {

@@ -116,6 +116,9 @@ pub struct Statistics {
     counts: Box<dyn Counts>,
     clock: Arc<dyn Clock>,
     history: Mutex<History>,
+    /// Held from reading a counter to what is done with it: what was read before a reset must not be
+    /// taken for what was counted after it. Shared by those who only look.
+    turn: RwLock<()>,
 }
 
 struct History {
@@ -148,12 +151,19 @@ impl Statistics {
             config: ConfigVersion::default(),
             applied: 0,
         };
-        Statistics { state, counts: Box::new(counts), clock, history: Mutex::new(history) }
+        Statistics {
+            state,
+            counts: Box::new(counts),
+            clock,
+            history: Mutex::new(history),
+            turn: RwLock::default(),
+        }
     }
 
     /// The samples of a statistic, as the value of its member in an answer; `None` if there is none of
     /// this name.
     pub fn get(&self, name: &str) -> Option<String> {
+        let _turn = self.turn.read();
         self.follow_config();
         let reading = self.reading(name)?;
         let samples = self.history.lock().series.read(reading, self.clock.wall())?;
@@ -164,6 +174,7 @@ impl Statistics {
 
     /// The map of all statistics, as JSON text.
     pub fn all(&self, which: Which) -> String {
+        let _turn = self.turn.read();
         self.follow_config();
         let now = self.clock.wall();
         let mut out = String::from("{");
@@ -185,6 +196,7 @@ impl Statistics {
     /// # Errors
     /// When there is no statistic of that name.
     pub fn change(&self, change: &Change) -> Result<(), Unknown> {
+        let _turn = self.turn.write();
         self.follow_config();
         let now = self.clock.wall();
         let one = |name: &str, act: &dyn Fn(&mut Series, Reading) -> bool| {
@@ -217,6 +229,7 @@ impl Statistics {
 
     /// Takes samples of what has changed; returns when to do so again.
     pub fn sample(&self) -> Duration {
+        let _turn = self.turn.write();
         self.follow_config();
         let now = self.clock.wall();
         let (applied, subnets) = {
@@ -389,6 +402,8 @@ fn print_samples(out: &mut String, samples: &[Sample]) {
     out.push_str(" ]");
 }
 
+#[cfg(test)]
+mod measure;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
