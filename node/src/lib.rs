@@ -60,3 +60,26 @@ pub mod types;
 
 /// The version of this program, as `version-get` and `--version` print it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The release of Kea whose command line and control API this program has. Started by the name of
+/// `kea-dhcp4` it gives this as its version: whoever looks for Kea there decides by it what to expect
+/// (see `docs/decisions/2026-11-29-the-name-of-kea.md`).
+pub const KEA_VERSION: &str = "3.0.0";
+
+/// `version-get` in full, and `-V`; `version` is the one that the short form gives.
+pub fn extended_version(version: &str) -> String {
+    format!(
+        "{version} (Leasehold {VERSION})\nLeasehold, a DHCP server that is a cluster\ncontrol API of Kea {KEA_VERSION}"
+    )
+}
+
+/// `build-report`, and `-W`.
+pub fn build_report() -> String {
+    let assertions = if cfg!(debug_assertions) { "with" } else { "without" };
+    format!(
+        " \n   Leasehold build report:\n\n   Version:    {VERSION}\n   Target:     {} {}\n   Assertions: {assertions}\n   \
+         Consensus:  openraft\n   Storage:    raft-log, sled\n",
+        std::env::consts::ARCH,
+        std::env::consts::OS,
+    )
+}

@@ -178,7 +178,7 @@ fn run_demo(options: demo::Options) -> ExitCode {
 
 fn run(settings: Settings, file: node::ConfigFile, until_stdin_closes: bool) -> ExitCode {
     match node::run_until_told_to_stop(settings, file, until_stdin_closes) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             let status = if matches!(error, RunError::Settings(_)) { BAD_SETTINGS } else { FAULT };
             fail(status, &error.to_string())

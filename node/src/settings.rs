@@ -40,6 +40,9 @@ pub struct Settings {
     /// Consensus timers.
     #[serde(default)]
     pub raft: Timers,
+    /// Whether the program was started by Kea's name. Not a setting.
+    #[serde(skip)]
+    pub as_kea: bool,
 }
 
 /// `[peer]`.
@@ -75,6 +78,8 @@ pub struct Control {
     pub body_limit: usize,
     /// Whether `/metrics` has the numbers of each subnet and pool. Default: yes.
     pub subnet_metrics: bool,
+    /// Where `config-write` and the like may write. Default: `written` in the data directory.
+    pub write_dir: Option<PathBuf>,
 }
 
 impl Default for Control {
@@ -84,6 +89,7 @@ impl Default for Control {
             socket: None,
             body_limit: 64 << 20,
             subnet_metrics: true,
+            write_dir: None,
         }
     }
 }
@@ -201,6 +207,7 @@ impl Settings {
             dhcp4: Dhcp4::default(),
             cluster: Cluster { initial: Vec::new(), config: Some(config) },
             raft: Timers::default(),
+            as_kea: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the API needs of the node, and nothing more: handlers and transports are tested against a
 //! fake of this trait, without Raft.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,9 +10,11 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use crate::config::Config;
+use crate::net::InterfaceState;
 use crate::observe::metrics::Readings;
-use crate::observe::statistics::{Change, Statistics};
+use crate::observe::statistics::Statistics;
 use crate::peers::Active;
+use crate::serve::service::Origin;
 use crate::state::{Command, ConfigVersion, NewConfig, Outcome, State};
 use crate::types::NodeId;
 
@@ -55,12 +58,9 @@ pub trait Backend: Send + Sync + 'static {
     fn activated(&self, version: ConfigVersion, within: Duration)
     -> Answer<'_, Result<(), String>>;
 
-    /// Moves leadership to `to`, or to whom the leader finds best; returns the new leader.
-    fn transfer_leader(
-        &self,
-        to: Option<NodeId>,
-        within: Duration,
-    ) -> Answer<'_, Result<NodeId, String>>;
+    /// Does something that is about this node, not about the state; the reason when it could not.
+    /// Gives up after `within`; acts that take longer say so ([`Effect::time`]).
+    fn act(&self, effect: Effect, within: Duration) -> Answer<'_, Result<Acted, String>>;
 }
 
 /// A command that is committed, and applied on this node.
@@ -86,10 +86,89 @@ pub enum SubmitError {
 /// A named act of this node that a handler may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// `cluster-leader-transfer`.
+    /// `cluster-leader-transfer`: to that node, or to whom the leader finds best.
     TransferLeader(Option<NodeId>),
-    /// `statistic-reset`, `statistic-remove` and their kin.
-    Statistics(Change),
+    /// `dhcp-disable`: this node answers nobody, for that time or until the same origin enables it.
+    Disable(Origin, Option<Duration>),
+    /// `dhcp-enable`.
+    Enable(Origin),
+    /// `leases-reclaim`: every lease that is due, step by step through the log.
+    Reclaim {
+        /// Delete them instead of keeping them for their clients.
+        remove: bool,
+    },
+    /// `ha-maintenance-*`: drain a node, or end that.
+    Maintain(NodeId, bool),
+    /// Write a file where this node allows it.
+    WriteFile(FileToWrite),
+    /// `config-reload`: read the configuration file again and put it into force.
+    Reload,
+    /// Write a snapshot, and cut off the log before it.
+    Compact,
+    /// Look for new interfaces.
+    DetectInterfaces,
+    /// Stop the process in an orderly way, with this exit status.
+    Stop(u8),
+}
+
+impl Effect {
+    /// How much time it may take beyond what any command may.
+    pub fn time(&self) -> Duration {
+        match self {
+            // Many steps, each with a patience of its own.
+            Effect::Reclaim { .. } => Duration::from_secs(55),
+            // A large configuration takes its time on every node.
+            Effect::Reload => Duration::from_secs(25),
+            Effect::WriteFile(file) => Duration::from_secs(file.text.len() as u64 >> 22),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// A file to be written.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileToWrite {
+    /// As the caller named it; without a name, the configuration file.
+    pub name: Option<String>,
+    /// What goes into it.
+    pub text: Arc<str>,
+}
+
+impl fmt::Debug for FileToWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.name)
+    }
+}
+
+/// What came of an [`Effect`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acted {
+    /// It is done, or has begun where it takes its time.
+    Done,
+    /// This node leads now.
+    Leads(NodeId),
+    /// So many leases were swept.
+    Reclaimed(u64),
+    /// The file is on disk under this name.
+    Written {
+        /// The whole path.
+        file: String,
+        /// Bytes.
+        size: u64,
+    },
+    /// The configuration with this hash is in force, and active here.
+    Reloaded(String),
+    /// The interfaces that are there now.
+    Interfaces(Arc<[Interface]>),
+}
+
+/// An interface of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// What the kernel says of it.
+    pub state: InterfaceState,
+    /// Whether DHCP is served on it.
+    pub in_use: bool,
 }
 
 /// What a node knows of itself and its peers.
@@ -129,6 +208,16 @@ pub struct NodeReport {
     pub ready: Result<(), String>,
     /// Every member, this node among them, ascending by id.
     pub members: Vec<Member>,
+    /// Who keeps this node from answering (`dhcp-disable`), ascending.
+    pub disabled_by: Vec<Origin>,
+    /// How many packets waited when one came: means over about the last 10, 100 and 1000.
+    pub queue: [f64; 3],
+    /// The time of day, Unix milliseconds: for people.
+    pub wall: i64,
+    /// The interfaces of this machine.
+    pub interfaces: Arc<[Interface]>,
+    /// Whether the program was started by Kea's name, and so looks like Kea to those who ask.
+    pub as_kea: bool,
 }
 
 impl NodeReport {
@@ -166,6 +255,10 @@ pub struct Member {
     /// The configuration that its sockets follow, by its last note (R17), and how many things stand in
     /// the way of that; `None` before it has said so.
     pub active: Option<Active>,
+    /// How long ago its last note came.
+    pub heard_ago: Option<Duration>,
+    /// Whether it answers nobody, on an operator's word (`dhcp-disable`), as it said last.
+    pub disabled: bool,
 }
 
 /// Role in Raft.

@@ -8,11 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::backend::{Backend, Effect, SubmitError};
+use super::backend::{Backend, SubmitError};
 use super::commands::statistics;
 use super::envelope::{Request, Target};
 use super::registry;
@@ -132,7 +132,18 @@ impl Dispatcher {
         match plan {
             Plan::Answer(reply) => reply,
             Plan::Later(_) => Reply::failure(Code::Error, "internal error: a plan within a plan"),
-            Plan::Effect(effect) => self.effect(effect).await,
+            Plan::Statistics(change) => {
+                let statistics = Arc::clone(self.backend.statistics());
+                let done = self.beside(move || statistics::carry_out(&statistics, &change)).await;
+                done.unwrap_or_else(|| {
+                    Reply::failure(Code::Error, "internal error, see the log of the node")
+                })
+            }
+            Plan::Effect(effect, print) => {
+                let within = PATIENCE + effect.time();
+                let acted = timeout(within + GRACE, self.backend.act(effect, within)).await;
+                print(acted.unwrap_or_else(|_| Err("it took too long".to_owned())))
+            }
             Plan::Commit(command, print) => match self.commit(*command).await {
                 Ok(outcome) => print(&outcome),
                 Err(reply) => reply,
@@ -192,29 +203,6 @@ impl Dispatcher {
                 version.0
             ),
         ))
-    }
-
-    async fn effect(&self, effect: Effect) -> Reply {
-        match effect {
-            Effect::Statistics(change) => {
-                let statistics = Arc::clone(self.backend.statistics());
-                let done = self.beside(move || statistics::carry_out(&statistics, &change)).await;
-                done.unwrap_or_else(|| {
-                    Reply::failure(Code::Error, "internal error, see the log of the node")
-                })
-            }
-            Effect::TransferLeader(to) => {
-                let moved =
-                    timeout(PATIENCE + GRACE, self.backend.transfer_leader(to, PATIENCE)).await;
-                match moved.unwrap_or_else(|_| Err("it took too long".to_owned())) {
-                    Ok(leader) => Reply::success(format!("Node {leader} leads."))
-                        .with(&json!({ "leader": leader.0 })),
-                    Err(cause) => {
-                        Reply::failure(Code::Error, format!("Leadership was not moved: {cause}."))
-                    }
-                }
-            }
-        }
     }
 }
 

@@ -21,6 +21,7 @@
 pub mod backend;
 pub mod commands;
 pub mod connections;
+pub mod date;
 pub mod dispatch;
 pub mod envelope;
 pub mod http;
@@ -38,7 +39,10 @@ pub mod unix;
 
 use std::sync::Arc;
 
-pub use backend::{Answer, Backend, Done, Effect, Member, NodeReport, Role, Sockets, SubmitError};
+pub use backend::{
+    Acted, Answer, Backend, Done, Effect, FileToWrite, Interface, Member, NodeReport, Role,
+    Sockets, SubmitError,
+};
 pub use connections::Connections;
 pub use dispatch::Dispatcher;
 pub use limits::Limits;

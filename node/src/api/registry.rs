@@ -1,6 +1,6 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
-use super::commands::{cluster, config, history, lease4, process, reservation, statistics};
+use super::commands::{cluster, config, config_file, ha, history, lease4, process, reservation, select_test, service, statistics};
 use super::spec::Spec;
 
 /// All commands, ascending by name.
@@ -8,20 +8,38 @@ pub const COMMANDS: &[Spec] = &[
     process::BUILD_REPORT,
     cluster::LEADER_TRANSFER,
     cluster::STATUS,
+    config_file::BACKEND_PULL,
     history::DIFF,
     config::GET,
     config::HASH_GET,
     history::LIST,
     history::GET,
+    config_file::RELOAD,
     history::ROLLBACK,
     config::SET,
     config::TEST,
+    config_file::WRITE,
+    service::DISABLE,
+    service::ENABLE,
+    ha::CONTINUE,
+    ha::HEARTBEAT,
+    ha::MAINTENANCE_CANCEL,
+    ha::MAINTENANCE_NOTIFY,
+    ha::MAINTENANCE_START,
+    ha::RESET,
+    ha::SCOPES,
+    ha::SYNC,
+    ha::SYNC_COMPLETE,
+    process::INTERFACE_LIST,
+    process::INTERFACE_REDETECT,
+    process::LFC_START,
     lease4::ADD,
     lease4::DEL,
     lease4::GET,
     lease4::GET_ALL,
     lease4::GET_PAGE,
     lease4::WIPE,
+    service::RECLAIM,
     process::LIST_COMMANDS,
     reservation::GET,
     reservation::GET_ALL,
@@ -29,6 +47,8 @@ pub const COMMANDS: &[Spec] = &[
     reservation::GET_BY_HOSTNAME,
     reservation::GET_BY_ID,
     reservation::GET_PAGE,
+    process::SERVER_TAG_GET,
+    process::SHUTDOWN,
     statistics::GET,
     statistics::GET_ALL,
     statistics::GLOBAL_GET_ALL,
@@ -41,6 +61,7 @@ pub const COMMANDS: &[Spec] = &[
     statistics::SAMPLE_COUNT_SET,
     statistics::SAMPLE_COUNT_SET_ALL,
     process::STATUS_GET,
+    select_test::SELECT_TEST,
     process::VERSION_GET,
 ];
 
@@ -70,15 +91,15 @@ mod tests {
             "build-report",
             "config-get",
             "config-hash-get",
+            "interface-list",
             "list-commands",
+            "server-tag-get",
             "status-get",
+            "subnet4-select-test",
             "version-get",
             "lease4-get",
             "lease4-get-all",
             "lease4-get-page",
-            "statistic-get",
-            "statistic-get-all",
-            "statistic-global-get-all",
         ];
         let own_reads = ["cluster-status", "config-diff", "config-history", "config-history-get"];
         for spec in COMMANDS {

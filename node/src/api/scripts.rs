@@ -7,7 +7,9 @@
 //! * `outcomes COMMAND [ARGUMENTS]` prints the plan and the reply to every outcome that a command of
 //!   the API can have, applying nothing;
 //! * `no-leader` and `leader` take the leader away and bring it back;
-//! * `count STATISTIC NUMBER` lets the node count more of it; `sample` takes samples.
+//! * `count STATISTIC NUMBER` lets the node count more of it; `sample` takes samples;
+//! * `third-voter` gives the third node a vote;
+//! * `as-kea` starts the program by Kea's name.
 //!
 //! With `UPDATE_SCRIPTS=1` in the environment the expectations are written anew; read the diff.
 
@@ -17,7 +19,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::backend::{Backend, Effect};
+use super::backend::Backend;
 use super::commands::statistics;
 use super::registry;
 use super::spec::{ApiContext, Args, Caller, Code, Plan, Print, Refusal, Reply};
@@ -83,6 +85,8 @@ fn directive(fake: &Arc<Fake>, line: &str, out: &mut String) {
         "" => {}
         "at" => fake.at(rest.parse().unwrap()),
         "no-leader" => fake.led.store(false, Ordering::Relaxed),
+        "third-voter" => fake.three.store(true, Ordering::Relaxed),
+        "as-kea" => fake.as_kea.store(true, Ordering::Relaxed),
         "leader" => fake.led.store(true, Ordering::Relaxed),
         "count" => {
             let (name, count) = rest.split_once(' ').unwrap();
@@ -97,9 +101,17 @@ fn directive(fake: &Arc<Fake>, line: &str, out: &mut String) {
                 }
             };
             writeln!(out, "{plan:?}").unwrap();
-            if let Plan::Effect(Effect::Statistics(change)) = &plan {
+            if let Plan::Statistics(change) = &plan {
                 let reply = statistics::carry_out(fake.statistics(), change);
                 return writeln!(out, "reply {}", reply.to_json()).unwrap();
+            }
+            if let Plan::Effect(effect, print) = plan {
+                let acted = match verb {
+                    "ask" => fake.acted(&effect),
+                    _ => Err("the reason".into()),
+                };
+                writeln!(out, "reply {}", print(acted).to_json()).unwrap();
+                return;
             }
             let Some((commands, print)) = commands(plan) else { return };
             if verb == "ask" {

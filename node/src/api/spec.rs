@@ -10,7 +10,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::backend::{Effect, NodeReport};
+use super::backend::{Acted, Effect, NodeReport};
+use crate::observe::statistics::Change;
 use crate::config::Config;
 use crate::observe::statistics::Statistics;
 use crate::state::{Command, NewConfig, Outcome, View};
@@ -233,14 +234,27 @@ pub enum Plan {
     Commit(Box<Command>, Print),
     /// A new configuration, and what it says; its outcome is printed by the function.
     SetConfig(Box<NewConfig>, Arc<Config>, Print),
-    /// A named act of this node.
-    Effect(Effect),
+    /// `statistic-reset`, `statistic-remove` and their kin, on this node.
+    Statistics(Change),
+    /// A named act of this node; what came of it, or why it could not be, is printed by the function.
+    Effect(Effect, PrintActed),
 }
 
 /// How the outcome of a [`Plan::Commit`] or [`Plan::SetConfig`] reads.
 pub type Print = Box<dyn FnOnce(&Outcome) -> Reply + Send>;
 
+/// How what came of a [`Plan::Effect`] reads.
+pub type PrintActed = Box<dyn FnOnce(Result<Acted, String>) -> Reply + Send>;
+
 impl Plan {
+    /// An act of this node.
+    pub fn effect(
+        effect: Effect,
+        print: impl FnOnce(Result<Acted, String>) -> Reply + Send + 'static,
+    ) -> Plan {
+        Plan::Effect(effect, Box::new(print))
+    }
+
     /// The rest of a handler, to be run without the lock.
     pub fn later(rest: impl FnOnce() -> Result<Plan, Refusal> + Send + 'static) -> Plan {
         Plan::Later(Box::new(rest))
@@ -267,7 +281,8 @@ impl fmt::Debug for Plan {
                 write!(f, "set configuration {:?} of {} bytes", document.form, document.size)?;
                 write!(f, ", expected {expected:?}, level {level}, {note:?}")
             }
-            Plan::Effect(effect) => write!(f, "effect {effect:?}"),
+            Plan::Statistics(change) => write!(f, "effect Statistics({change:?})"),
+            Plan::Effect(effect, _) => write!(f, "effect {effect:?}"),
         }
     }
 }
@@ -285,6 +300,8 @@ pub enum Code {
     Empty = 3,
     /// Against configuration or state.
     Conflict = 4,
+    /// High availability: this server cannot go into maintenance now.
+    NoMaintenance = 1001,
 }
 
 /// A refusal of the handler: a code and a text, never arguments.

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::backend::{Answer, Backend, Done, Member, NodeReport, Role, Sockets, SubmitError};
+use super::backend::{
+    Acted, Answer, Backend, Done, Effect, Interface, Member, NodeReport, Role, Sockets, SubmitError,
+};
 use crate::config::Config;
+use crate::net::{InterfaceAddress, InterfaceState};
 use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::observe::statistics::testing::Counting;
 use crate::peers::Active;
+use crate::serve::service::Holds;
 use crate::state::{
-    Batch, Command, ConfigVersion, NewConfig, NodeInfo, Outcome, State, WallOffset,
+    Batch, Command, ConfigVersion, Liveness, NewConfig, NodeInfo, Outcome, State, WallOffset,
 };
 use crate::types::{ClusterTime, NodeId};
 
@@ -38,6 +42,12 @@ pub(crate) struct Fake {
     pub(crate) silent: AtomicBool,
     /// Why a configuration cannot be activated.
     pub(crate) inactive: Mutex<Option<String>>,
+    /// Who keeps it from answering.
+    pub(crate) disabled: Mutex<Holds>,
+    /// Whether the third node has a vote.
+    pub(crate) three: AtomicBool,
+    /// Whether it goes by Kea's name.
+    pub(crate) as_kea: AtomicBool,
 }
 
 impl Fake {
@@ -51,6 +61,9 @@ impl Fake {
             led: AtomicBool::new(true),
             silent: AtomicBool::new(false),
             inactive: Mutex::new(None),
+            disabled: Mutex::default(),
+            three: AtomicBool::new(false),
+            as_kea: AtomicBool::new(false),
         };
         fake.apply(Command::SetWallOffset(WallOffset(FORMED)));
         fake.apply(Command::SetConfig(crate::state::SetConfig::json(CONFIG)));
@@ -79,11 +92,74 @@ impl Fake {
         self.apply_at(ClusterTime::ZERO, command)
     }
 
+    /// What comes of an act.
+    pub(crate) fn acted(&self, effect: &Effect) -> Result<Acted, String> {
+        if !self.led.load(Ordering::Relaxed)
+            && matches!(effect, Effect::TransferLeader(_) | Effect::Reclaim { .. } | Effect::Reload)
+        {
+            return Err("there is no leader".into());
+        }
+        let mut disabled = self.disabled.lock();
+        Ok(match effect {
+            Effect::TransferLeader(to) => Acted::Leads(to.unwrap_or(NodeId(2))),
+            Effect::Disable(origin, period) => {
+                disabled.hold(*origin, *period);
+                Acted::Done
+            }
+            Effect::Enable(origin) => {
+                disabled.release(*origin);
+                Acted::Done
+            }
+            Effect::Reclaim { .. } => Acted::Reclaimed(3),
+            Effect::Maintain(node, begins) => {
+                let liveness = if *begins { Liveness::Maintenance } else { Liveness::Up };
+                self.apply(Command::NodeLiveness(*node, liveness));
+                Acted::Done
+            }
+            Effect::WriteFile(file) => {
+                let name = file.name.as_deref().unwrap_or("kea-dhcp4.conf");
+                if name.contains('/') {
+                    return Err(format!("files are written into /written only, not to {name}"));
+                }
+                assert!(file.text.starts_with("{\n  \"Dhcp4\": {"), "a document");
+                Acted::Written { file: format!("/written/{name}"), size: 7372 }
+            }
+            Effect::Reload => Acted::Reloaded("ABCD".into()),
+            Effect::Compact | Effect::Stop(_) => Acted::Done,
+            Effect::DetectInterfaces => Acted::Interfaces(interfaces()),
+        })
+    }
+
     fn apply_at(&self, stamp: ClusterTime, command: Command) -> Outcome {
         let mut state = self.state.write();
         let index = state.applied() + 1;
         state.apply(index, &Batch { stamp, commands: vec![command] }).remove(0)
     }
+}
+
+/// Two interfaces; DHCP is served on the second.
+fn interfaces() -> Arc<[Interface]> {
+    let state = |index: u32, name: &str, address: [u8; 4]| InterfaceState {
+        index,
+        name: name.into(),
+        mac: (index > 1).then_some([2, 0, 0, 0, 0, 0x10]),
+        mtu: 1500,
+        kind: if index > 1 { 1 } else { 772 },
+        up: true,
+        running: true,
+        multicast: index > 1,
+        broadcasts: index > 1,
+        loopback: index == 1,
+        addresses: vec![InterfaceAddress {
+            address: address.into(),
+            prefix_len: 24,
+            broadcast: None,
+        }],
+    };
+    Arc::new([
+        Interface { state: state(1, "lo", [127, 0, 0, 1]), in_use: false },
+        Interface { state: state(4, "eth0", [192, 0, 2, 1]), in_use: true },
+    ])
 }
 
 impl Backend for Fake {
@@ -98,6 +174,7 @@ impl Backend for Fake {
     fn report(&self) -> NodeReport {
         let led = self.led.load(Ordering::Relaxed);
         let applied = self.state.read().applied();
+        let third = if self.three.load(Ordering::Relaxed) { Role::Follower } else { Role::Learner };
         let member = |id: u64, role, applied| Member {
             id: NodeId(id),
             address: format!("192.0.2.1{id}:7701"),
@@ -105,6 +182,8 @@ impl Backend for Fake {
             applied,
             reachable: Some(led),
             active: (id < 3).then_some(Active { version: ConfigVersion(1), problems: 0 }),
+            heard_ago: Some(Duration::from_millis(80)).filter(|_| id != 2),
+            disabled: false,
         };
         NodeReport {
             node: NodeId(2),
@@ -126,8 +205,13 @@ impl Backend for Fake {
             members: vec![
                 member(1, Role::Leader, Some(applied)),
                 member(2, Role::Follower, None),
-                member(3, Role::Learner, Some(applied - 1)),
+                member(3, third, Some(applied - 1)),
             ],
+            disabled_by: self.disabled.lock().origins(),
+            queue: [1.5, 0.25, 0.0],
+            wall: FORMED + 70_000,
+            interfaces: interfaces(),
+            as_kea: self.as_kea.load(Ordering::Relaxed),
         }
     }
 
@@ -175,14 +259,8 @@ impl Backend for Fake {
         Box::pin(async move { inactive.map_or(Ok(()), Err) })
     }
 
-    fn transfer_leader(
-        &self,
-        to: Option<NodeId>,
-        _: Duration,
-    ) -> Answer<'_, Result<NodeId, String>> {
-        let led = self.led.load(Ordering::Relaxed);
-        Box::pin(async move {
-            if led { Ok(to.unwrap_or(NodeId(2))) } else { Err("there is no leader".into()) }
-        })
+    fn act(&self, effect: Effect, _: Duration) -> Answer<'_, Result<Acted, String>> {
+        let acted = self.acted(&effect);
+        Box::pin(async { acted })
     }
 }

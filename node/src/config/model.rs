@@ -437,6 +437,8 @@ pub struct Hooks {
     pub flex_option: Vec<FlexOption>,
     /// `libdhcp_bootp`: BOOTP clients are served.
     pub bootp: bool,
+    /// `libdhcp_ha` is listed: whoever looks for a pair of servers is shown one.
+    pub high_availability: bool,
     /// `libdhcp_run_script`.
     pub run_script: Option<RunScript>,
     /// `libdhcp_ping_check`.

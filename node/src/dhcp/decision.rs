@@ -421,6 +421,8 @@ named! {
         /// A direct RELEASE whose source is not its `ciaddr`, or a relayed RELEASE or DECLINE from
         /// another circuit than the lease's last REQUEST (A3).
         ForgedRelease = "forged-release",
+        /// An operator has switched the service off on this node (`dhcp-disable`).
+        ServiceDisabled = "service-disabled",
         /// The node knows of a newer configuration, or has not caught up (W6, C15).
         NotReady = "not-ready",
         /// The packet or its commit took longer than 2 s.

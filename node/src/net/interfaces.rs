@@ -29,9 +29,17 @@ pub struct InterfaceState {
     pub mac: Option<[u8; 6]>,
     /// The largest IP packet it carries, in bytes.
     pub mtu: u32,
+    /// Its kind, a number of Linux's `ARPHRD_`: 1 for Ethernet, 772 for loopback.
+    pub kind: u16,
     /// Whether the operator has switched it on. Its carrier may still come and go: the sockets
     /// outlive that (rule S8).
     pub up: bool,
+    /// Whether its carrier is there.
+    pub running: bool,
+    /// Whether it carries multicasts.
+    pub multicast: bool,
+    /// Whether it has a broadcast address.
+    pub broadcasts: bool,
     /// Whether it is a loopback interface.
     pub loopback: bool,
     /// Its IPv4 addresses, in the kernel's order: the primary one first.
@@ -203,7 +211,11 @@ async fn read(handle: &Handle) -> io::Result<Vec<InterfaceState>> {
             name: String::new(),
             mac: None,
             mtu: 0,
+            kind: link.header.link_layer_type.into(),
             up: link.header.flags.contains(LinkFlags::Up),
+            running: link.header.flags.contains(LinkFlags::Running),
+            multicast: link.header.flags.contains(LinkFlags::Multicast),
+            broadcasts: link.header.flags.contains(LinkFlags::Broadcast),
             loopback: link.header.flags.contains(LinkFlags::Loopback),
             addresses: Vec::new(),
         };
@@ -294,7 +306,11 @@ mod tests {
             name: name.into(),
             mac: Some([2, 0, 0, 0, 0, index as u8]),
             mtu: 1500,
+            kind: 1,
             up: true,
+            running: true,
+            multicast: true,
+            broadcasts: true,
             loopback: name == "lo",
             addresses: addresses.iter().map(address).collect(),
         }

@@ -6,10 +6,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use super::ConfigFile;
+use super::signals::Request;
+use super::written::Places;
 use crate::alloc::Holds;
-use crate::api::{Answer, Backend, Done, Member, NodeReport, Role, Sockets, SubmitError};
+use crate::api::{
+    Acted, Answer, Backend, Done, Effect, Member, NodeReport, Role, Sockets, SubmitError,
+};
 use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::net;
@@ -19,11 +24,11 @@ use crate::propose::{self, Unsent};
 use crate::raft;
 use crate::serve::activate::Activation;
 use crate::serve::duties::Duties;
+use crate::serve::service::Service;
 use crate::serve::{self, Serve};
 use crate::settings::Settings;
 use crate::state::{Command, ConfigVersion, NewConfig, State};
 use crate::storage::DiskLog;
-use crate::types::NodeId;
 
 /// What the sockets count beside the packets that they drop.
 const NOT_DROPPED: [&str; 4] = ["received", "sent", "pings", "ping_errors"];
@@ -49,6 +54,16 @@ pub(super) struct NodeBackend {
     pub started: Stopwatch,
     /// Kea's statistics.
     pub statistics: Arc<Statistics>,
+    /// Who keeps this node from answering.
+    pub service: Arc<Service>,
+    /// What the configuration file means to this node.
+    pub file: ConfigFile,
+    /// Where the API may write files.
+    pub places: Places,
+    /// The machine's interfaces.
+    pub machine: watch::Receiver<Arc<[net::InterfaceState]>>,
+    /// The way to whoever reloads and stops.
+    pub requests: mpsc::Sender<Request>,
 }
 
 /// Where the node's own numbers come from.
@@ -89,6 +104,9 @@ impl NodeBackend {
         if version == ConfigVersion(0) {
             return Err("the cluster has no configuration yet".into());
         }
+        if !self.service.disabled_by().is_empty() {
+            return Err("an operator has disabled the DHCP service (dhcp-disable): dhcp-enable lets it go on".into());
+        }
         let active = self.active.borrow();
         if active.version == ConfigVersion(0) {
             return Err("the DHCP sockets are not open yet".into());
@@ -105,6 +123,7 @@ impl NodeBackend {
     fn members(&self, status: &raft::Status) -> Vec<Member> {
         let views = self.parts.peers.as_ref().map(|peers| peers.views()).unwrap_or_default();
         let majority = self.parts.has_majority(status);
+        let now = self.parts.clock.monotonic();
         status
             .members
             .iter()
@@ -125,6 +144,8 @@ impl NodeBackend {
                     role,
                     applied: if own { status.applied } else { view.map(|view| view.applied) },
                     active: view.filter(|view| view.heard_at.is_some()).map(|view| view.active),
+                    heard_ago: view.and_then(|view| view.heard_at).map(|at| now.saturating_sub(at)),
+                    disabled: view.is_some_and(|view| view.disabled),
                     reachable: if own {
                         Some(true)
                     } else {
@@ -172,6 +193,11 @@ impl Backend for NodeBackend {
             applied: status.applied.unwrap_or(0),
             ready: self.ready(&status),
             members: self.members(&status),
+            disabled_by: self.service.disabled_by(),
+            queue: self.parts.inbox.mean_lengths(),
+            wall: self.parts.clock.wall(),
+            interfaces: self.interfaces(&self.machine.borrow()),
+            as_kea: self.settings.as_kea,
         }
     }
 
@@ -307,32 +333,11 @@ impl Backend for NodeBackend {
         version: ConfigVersion,
         within: Duration,
     ) -> Answer<'_, Result<(), String>> {
-        Box::pin(async move {
-            let mut active = self.active.clone();
-            let reached = active.wait_for(|active| active.version >= version);
-            match tokio::time::timeout(within, reached).await {
-                Ok(Ok(active)) if active.problems.is_empty() => Ok(()),
-                Ok(Ok(active)) => Err(active.problems.join("; ")),
-                _ => Err(format!("configuration {} is not active on this node yet", version.0)),
-            }
-        })
+        Box::pin(self.is_active(version, within))
     }
 
-    fn transfer_leader(
-        &self,
-        to: Option<NodeId>,
-        within: Duration,
-    ) -> Answer<'_, Result<NodeId, String>> {
-        Box::pin(async move {
-            if !self.parts.has_majority(&self.parts.raft.status()) {
-                return Err(raft::NoLeader.to_string());
-            }
-            match tokio::time::timeout(within, self.parts.raft.transfer_leader(to)).await {
-                Ok(Ok(leader)) => Ok(leader),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("the other node did not take over in time".into()),
-            }
-        })
+    fn act(&self, effect: Effect, within: Duration) -> Answer<'_, Result<Acted, String>> {
+        Box::pin(self.carry_out(effect, within))
     }
 }
 

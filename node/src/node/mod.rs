@@ -9,9 +9,11 @@
 //! sockets, API, peer port and Raft close, in that order. Being killed at any point instead loses
 //! nothing that was acknowledged: that is what the rest of the program is for.
 
+mod acts;
 mod backend;
 mod seed;
 mod signals;
+mod written;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -23,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
@@ -39,12 +41,14 @@ use crate::propose::{ProposalsService, Proposer, Route, Signals, ToLeader, follo
 use crate::raft::{self, Raft};
 use crate::serve::activate::{Activation, Activator, listen_of};
 use crate::serve::duties::Duties;
+use crate::serve::service::Service;
 use crate::serve::{self, After, Inbox, NodeHands, Serve, Worker};
 use crate::settings::{Peer, Settings};
 use crate::state::{NodeInfo, State};
 use crate::storage::{self, DiskLog, IdentityFile, LogSettings};
 use backend::{NodeBackend, NodeCounts};
 use signals::Request;
+use written::Places;
 
 /// What becomes of the configuration file at each start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +75,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(4);
 /// How long any one step of the shutdown may take.
 const STEP: Duration = Duration::from_secs(1);
 
-/// Runs a node until SIGTERM, SIGINT or, if so wished, the end of standard input.
+/// Runs a node until SIGTERM, SIGINT, `shutdown` or, if so wished, the end of standard input. Returns
+/// the exit status that was asked for, 0 unless `shutdown` names one.
 ///
 /// # Errors
 /// See [`RunError`].
@@ -79,7 +84,7 @@ pub fn run_until_told_to_stop(
     settings: Settings,
     file: ConfigFile,
     until_stdin_closes: bool,
-) -> Result<(), RunError> {
+) -> Result<u8, RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -94,10 +99,10 @@ async fn run(
     settings: Settings,
     file: ConfigFile,
     until_stdin_closes: bool,
-) -> Result<(), RunError> {
+) -> Result<u8, RunError> {
     let started = Stopwatch::start();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let mut requests = signals::listen(until_stdin_closes).map_err(fault("signals"))?;
+    let (asking, mut requests) = signals::listen(until_stdin_closes).map_err(fault("signals"))?;
     let interfaces = settings
         .dhcp4
         .interfaces
@@ -171,19 +176,26 @@ async fn run(
     tracing::info!(node = %raft.id(), applied = state.read().applied(), "the log is open");
 
     let node =
-        Node::start(settings, started, clock, log, state, raft, listener, interfaces).await?;
+        Node::start(settings, started, clock, log, state, raft, listener, interfaces, file, asking)
+            .await?;
     let result = loop {
         tokio::select! {
             request = requests.recv() => match request {
-                Some(Request::Reload) => tokio::select! {
-                    () = node.reload(file) => {}
+                Some(Request::Reload(reply)) => tokio::select! {
+                    result = node.reload(file) => {
+                        if let Some(reply) = reply {
+                            // Whoever asked may have gone.
+                            let _ = reply.send(result);
+                        }
+                    }
                     // A reload that waits for a leader must not hold up the end.
                     stopped = wait_for_stop(&mut requests) => break stopped,
                     reason = node.parts.raft.stopped() => {
                         break Err(RunError::Fault(format!("Raft has stopped: {reason}")));
                     }
                 },
-                _ => break Ok(()),
+                Some(Request::Stop(status)) => break Ok(status),
+                None => break Ok(0),
             },
             reason = node.parts.raft.stopped() => {
                 break Err(RunError::Fault(format!("Raft has stopped: {reason}")));
@@ -203,9 +215,14 @@ async fn run(
 
 async fn wait_for_stop(
     requests: &mut tokio::sync::mpsc::Receiver<Request>,
-) -> Result<(), RunError> {
-    while requests.recv().await == Some(Request::Reload) {}
-    Ok(())
+) -> Result<u8, RunError> {
+    loop {
+        match requests.recv().await {
+            Some(Request::Reload(_)) => {}
+            Some(Request::Stop(status)) => return Ok(status),
+            None => return Ok(0),
+        }
+    }
 }
 
 fn fault(what: &'static str) -> impl Fn(io::Error) -> RunError {
@@ -285,6 +302,8 @@ impl Node {
         raft: Raft,
         listener: Option<TcpListener>,
         interfaces: Option<Vec<crate::config::Listen>>,
+        file: ConfigFile,
+        requests: mpsc::Sender<Request>,
     ) -> Result<Node, RunError> {
         let mut tasks = JoinSet::new();
         let inbox = Arc::new(Inbox::new(clock.clone()));
@@ -352,7 +371,7 @@ impl Node {
             raft: parts.raft.clone(),
             state: parts.state.clone(),
             ports: ports.clone(),
-            machine,
+            machine: machine.clone(),
             interfaces,
             inbox: parts.inbox.clone(),
         };
@@ -372,7 +391,14 @@ impl Node {
         let (activated_sender, activated_at) = watch::channel(Duration::ZERO);
         tasks.spawn(tell_activations(active.clone(), activated_sender, started));
 
+        let service = Arc::new(Service::new(parts.clock.clone(), service_told(&parts)));
+        tasks.spawn(service.clone().run());
         let backend = Arc::new(NodeBackend {
+            service,
+            file,
+            places: Places::of(&settings, file == ConfigFile::Wins),
+            machine,
+            requests,
             settings: settings.clone(),
             parts: parts.clone(),
             serve: serve.clone(),
@@ -399,13 +425,13 @@ impl Node {
         })
     }
 
-    /// SIGHUP.
-    async fn reload(&self, file: ConfigFile) {
+    /// SIGHUP, and `config-reload`; the reason when the file could not be put into force.
+    async fn reload(&self, file: ConfigFile) -> Result<(), String> {
         match file {
             ConfigFile::Seeds => {
-                tracing::warn!(
-                    "SIGHUP: the configuration belongs to the cluster and was not read again; use cluster-ctl config set"
-                );
+                let why = "the configuration belongs to the cluster and was not read again; use cluster-ctl config set";
+                tracing::warn!("SIGHUP: {why}");
+                Err(why.to_owned())
             }
             ConfigFile::Wins => {
                 let planted = match seed::read(&self.settings, file) {
@@ -416,11 +442,17 @@ impl Node {
                     self.settings.cluster.config.as_deref().unwrap_or(Path::new("")).display();
                 match planted {
                     Ok(()) => {
-                        tracing::info!("dynamic server reconfiguration succeeded with file: {name}")
+                        tracing::info!(
+                            "dynamic server reconfiguration succeeded with file: {name}"
+                        );
+                        Ok(())
                     }
-                    Err(error) => tracing::error!(
-                        "dynamic server reconfiguration failed with file: {name}: {error}"
-                    ),
+                    Err(error) => {
+                        tracing::error!(
+                            "dynamic server reconfiguration failed with file: {name}: {error}"
+                        );
+                        Err(error.to_string())
+                    }
                 }
             }
         }
@@ -481,6 +513,17 @@ async fn until(mut stop: watch::Receiver<bool>) {
 fn peer_events(inbox: &Arc<Inbox>) -> peers::Sink {
     let inbox = inbox.clone();
     Arc::new(move |event| inbox.event(event.into()))
+}
+
+/// The worker and the peers hear of every change of the service.
+fn service_told(parts: &Duties) -> serve::service::Sink {
+    let (inbox, peers) = (parts.inbox.clone(), parts.peers.clone());
+    Box::new(move |disabled| {
+        inbox.event(serve::Event::Disabled(disabled));
+        if let Some(peers) = &peers {
+            peers.set_disabled(disabled);
+        }
+    })
 }
 
 fn start_worker(

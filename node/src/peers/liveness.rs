@@ -23,6 +23,8 @@ pub struct Sight {
     pub node: NodeId,
     /// Whether it is the leader itself, which has caught up by leading.
     pub leads: bool,
+    /// Whether it votes, and so may lead.
+    pub voter: bool,
     /// How long ago it last answered; `None` when it has not since this node leads.
     pub heard_ago: Option<Duration>,
     /// How many committed entries it has not yet got.
@@ -91,7 +93,14 @@ mod tests {
 
     fn sight(heard_ago: Option<u64>, lag: u64, applied: Liveness) -> Sight {
         let applied = Some(applied);
-        Sight { node: NodeId(2), leads: false, heard_ago: heard_ago.map(ms), lag, applied }
+        Sight {
+            node: NodeId(2),
+            leads: false,
+            voter: true,
+            heard_ago: heard_ago.map(ms),
+            lag,
+            applied,
+        }
     }
 
     #[test]
@@ -150,6 +159,15 @@ mod tests {
         assert!(judge.judge(&[unknown(Some(20))], ms(5_099)).is_empty());
         let up = Command::NodeLiveness(NodeId(2), Liveness::Up);
         assert_eq!(judge.judge(&[unknown(Some(20))], ms(5_100)), [up]);
+    }
+
+    #[test]
+    fn silence_does_not_end_a_maintenance() {
+        let mut judge = Judge::new(ms(0));
+        for (at, ago) in [(9_000, 10), (10_000, 900), (11_000, 10), (20_000, 10)] {
+            let sight = sight(Some(ago), 0, Liveness::Maintenance);
+            assert!(judge.judge(&[sight], ms(at)).is_empty());
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use leasehold_proto::cluster as pb;
@@ -54,6 +54,8 @@ pub enum Event {
     Connected(NodeId),
     /// A peer has been silent for [`SUSPECT_AFTER`], or speaks again.
     Suspected(NodeId, bool),
+    /// A peer says that it answers nobody, or that it answers again.
+    Disabled(NodeId, bool),
 }
 
 /// Takes the events. Must not block.
@@ -72,6 +74,8 @@ pub struct PeerView {
     pub suspected: bool,
     /// What it says of its configuration.
     pub active: Active,
+    /// Whether it says that it answers nobody, on an operator's word.
+    pub disabled: bool,
 }
 
 /// The configuration that a node's sockets follow, for people.
@@ -90,6 +94,7 @@ struct Shared {
     sink: Sink,
     views: Mutex<BTreeMap<NodeId, PeerView>>,
     active: Mutex<Active>,
+    disabled: AtomicBool,
     dropped: AtomicU64,
 }
 
@@ -116,6 +121,7 @@ impl Shared {
             applied_index: self.applied(),
             active_config: version.0,
             config_problems: problems,
+            disabled: self.disabled.load(Relaxed),
             ..note
         }
     }
@@ -133,6 +139,11 @@ impl Shared {
         if std::mem::take(&mut view.suspected) {
             tracing::info!(%node, "a peer is heard again");
             (self.sink)(Event::Suspected(node, false));
+        }
+        if view.disabled != note.disabled {
+            view.disabled = note.disabled;
+            tracing::info!(%node, disabled = note.disabled, "the DHCP service of a peer was switched");
+            (self.sink)(Event::Disabled(node, note.disabled));
         }
     }
 
@@ -221,6 +232,7 @@ impl Peers {
             sink,
             views: Mutex::default(),
             active: Mutex::default(),
+            disabled: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
         });
         let queues: Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Note>>>> = Arc::default();
@@ -247,6 +259,13 @@ impl Peers {
     /// What the peers are told of this node's configuration from now on.
     pub fn set_active(&self, active: Active) {
         *self.shared.active.lock() = active;
+    }
+
+    /// Tells the peers whether this node answers nobody, at once and with every note from now on: they
+    /// do not wait for it then.
+    pub fn set_disabled(&self, disabled: bool) {
+        self.shared.disabled.store(disabled, Relaxed);
+        self.tell(None, &Note::default());
     }
 
     /// What is known of each peer.

@@ -19,13 +19,13 @@ use super::reclaim::Sweeper;
 use crate::clock::Clock;
 use crate::config::ExpiredLeases;
 use crate::peers::Peers;
-use crate::peers::liveness::{Judge, Sight};
+use crate::peers::liveness::{DOWN_AFTER, Judge, Sight};
 use crate::propose::{Answer, Committed, Proposer, boot};
 use crate::raft::{Raft, Status};
 use crate::state::{
     Command, Lease, Liveness, NodeEntry, NodeInfo, Outcome, Reclaim, State, View, WallOffset,
 };
-use crate::types::ClusterTime;
+use crate::types::{ClusterTime, NodeId};
 
 /// How often a leader looks around.
 const LOOK: Duration = Duration::from_millis(100);
@@ -35,6 +35,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 const WALL_TOLERANCE: i64 = 1_000;
 /// How often it is put right at most.
 const WALL_EVERY: Duration = Duration::from_secs(5);
+/// How often a leader in maintenance tries to hand over.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(3);
 /// How long a duty may take.
 const WITHIN: Duration = Duration::from_secs(2);
 /// How long ago a majority may have answered the leader, or the leader this node, to count (C12).
@@ -125,7 +127,7 @@ impl Duties {
 
     /// R16: has the cluster know this node as `info` says. A node that comes back sooner than the
     /// others noticed that it was gone says so itself, or it would count as leaving for ever; the
-    /// leader finds it up 5 s later.
+    /// leader finds it up 5 s later. So does one that was in maintenance: its restart ends that.
     pub async fn introduce(self, mut info: watch::Receiver<NodeInfo>) {
         let started = self.raft.now();
         loop {
@@ -134,7 +136,8 @@ impl Duties {
                 let state = self.state.read();
                 let entry = state.view().meta().node(wanted.node);
                 let leaving = |entry: &NodeEntry| {
-                    entry.liveness == Liveness::Draining && entry.since <= started
+                    matches!(entry.liveness, Liveness::Draining | Liveness::Maintenance)
+                        && entry.since <= started
                 };
                 (entry.and_then(|it| it.info.clone()), entry.is_some_and(|it| leaving(it)))
             };
@@ -170,6 +173,12 @@ impl Duties {
                 _ => &mut term.insert((status.term, Leading::new(now))).1,
             };
             let facts = self.facts(&status);
+            if let Some(to) = leading.successor(&facts, now) {
+                tracing::info!(%to, "in maintenance: leadership is handed over");
+                // Not heard of in time: the next look tries again.
+                let _ = tokio::time::timeout(WITHIN, self.raft.transfer_leader(Some(to))).await;
+                continue;
+            }
             for command in leading.look(&facts, now) {
                 let ending = match &command {
                     Command::Reclaim(reclaim) => Some(self.ending(reclaim, facts.cluster)),
@@ -185,12 +194,12 @@ impl Duties {
     }
 
     /// The leases that the sweep is about to end, where somebody wants to know.
-    fn ending(&self, reclaim: &Reclaim, now: ClusterTime) -> Vec<Arc<Lease>> {
+    pub(super) fn ending(&self, reclaim: &Reclaim, now: ClusterTime) -> Vec<Arc<Lease>> {
         ending(self.state.read().view(), reclaim, now)
     }
 
     /// Tells of those that the sweep has ended.
-    fn tell_ends(&self, ending: Vec<Arc<Lease>>, answer: &Answer) {
+    pub(super) fn tell_ends(&self, ending: Vec<Arc<Lease>>, answer: &Answer) {
         if ending.is_empty() || !matches!(answer, Answer::Committed(_)) {
             return;
         }
@@ -214,6 +223,7 @@ impl Duties {
             Sight {
                 node: member.node,
                 leads,
+                voter: member.voter,
                 heard_ago: if leads { Some(Duration::ZERO) } else { member.heard_ago },
                 lag: if leads { 0 } else { member.lag.unwrap_or(u64::MAX) },
                 applied: view.meta().node(member.node).map(|entry| entry.liveness),
@@ -287,6 +297,8 @@ pub struct Leading {
     /// The last entry seen, and since when it is the last.
     last: (u64, Duration),
     wall_set: Option<Duration>,
+    /// When it last tried to hand over.
+    handed: Option<Duration>,
 }
 
 impl Leading {
@@ -297,7 +309,25 @@ impl Leading {
             sweeper: Sweeper::default(),
             last: (0, now),
             wall_set: None,
+            handed: None,
         }
+    }
+
+    /// Who shall lead instead of a leader in maintenance: of those who serve the one nearest to the end
+    /// of the log. Tried every few seconds, since the first to be asked may not manage.
+    pub fn successor(&mut self, facts: &Facts, now: Duration) -> Option<NodeId> {
+        let maintained = |sight: &Sight| sight.applied == Some(Liveness::Maintenance);
+        let lately = self.handed.is_some_and(|at| now.saturating_sub(at) < HAND_OVER_EVERY);
+        if lately || !facts.sights.iter().any(|sight| sight.leads && maintained(sight)) {
+            return None;
+        }
+        let able = |sight: &&Sight| {
+            let heard = sight.heard_ago.is_some_and(|ago| ago < DOWN_AFTER);
+            !sight.leads && sight.voter && heard && sight.applied == Some(Liveness::Up)
+        };
+        let next = facts.sights.iter().filter(able).min_by_key(|sight| (sight.lag, sight.node))?;
+        self.handed = Some(now);
+        Some(next.node)
     }
 
     /// What is to be proposed now.
@@ -358,7 +388,6 @@ pub fn is_serving(state: &State, me: crate::types::NodeId) -> bool {
 mod tests {
     use super::*;
     use crate::raft::{PeerStatus, Role};
-    use crate::types::NodeId;
 
     fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
@@ -401,6 +430,33 @@ mod tests {
             leading.look(&facts(1, -3_000), ms(5_300)),
             [Command::SetWallOffset(WallOffset(-4_000))]
         );
+    }
+
+    #[test]
+    fn a_leader_in_maintenance_hands_over_to_one_that_serves() {
+        let sight = |node, lag, applied, voter| Sight {
+            node: NodeId(node),
+            leads: node == 1,
+            voter,
+            heard_ago: Some(ms(20)),
+            lag,
+            applied: Some(applied),
+        };
+        let with = |own| Facts {
+            sights: vec![
+                sight(1, 0, own, true),
+                sight(2, 0, Liveness::Maintenance, true),
+                sight(3, 9, Liveness::Up, true),
+                sight(4, 0, Liveness::Up, false),
+                Sight { heard_ago: Some(ms(900)), ..sight(5, 0, Liveness::Up, true) },
+            ],
+            ..facts(1, 1_000)
+        };
+        let mut leading = Leading::new(ms(0));
+        assert_eq!(leading.successor(&with(Liveness::Up), ms(100)), None);
+        assert_eq!(leading.successor(&with(Liveness::Maintenance), ms(200)), Some(NodeId(3)));
+        assert_eq!(leading.successor(&with(Liveness::Maintenance), ms(300)), None, "under way");
+        assert_eq!(leading.successor(&with(Liveness::Maintenance), ms(3_200)), Some(NodeId(3)));
     }
 
     #[test]

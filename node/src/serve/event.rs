@@ -53,6 +53,10 @@ pub enum Event {
     Listening(Vec<Ipv4Addr>, Links),
     /// Whether this node hears a leader that has a majority (C12).
     Majority(bool),
+    /// Whether an operator wants this node to answer nobody.
+    Disabled(bool),
+    /// Whether a peer answers nobody, on an operator's word: it is not waited for.
+    PeerDisabled(NodeId, bool),
     /// The committed index this node saw at its start: it answers once it has applied that (C15).
     ServeFrom(u64),
 }
@@ -63,6 +67,7 @@ impl From<peers::Event> for Event {
             peers::Event::Note(node, note) => Event::Note(node, note),
             peers::Event::Connected(node) => Event::PeerConnected(node),
             peers::Event::Suspected(node, suspected) => Event::PeerSuspected(node, suspected),
+            peers::Event::Disabled(node, disabled) => Event::PeerDisabled(node, disabled),
         }
     }
 }

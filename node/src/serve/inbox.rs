@@ -39,7 +39,12 @@ struct Inner {
     events: VecDeque<Event>,
     notes_dropped: u64,
     closed: bool,
+    /// How many packets waited when one came, over about the last [`MEANS`].
+    means: [f64; 3],
 }
+
+/// Over how many packets the means of `status-get` are taken, as in Kea.
+const MEANS: [f64; 3] = [10.0, 100.0, 1000.0];
 
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +60,7 @@ impl Inbox {
             events: VecDeque::new(),
             notes_dropped: 0,
             closed: false,
+            means: [0.0; 3],
         };
         Inbox { clock, inner: Mutex::new(inner), arrived: Condvar::new() }
     }
@@ -63,7 +69,13 @@ impl Inbox {
     pub fn packet(&self, datagram: net::Received) {
         let at = boot(&*self.clock);
         let extends = extends(&datagram.bytes);
-        self.inner.lock().packets.push(Received { datagram, at }, extends, at);
+        let mut inner = self.inner.lock();
+        let waiting = inner.packets.len() as f64;
+        for (mean, over) in inner.means.iter_mut().zip(MEANS) {
+            *mean += (waiting - *mean) / over;
+        }
+        inner.packets.push(Received { datagram, at }, extends, at);
+        drop(inner);
         self.arrived.notify_one();
     }
 
@@ -101,6 +113,11 @@ impl Inbox {
     pub fn close(&self) {
         self.inner.lock().closed = true;
         self.arrived.notify_all();
+    }
+
+    /// How many packets waited when one came: running means over about the last 10, 100 and 1000.
+    pub fn mean_lengths(&self) -> [f64; 3] {
+        self.inner.lock().means
     }
 
     /// Packets that wait, packets dropped because the queue was full, and notes dropped.

@@ -36,6 +36,7 @@ pub struct Remembered {
     shadows: Aged<ClientKey, Tries>,
     in_use: Aged<Ipv4Addr, ()>,
     suspects: BTreeSet<NodeId>,
+    disabled: BTreeSet<NodeId>,
 }
 
 /// The tries of one client with one kind of message.
@@ -56,6 +57,7 @@ impl Remembered {
             shadows: Aged::new(SHADOWS, SHADOW),
             in_use: Aged::new(IN_USE, IN_USE_FOR),
             suspects: BTreeSet::new(),
+            disabled: BTreeSet::new(),
         }
     }
 
@@ -99,9 +101,24 @@ impl Remembered {
         }
     }
 
-    /// Whether a peer is silent.
-    pub fn is_suspect(&self, node: NodeId) -> bool {
-        self.suspects.contains(&node)
+    /// A peer answers nobody on an operator's word, or answers again.
+    pub fn disable(&mut self, node: NodeId, disabled: bool) {
+        if disabled {
+            self.disabled.insert(node);
+        } else {
+            self.disabled.remove(&node);
+        }
+    }
+
+    /// Whether there is no answer to be expected of a peer: it is silent, or switched off.
+    pub fn is_away(&self, node: NodeId) -> bool {
+        self.suspects.contains(&node) || self.disabled.contains(&node)
+    }
+
+    /// Takes over what is told once and not again: who is away.
+    pub fn inherit(&mut self, former: &mut Remembered) {
+        self.suspects = std::mem::take(&mut former.suspects);
+        self.disabled = std::mem::take(&mut former.disabled);
     }
 
     /// Forgets what is too old. Call every few seconds.
@@ -169,7 +186,7 @@ impl Memory for Recall<'_> {
     }
 
     fn suspects(&self, node: NodeId) -> bool {
-        self.tables.is_suspect(node)
+        self.tables.is_away(node)
     }
 }
 

@@ -39,11 +39,13 @@ mod inbox;
 pub mod limits;
 pub mod link;
 pub mod memory;
+mod orders;
 mod parked;
 pub mod pings;
 pub mod queue;
 pub mod reclaim;
 pub mod tally;
+pub mod service;
 pub mod worker;
 
 use std::net::Ipv4Addr;

@@ -72,6 +72,7 @@ pub struct Worker {
     /// Peers to which a stream has been opened, silent ones among them.
     peers: Vec<NodeId>,
     majority: bool,
+    disabled: bool,
     serve_from: Option<u64>,
     /// The newest configuration any peer has told of (W6).
     known_config: ConfigVersion,
@@ -109,6 +110,7 @@ impl Worker {
             barriers: Barriers::default(),
             peers: Vec::new(),
             majority: false,
+            disabled: false,
             serve_from: None,
             known_config: ConfigVersion::default(),
             told_config: ConfigVersion::default(),
@@ -132,7 +134,9 @@ impl Worker {
         heir.give_ups = std::mem::take(&mut self.give_ups);
         heir.barriers = self.barriers.successor();
         heir.peers = std::mem::take(&mut self.peers);
+        heir.memory.inherit(&mut self.memory);
         heir.majority = self.majority;
+        heir.disabled = self.disabled;
         heir.serve_from = self.serve_from;
         heir.known_config = self.known_config;
         heir
@@ -199,6 +203,8 @@ impl Worker {
             Event::Applied => self.entries_applied(state, now, out),
             Event::Listening(addresses, links) => (self.own, self.links) = (addresses, links),
             Event::Majority(there) => self.majority = there,
+            Event::Disabled(disabled) => self.disabled = disabled,
+            Event::PeerDisabled(node, disabled) => self.memory.disable(node, disabled),
             Event::ServeFrom(index) => self.serve_from = Some(index),
         }
     }
@@ -302,6 +308,10 @@ impl Worker {
                 out.push(Action::Tell(None, note));
             }
         }
+        // It goes on hearing, so that it knows its links when it answers again.
+        if self.disabled {
+            return self.counters.reason(Reason::ServiceDisabled);
+        }
         // What a node learns while it catches up it needs; what it would say may be wrong (C15, W6).
         let silent = !self.is_ready(state) || view.config_version() < self.known_config;
         // What is checked first, or waits for a configuration, is decided once more.
@@ -398,6 +408,10 @@ impl Worker {
     fn reply(&mut self, reply: Reply, interface: u32, now: Now, out: &mut Vec<Action>) {
         if reply.kind() == ReplyKind::Offer && !self.majority {
             return count(&self.counters.no_majority);
+        }
+        // A check that was under way; an ACK that is committed is sent all the same.
+        if reply.kind() == ReplyKind::Offer && self.disabled {
+            return self.counters.reason(Reason::ServiceDisabled);
         }
         if reply.kind() == ReplyKind::InformAck
             && !self.informs.admit(&reply.answered().client, now.mono)
@@ -673,7 +687,7 @@ impl Worker {
         let news = self.memory.note(node, note, now.mono, now.cluster);
         for link in news {
             let memory = &self.memory;
-            let mut askable = self.peers.iter().filter(|peer| !memory.is_suspect(**peer));
+            let mut askable = self.peers.iter().filter(|peer| !memory.is_away(**peer));
             if !askable.all(|peer| memory.heard.hears(&link, *peer, now.mono)) {
                 continue;
             }

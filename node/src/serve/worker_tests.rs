@@ -909,3 +909,84 @@ mod counts;
 mod pings;
 #[path = "worker_told_tests.rs"]
 mod told;
+
+#[test]
+fn a_disabled_node_answers_nobody_and_counts_why() {
+    let mut rig = Rig::new(1);
+    rig.event(Event::Disabled(true));
+    rig.packet(&discover(1, 1));
+    rig.packet(&release(1, Ipv4Addr::new(192, 0, 2, 100)));
+    assert!(rig.sent.is_empty() && rig.submitted.is_empty());
+    let reasons: Vec<_> = rig.counters.reasons().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(reasons, [(Reason::ServiceDisabled, 2)]);
+    rig.event(Event::Disabled(false));
+    rig.packet(&discover(1, 2));
+    assert_eq!(rig.kinds(), [ReplyKind::Offer]);
+}
+
+#[test]
+fn a_disabled_node_goes_on_hearing_its_links() {
+    let mut rig = Rig::new(3);
+    rig.event(Event::Disabled(true));
+    rig.packet(&discover(1, 1));
+    let heard = vec![(Link::Subnet(crate::types::SubnetId(1)), 1)];
+    assert_eq!(rig.told.last().map(|(whom, note)| (*whom, &note.heard)), Some((None, &heard)));
+    assert!(rig.sent.is_empty());
+}
+
+/// How many of 20 new clients node 1 of 3 answers at their first packet.
+fn answered_at_once(event: impl Fn(NodeId) -> Option<Event>) -> usize {
+    let mut rig = Rig::new(3);
+    let heard = vec![(Link::Subnet(crate::types::SubnetId(1)), 1)];
+    for n in 2..=3 {
+        rig.event(Event::Note(NodeId(n), Note { heard: heard.clone(), ..Note::default() }));
+        if let Some(event) = event(NodeId(n)) {
+            rig.event(event);
+        }
+    }
+    for n in 1..=20 {
+        rig.packet(&discover(n, 1));
+    }
+    rig.sent.len()
+}
+
+#[test]
+fn a_peer_that_is_disabled_is_not_waited_for() {
+    let some = answered_at_once(|_| None);
+    assert!(some > 0 && some < 20, "{some}");
+    let without_2 = |node| (node == NodeId(2)).then_some(Event::PeerDisabled(node, true));
+    let more = answered_at_once(without_2);
+    assert!(more > some && more < 20, "{some} {more}");
+    assert_eq!(answered_at_once(|node| Some(Event::PeerDisabled(node, true))), 20);
+}
+
+#[test]
+fn a_peer_that_is_enabled_again_has_its_clients_back() {
+    let mut rig = Rig::new(3);
+    let heard = vec![(Link::Subnet(crate::types::SubnetId(1)), 1)];
+    for n in 2..=3 {
+        rig.event(Event::Note(NodeId(n), Note { heard: heard.clone(), ..Note::default() }));
+        rig.event(Event::PeerDisabled(NodeId(n), true));
+        rig.event(Event::PeerDisabled(NodeId(n), false));
+    }
+    for n in 1..=20 {
+        rig.packet(&discover(n, 1));
+    }
+    assert_eq!(rig.sent.len(), answered_at_once(|_| None));
+}
+
+#[test]
+fn who_is_away_is_remembered_after_a_panic() {
+    let mut rig = Rig::new(3);
+    for n in 2..=3 {
+        rig.event(Event::PeerDisabled(NodeId(n), true));
+    }
+    rig.event(Event::Disabled(true));
+    rig.worker = rig.worker.successor();
+    rig.packet(&discover(1, 1));
+    assert!(rig.sent.is_empty(), "still disabled");
+    rig.event(Event::Disabled(false));
+    rig.packet(&discover(1, 2));
+    rig.pass(50);
+    assert_eq!(rig.kinds(), [ReplyKind::Offer], "nobody is waited for");
+}

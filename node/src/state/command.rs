@@ -455,6 +455,10 @@ pub enum Liveness {
     Down,
     /// Is about to leave.
     Draining,
+    /// An operator has taken its clients from it (`ha-maintenance-start`). It votes and answers those
+    /// who chose it, as one that is leaving; but silence does not end this, only an operator's word, or
+    /// the node's own after a restart.
+    Maintenance,
     /// Has left the cluster for good; its number is never used again, its identities are still
     /// answered for (C6).
     Left,

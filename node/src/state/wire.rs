@@ -81,6 +81,7 @@ pub(super) fn liveness_to_pb(liveness: Liveness) -> pb::Liveness {
         Liveness::Down => pb::Liveness::Down,
         Liveness::Draining => pb::Liveness::Draining,
         Liveness::Left => pb::Liveness::Left,
+        Liveness::Maintenance => pb::Liveness::Maintenance,
     }
 }
 
@@ -90,6 +91,7 @@ pub(super) fn liveness_from_pb(number: i32) -> Result<Liveness, BadWire> {
         Ok(pb::Liveness::Down) => Liveness::Down,
         Ok(pb::Liveness::Draining) => Liveness::Draining,
         Ok(pb::Liveness::Left) => Liveness::Left,
+        Ok(pb::Liveness::Maintenance) => Liveness::Maintenance,
         Ok(pb::Liveness::Unspecified) | Err(_) => return Err(BadWire::Field("liveness")),
     })
 }

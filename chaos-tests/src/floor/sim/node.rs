@@ -461,7 +461,11 @@ fn interface(node: u64) -> net::InterfaceState {
         name: "eth0".to_owned(),
         mac: None,
         mtu: 1500,
+        kind: 1,
         up: true,
+        running: true,
+        multicast: true,
+        broadcasts: true,
         loopback: false,
         addresses: vec![net::InterfaceAddress {
             address: address(node),

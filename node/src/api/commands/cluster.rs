@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use crate::api::backend::{Effect, Member, NodeReport, Role};
+use crate::api::backend::{Acted, Effect, Member, NodeReport, Role};
 use crate::api::spec::Origin::Leasehold;
-use crate::api::spec::{ApiContext, Args, Kind, Plan, Refusal, Reply, Spec, optional};
+use crate::api::spec::{ApiContext, Args, Code, Kind, Plan, Refusal, Reply, Spec, optional};
 use crate::state::{Liveness, View};
 use crate::types::NodeId;
 
@@ -143,6 +143,7 @@ fn liveness(liveness: Liveness) -> &'static str {
         Liveness::Up => "up",
         Liveness::Down => "down",
         Liveness::Draining => "draining",
+        Liveness::Maintenance => "maintenance",
         Liveness::Left => "left",
     }
 }
@@ -174,7 +175,12 @@ fn leader_transfer(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal
             to.map_or(0, |id| id.0)
         ))));
     }
-    Ok(Plan::Effect(Effect::TransferLeader(to)))
+    Ok(Plan::effect(Effect::TransferLeader(to), |acted| match acted {
+        Ok(Acted::Leads(leader)) => Reply::success(format!("Node {leader} leads."))
+            .with(&serde_json::json!({ "leader": leader.0 })),
+        Ok(_) => Reply::success("Leadership was moved."),
+        Err(cause) => Reply::failure(Code::Error, format!("Leadership was not moved: {cause}.")),
+    }))
 }
 
 /// A voter, by id or by name.

@@ -66,7 +66,7 @@ fn hash_get(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     Ok(Plan::later(move || Ok(Plan::Answer(Reply::data(&json!({ "hash": config.hash() }))))))
 }
 
-fn running(cx: &ApiContext<'_>) -> Result<Arc<Config>, Refusal> {
+pub(super) fn running(cx: &ApiContext<'_>) -> Result<Arc<Config>, Refusal> {
     cx.view
         .config()
         .cloned()

@@ -2,8 +2,12 @@
 
 pub mod cluster;
 pub mod config;
+pub mod config_file;
+pub mod ha;
 pub mod history;
 pub mod lease4;
 pub mod process;
 pub mod reservation;
+pub mod select_test;
+pub mod service;
 pub mod statistics;

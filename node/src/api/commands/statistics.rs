@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::backend::Effect;
 use crate::api::spec::Origin::Daemon;
 use crate::api::spec::{
     ApiContext, Args, Argument, Code, Kind, Plan, Refusal, Reply, Spec, needed,
@@ -126,7 +125,7 @@ fn age_set(args: &Args<'_>, _: &ApiContext<'_>) -> Result<Plan, Refusal> {
 }
 
 fn act(change: Change) -> Plan {
-    Plan::Effect(Effect::Statistics(change))
+    Plan::Statistics(change)
 }
 
 /// Does it, and says what was done.

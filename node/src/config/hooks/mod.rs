@@ -164,6 +164,7 @@ pub(super) fn read(
                 name => hooks.run_script = name.map(|name| RunScript { path: name.to_owned() }),
             },
             "libdhcp_ha" => {
+                hooks.high_availability = true;
                 let relationships = parameters.get("high-availability");
                 if let Some(relationships) = relationships.filter(|list| list.list().len() > 1) {
                     let text = "all relationships become one cluster, which serves all subnets";

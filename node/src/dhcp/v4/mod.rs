@@ -22,6 +22,7 @@ mod discover;
 mod flex_option;
 mod give_up;
 mod host;
+mod imagined;
 mod inform;
 mod lifetime;
 mod names;
@@ -65,6 +66,7 @@ use scope::Scope;
 use turn::{Addressed, Question, Turn, turn};
 
 pub use context::{Attempts, Context, HOLD_FLOOR, Memory, Ports};
+pub use imagined::Imagined;
 pub use packet::{Arrival, Packet, Reading, steering_key};
 pub use pending::Pending;
 pub use relay_info::{Circuit, RelayFacts};

@@ -144,13 +144,15 @@ fn has_taken(bucket: u8, node: NodeId, view: View<'_>) -> bool {
 }
 
 /// Nodes that are up; if the state calls nobody up, as in the moments after an outage of all, then
-/// everybody who has not left, since somebody must answer and a commit decides anyway.
+/// everybody who is not leaving, those in maintenance too, since somebody must answer and a commit
+/// decides anyway.
 fn candidates(view: View<'_>) -> Vec<NodeId> {
     let up = view.live_nodes();
     if !up.is_empty() {
         return up;
     }
-    view.nodes().filter(|(_, entry)| entry.liveness == Liveness::Down).map(|(id, _)| id).collect()
+    let stays = |liveness| matches!(liveness, Liveness::Down | Liveness::Maintenance);
+    view.nodes().filter(|(_, entry)| stays(entry.liveness)).map(|(id, _)| id).collect()
 }
 
 /// The node that goes by the identity, unless it is down or has left. It may be leaving: then it
@@ -162,7 +164,8 @@ fn named(addressed: Addressed, cx: &Context<'_>, view: View<'_>) -> Option<NodeI
     }
     let node = view.node_of_identity(identity)?;
     let liveness = view.meta().node(node)?.liveness;
-    matches!(liveness, Liveness::Up | Liveness::Draining).then_some(node)
+    let answers = matches!(liveness, Liveness::Up | Liveness::Draining | Liveness::Maintenance);
+    answers.then_some(node)
 }
 
 fn alone(cx: &Context<'_>, view: View<'_>) -> bool {

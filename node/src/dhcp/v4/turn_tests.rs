@@ -212,3 +212,18 @@ fn c15_a_node_on_the_way_back_answers_those_who_name_it_and_steps_in_for_others(
         assert_eq!(delays, [0, 200, 400], "{line}");
     }
 }
+
+#[test]
+fn a_node_in_maintenance_answers_those_who_chose_it_and_others_only_if_nobody_is_up() {
+    let answers = |decision: &Decision| !matches!(decision, Decision::Shadow(_));
+    let chosen = "request hw=02:00:00:00:00:11 50=192.0.2.10 54=192.0.2.1";
+    assert!(answers(&decisions(chosen, &["node 1 maintenance"])[0]));
+    let discovers: Vec<String> =
+        (1..=20).map(|n| format!("discover hw=02:00:00:00:00:{n:02x}")).collect();
+    let answered = |prepare: &[&str]| {
+        discovers.iter().filter(|line| answers(&decisions(line, prepare)[0])).count()
+    };
+    assert!(answered(&[]) > 0);
+    assert_eq!(answered(&["node 1 maintenance"]), 0);
+    assert!(answered(&["node 1 maintenance", "node 2 down", "node 3 down"]) > 0);
+}

@@ -42,9 +42,21 @@ impl State {
             return Outcome::Noted;
         }
         let info = old.and_then(|entry| entry.info.clone());
+        if liveness == Liveness::Maintenance && !self.can_spare(node) {
+            return Outcome::Noted;
+        }
         self.meta.nodes.insert(node, Arc::new(NodeEntry { info, liveness, since: now }));
         self.forget_departed();
         Outcome::Noted
+    }
+
+    /// Whether clients are answered without this node, and a majority is left when it is stopped: the
+    /// others that are up must be more than half of all. Decided here, so that two operators at two nodes
+    /// cannot take one too many; whoever asked sees in the table whether it was done.
+    fn can_spare(&self, node: NodeId) -> bool {
+        let others =
+            self.meta.nodes().filter(|(id, e)| *id != node && e.liveness == Liveness::Up).count();
+        others >= self.meta.members() / 2 + 1
     }
 
     /// C6: a departed node's identities count for the longest lease time, not for ever.

@@ -137,3 +137,32 @@ fn the_totals_of_a_subnet_go_with_it_and_its_last_lease() {
     world.set_config(secs(5), &document("", ""));
     assert_eq!(world.state.view().meta().all_totals(), all);
 }
+
+/// So many nodes, all up, of which these go into maintenance one after the other; those that do.
+fn maintained(nodes: u64, first: &[(u64, Liveness)], wanted: &[u64]) -> Vec<u64> {
+    let mut world = World::with(&document("", ""), nodes);
+    for (node, liveness) in first {
+        world.one(secs(2), Command::NodeLiveness(NodeId(*node), *liveness));
+    }
+    for node in wanted {
+        world.one(secs(3), Command::NodeLiveness(NodeId(*node), Liveness::Maintenance));
+    }
+    let view = world.state.view();
+    let nodes = view.nodes().filter(|(_, entry)| entry.liveness == Liveness::Maintenance);
+    nodes.map(|(id, _)| id.0).collect()
+}
+
+#[test]
+fn maintenance_leaves_a_majority_that_serves_whoever_asks_for_it() {
+    assert_eq!(maintained(1, &[], &[1]), [0; 0]);
+    assert_eq!(maintained(2, &[], &[1]), [0; 0]);
+    assert_eq!(maintained(3, &[], &[1, 2]), [1], "two operators at once take one node");
+    assert_eq!(maintained(5, &[], &[5, 4, 3, 2]), [4, 5]);
+    assert_eq!(maintained(3, &[(2, Liveness::Down)], &[1]), [0; 0]);
+    assert_eq!(
+        maintained(3, &[(2, Liveness::Down)], &[2]),
+        [2],
+        "the one that is down can be spared"
+    );
+    assert_eq!(maintained(4, &[(4, Liveness::Left)], &[1, 2]), [1], "who has left does not count");
+}

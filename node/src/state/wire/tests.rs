@@ -115,7 +115,13 @@ fn any_put() -> impl Strategy<Value = PutLease> {
 }
 
 fn any_liveness() -> impl Strategy<Value = Liveness> {
-    prop::sample::select(vec![Liveness::Up, Liveness::Down, Liveness::Draining, Liveness::Left])
+    prop::sample::select(vec![
+        Liveness::Up,
+        Liveness::Down,
+        Liveness::Draining,
+        Liveness::Maintenance,
+        Liveness::Left,
+    ])
 }
 
 fn any_info() -> impl Strategy<Value = NodeInfo> {

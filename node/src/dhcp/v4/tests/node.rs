@@ -346,8 +346,9 @@ impl Node {
                     Some("up") => Liveness::Up,
                     Some("down") => Liveness::Down,
                     Some("draining") => Liveness::Draining,
+                    Some("maintenance") => Liveness::Maintenance,
                     Some("left") => Liveness::Left,
-                    _ => return Err("up, down, draining or left".into()),
+                    _ => return Err("up, down, draining, maintenance or left".into()),
                 };
                 self.apply(Command::NodeLiveness(NodeId(number(0)?), liveness));
             }
