@@ -1,7 +1,11 @@
 //! The `leasehold` program: flags in, exit status out. What it does is in the library.
 //!
+//! Started by the name of `kea-dhcp4` it has Kea's command line instead: `kea.rs`.
+//!
 //! Exit status: 0 after a clean stop, 1 for bad settings or configuration, 2 for bad flags, 3 for
 //! faults.
+
+mod kea;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -72,6 +76,10 @@ const BAD_SETTINGS: u8 = 1;
 const FAULT: u8 = 3;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if kea::is_the_name(arguments.next()) {
+        return kea::main(arguments);
+    }
     let cli = Cli::parse();
     if cli.version {
         println!("{}", leasehold::VERSION);
