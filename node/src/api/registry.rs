@@ -1,6 +1,9 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
-use super::commands::{cluster, config, config_file, ha, history, lease4, process, reservation, select_test, service, statistics};
+use super::commands::{
+    cluster, config, config_file, ha, history, lease4, process, reservation, select_test, service,
+    statistics,
+};
 use super::spec::Spec;
 
 /// All commands, ascending by name.

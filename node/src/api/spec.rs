@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::backend::{Acted, Effect, NodeReport};
-use crate::observe::statistics::Change;
 use crate::config::Config;
+use crate::observe::statistics::Change;
 use crate::observe::statistics::Statistics;
 use crate::state::{Command, NewConfig, Outcome, View};
 

@@ -34,7 +34,7 @@ fn cause(reason: Reason) -> Option<Stat> {
         R::OwnAddress | R::OtherServer | R::MixedRequest => Stat::NotForUs,
         R::HoldLimit | R::InformLimit | R::ProbationLimit | R::DeclineLimit => Stat::LimitExceeded,
         R::DropClass | R::RejectClass => Stat::AdminFiltered,
-        R::NotReady => Stat::ServiceDisabled,
+        R::NotReady | R::ServiceDisabled => Stat::ServiceDisabled,
         R::Late
         | R::NowhereToReply
         | R::Overtaken

@@ -44,8 +44,8 @@ mod parked;
 pub mod pings;
 pub mod queue;
 pub mod reclaim;
-pub mod tally;
 pub mod service;
+pub mod tally;
 pub mod worker;
 
 use std::net::Ipv4Addr;

@@ -364,7 +364,8 @@ impl Statistics {
     /// Every subnet and what there is to say of it, in portions, each of one moment.
     fn each_subnet(&self, sink: &mut dyn FnMut(&[Row<'_>])) {
         let Some(config) = self.state.read().view().config().cloned() else { return };
-        for chunk in config.subnets.chunks(CHUNK) {
+        let mut subnets = config.subnets.iter().peekable();
+        while subnets.peek().is_some() {
             let rows: Vec<Row<'_>> = {
                 let state = self.state.read();
                 let row = |subnet| Row {
@@ -373,7 +374,7 @@ impl Statistics {
                     figures: Figures::of_subnet(state.view(), subnet),
                     pools: Figures::of_pools(state.view(), subnet),
                 };
-                chunk.iter().map(row).collect()
+                subnets.by_ref().take(CHUNK).map(row).collect()
             };
             sink(&rows);
         }
