@@ -76,7 +76,6 @@ pub fn find(name: &str) -> Option<&'static Spec> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::spec::Access;
 
     #[test]
     fn names_ascend_and_every_command_is_found() {
@@ -85,29 +84,5 @@ mod tests {
             assert_eq!(find(spec.name).map(|found| found.name), Some(spec.name));
         }
         assert!(find("nope").is_none());
-    }
-
-    /// kea-api §1.9: read is what is named there, everything else is write.
-    #[test]
-    fn access_is_that_of_kea() {
-        let kea_reads = [
-            "build-report",
-            "config-get",
-            "config-hash-get",
-            "interface-list",
-            "list-commands",
-            "server-tag-get",
-            "status-get",
-            "subnet4-select-test",
-            "version-get",
-            "lease4-get",
-            "lease4-get-all",
-            "lease4-get-page",
-        ];
-        let own_reads = ["cluster-status", "config-diff", "config-history", "config-history-get"];
-        for spec in COMMANDS {
-            let read = kea_reads.contains(&spec.name) || own_reads.contains(&spec.name);
-            assert_eq!(spec.access == Access::Read, read, "{}", spec.name);
-        }
     }
 }
