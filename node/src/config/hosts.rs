@@ -252,6 +252,12 @@ impl Reservations {
         self.changes.is_some()
     }
 
+    /// Whether both follow from the same list.
+    #[cfg(test)]
+    pub(super) fn shares_list_with(&self, other: &Reservations) -> bool {
+        Arc::ptr_eq(&self.list, &other.list)
+    }
+
     /// Adds one behind the others. Whether it may be there is the caller's to know.
     pub(super) fn add(&mut self, host: Reservation, text: Box<str>) {
         let changes = self.changes_mut();

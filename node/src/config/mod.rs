@@ -223,6 +223,11 @@ impl Config {
         })
     }
 
+    /// About how many bytes [`Config::document`] has, without putting it together.
+    pub fn document_len(&self) -> usize {
+        self.document.get().unwrap_or(&self.base).len()
+    }
+
     /// [`Config::document`] as a value. Large where the document is large.
     pub fn document_json(&self) -> serde_json::Value {
         read_back(self.document()).to_json()

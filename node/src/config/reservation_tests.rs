@@ -116,6 +116,13 @@ fn reservations_lie_inside_and_outside_of_pools_alike() {
     assert_eq!(config.subnets[0].reservations.len(), 2);
 }
 
+/// As Kea 3.0 (watched): the client is KNOWN.
+#[test]
+fn a_reservation_may_promise_nothing() {
+    let config = read_ok(&subnet_with(&json!([ { "hw-address": "02:00:00:00:00:01" } ])));
+    assert_eq!(config.subnets[0].reservations.len(), 1);
+}
+
 #[test]
 fn a_reservation_may_promise_nothing_but_classes() {
     let config = read_ok(&subnet_with(&json!([

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::host_list::HostList;
 use super::hosts::{Reservation, Reservations, Rest};
-use super::json::{Element, Map, Value};
+use super::json::{Element, Map};
 use super::mistake::{Path, Report};
 use super::model::IdentifierKind;
 use super::option_data;
@@ -116,7 +116,7 @@ pub(super) fn read_one(
 ) -> Option<Reservation> {
     let mut identifiers = [None; IDENTIFIERS.len()];
     let (mut address, mut hostname) = (None, "");
-    let (mut promises, mut is_rare) = (false, false);
+    let mut is_rare = false;
     // One walk over the members: there may be a million maps.
     for member in &map.members {
         let text = member.value.text();
@@ -130,10 +130,8 @@ pub(super) fn read_one(
                     continue;
                 };
                 identifiers[at] = Some(&member.value);
-                continue;
             }
         }
-        promises |= says_something(&member.value);
     }
     let given = || IDENTIFIERS.iter().zip(identifiers).filter_map(|(id, value)| Some((id, value?)));
     let first = given().next();
@@ -154,10 +152,6 @@ pub(super) fn read_one(
     if address == Some(Ipv4Addr::UNSPECIFIED) {
         report.error(element.at, path, "must not make reservation for the '0.0.0.0' address");
     }
-    if !promises {
-        let text = "specified reservation must include at least one resource, i.e. hostname, IPv4 address, options";
-        report.error(element.at, path, text);
-    }
     let rest = if is_rare { rest(map, definitions, path, report) } else { None };
     let ((_, kind), value) = first?;
     let identifier = match identifier(*kind, value.text()?) {
@@ -169,14 +163,6 @@ pub(super) fn read_one(
     };
     let address = address.filter(|address| !address.is_unspecified());
     Some(Reservation { kind: *kind, identifier, address, hostname: hostname.into(), rest })
-}
-
-fn says_something(value: &Element) -> bool {
-    match &value.value {
-        Value::Text(text) => !text.is_empty(),
-        Value::List(list) => !list.is_empty(),
-        _ => false,
-    }
 }
 
 /// The rare parts, if there are any.

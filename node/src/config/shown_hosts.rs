@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::hosts::{Reservation, Reservations};
-use super::model::{Config, IdentifierKind};
+use super::model::{Config, IdentifierKind, Subnet};
 use super::{print, read_back, reservations};
 use crate::types::SubnetId;
 
@@ -71,6 +71,11 @@ impl Config {
             SubnetId(0) => Some(&self.reservations),
             _ => self.subnet(subnet).map(|subnet| &subnet.reservations),
         }
+    }
+
+    /// The subnets, ascending by id.
+    pub(super) fn in_id_order(&self) -> impl Iterator<Item = &Subnet> {
+        self.lookup.in_order.iter().map(|at| &self.subnets[at.0])
     }
 
     /// The scopes of reservations: the global one as 0, then the subnets by id from `from` on.

@@ -12,6 +12,9 @@
 mod classes;
 mod delta;
 mod networks;
+#[cfg(test)]
+mod reservation_tests;
+mod reservations;
 mod subnets;
 #[cfg(test)]
 mod tests;
@@ -175,7 +178,7 @@ pub struct Changed {
 
 impl Config {
     /// The configuration that `edits` make of this one, in order. Costs what reading the document
-    /// costs, whatever their number.
+    /// costs, whatever their number, unless all are about reservations: then the rest is not looked at.
     ///
     /// Edits that were made one by one come to the same when they are made at once; that is how a
     /// version of the history is found again. What only the typed configuration knows (the users of
@@ -184,6 +187,29 @@ impl Config {
     /// # Errors
     /// When one of them changes nothing, or makes no configuration. This one is as it was.
     pub fn edited(&self, edits: &[Edit]) -> Result<Edited, NoEdit> {
+        if edits.iter().all(|edit| reservations::is_ours(edit.verb)) {
+            return self.with_hosts_edited(edits);
+        }
+        self.rebuilt(edits)
+    }
+
+    fn with_hosts_edited(&self, edits: &[Edit]) -> Result<Edited, NoEdit> {
+        let mut edited = Edited { config: self.clone(), changes: Vec::with_capacity(edits.len()) };
+        for edit in edits {
+            let mut report = Report::new("configuration in force");
+            let (config, changed) = match reservations::made(&edited.config, edit, &mut report) {
+                Ok(made) => made,
+                Err(Stop::No(no)) => return Err(no),
+                Err(Stop::Mistakes) => return Err(mistakes(report, "")),
+            };
+            edited.config = config;
+            edited.changes.push(changed);
+        }
+        Ok(edited)
+    }
+
+    /// [`Config::edited`] by way of the whole document.
+    fn rebuilt(&self, edits: &[Edit]) -> Result<Edited, NoEdit> {
         let mut report = Report::new("configuration in force");
         let text = self.document();
         let mut changes = Vec::with_capacity(edits.len());
@@ -248,8 +274,7 @@ impl Config {
             Verb::ClassUpdate => classes::update(&mut scene, arguments),
             Verb::ClassDel => classes::del(&mut scene, &arguments),
             Verb::ReservationAdd | Verb::ReservationUpdate | Verb::ReservationDel => {
-                let text = format!("'{}' is not known to this version", edit.verb.name());
-                Err(NoEdit::error(text).into())
+                reservations::in_tree(&mut scene, arguments)
             }
         }
     }
