@@ -47,3 +47,74 @@ fn places_of_mistakes_are_found_in_a_large_document() {
     let places: Vec<_> = mistakes.iter().map(|mistake| (mistake.line, mistake.column)).collect();
     assert_eq!(places, [(line as u32 + 1, column as u32 + 1)]);
 }
+
+/// `cargo test -p leasehold --lib figures_of_an_edit -- --ignored --nocapture`
+#[test]
+#[ignore = "figures for a release note: takes a minute and a gigabyte, and asserts little"]
+fn figures_of_an_edit_among_a_million() {
+    use std::time::Instant;
+
+    use super::edit::{Edit, Verb};
+
+    let resident = || -> u64 {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+        pages.unwrap_or(0u64) * 4096 >> 20
+    };
+    let before = resident();
+    let begin = Instant::now();
+    let mut config = from_text(&large(1, 1_000_000)).unwrap().config;
+    println!("read: {:?}, {} MiB", begin.elapsed(), resident() - before);
+    let edit = |verb, arguments: String| Edit { verb, arguments: arguments.into() };
+    let all: Vec<Edit> = (0u32..30_000)
+        .map(|at| match at % 3 {
+            0 => edit(
+                Verb::ReservationAdd,
+                format!(
+                    r#"{{"reservation":{{"subnet-id":1,"duid":"{at:08x}","ip-address":"10.200.{}.{}","hostname":"new-{at}"}}}}"#,
+                    at >> 8,
+                    at & 0xff
+                ),
+            ),
+            1 => edit(
+                Verb::ReservationUpdate,
+                format!(r#"{{"reservation":{{"subnet-id":1,"duid":"{:08x}","hostname":"changed-{at}"}}}}"#, at - 1),
+            ),
+            _ => edit(
+                Verb::ReservationDel,
+                format!(r#"{{"subnet-id":1,"ip-address":"10.{}.{}.{}"}}"#, at >> 16, at >> 8 & 0xff, at & 0xff),
+            ),
+        })
+        .collect();
+    let (middle, begin) = (resident(), Instant::now());
+    let mut longest = std::time::Duration::ZERO;
+    for edit in &all {
+        let one = Instant::now();
+        config = config.edited(std::slice::from_ref(edit)).unwrap().config;
+        longest = longest.max(one.elapsed());
+    }
+    let each = begin.elapsed() / 30_000;
+    println!(
+        "30 000 edits: {each:?} each, the longest {longest:?}, {} MiB more",
+        resident() - middle
+    );
+    let begin = Instant::now();
+    let mut found = 0;
+    for host in 0..1_000_000u32 {
+        let [_, b, c, d] = (0x0a00_0002 + host).to_be_bytes();
+        let reservations = &config.subnets[0].reservations;
+        let host = reservations.by_identifier(IdentifierKind::HwAddress, &[2, 0, 0, b, c, d]);
+        found += usize::from(host.is_some());
+    }
+    println!("look-up: {:?} each", begin.elapsed() / 1_000_000);
+    assert_eq!(found, 990_000);
+    let begin = Instant::now();
+    let (page, next) = config.hosts_after(None, HostCursor(0), 1_000);
+    println!("first page of {}: {:?}", page.len(), begin.elapsed());
+    let begin = Instant::now();
+    let (page, _) = config.hosts_after(None, next, 1_000);
+    println!("second page of {}: {:?}", page.len(), begin.elapsed());
+    let begin = Instant::now();
+    let document = config.document().len();
+    println!("document of {document} bytes: {:?}", begin.elapsed());
+}

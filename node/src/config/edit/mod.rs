@@ -11,6 +11,7 @@
 
 mod classes;
 mod delta;
+mod host_places;
 mod networks;
 #[cfg(test)]
 mod reservation_tests;
@@ -23,6 +24,8 @@ mod tree;
 pub(super) use tree::{name_of, place_of};
 
 use std::sync::Arc;
+
+use host_places::HostPlaces;
 
 use super::json::{Element, Map, Value};
 use super::mistake::Report;
@@ -236,9 +239,12 @@ impl Config {
         report: &mut Report,
     ) -> Result<Element, Stop> {
         let mut root = read(self.document(), report)?;
+        let mut hosts = HostPlaces::default();
         for edit in edits {
-            changes.push(self.apply(edit, edits.len() == 1, &mut root, report)?);
+            let alone = edits.len() == 1;
+            changes.push(self.apply(edit, alone, &mut root, &mut hosts, report)?);
         }
+        hosts.settle(dhcp4_of(&mut root)?);
         Ok(root)
     }
 
@@ -250,16 +256,20 @@ impl Config {
         edit: &Edit,
         alone: bool,
         root: &mut Element,
+        hosts: &mut HostPlaces,
         report: &mut Report,
     ) -> Result<Changed, Stop> {
         let arguments = arguments(edit, report)?;
         if alone {
             classes::no_user(edit, &arguments, self)?;
         }
-        let dhcp4 = root.map_mut().and_then(|root| root.get_mut("Dhcp4")?.map_mut());
-        let dhcp4 = dhcp4.ok_or_else(|| NoEdit::error("there is no configuration"))?;
+        let dhcp4 = dhcp4_of(root)?;
+        let around = matches!(edit.verb, Verb::SubnetAdd | Verb::ClassAdd);
+        if !around && !reservations::is_ours(edit.verb) {
+            hosts.settle(dhcp4);
+        }
         let definitions = &self.definitions;
-        let mut scene = Scene { verb: edit.verb, dhcp4, definitions, report };
+        let mut scene = Scene { verb: edit.verb, dhcp4, definitions, hosts, report };
         match edit.verb {
             Verb::SubnetAdd => subnets::add(&mut scene, arguments),
             Verb::SubnetUpdate => subnets::update(&mut scene, arguments),
@@ -280,6 +290,11 @@ impl Config {
     }
 }
 
+fn dhcp4_of(root: &mut Element) -> Result<&mut Map, NoEdit> {
+    let dhcp4 = root.map_mut().and_then(|root| root.get_mut("Dhcp4")?.map_mut());
+    dhcp4.ok_or_else(|| NoEdit::error("there is no configuration"))
+}
+
 fn read(text: &str, report: &mut Report) -> Result<Element, Stop> {
     let none = &mut |_: &str| Err(String::new());
     reader::read(text, Dialect::Wire, none, report).ok_or(Stop::Mistakes)
@@ -292,6 +307,7 @@ struct Scene<'a> {
     dhcp4: &'a mut Map,
     /// The options that the configuration knows. No edit changes them.
     definitions: &'a Definitions,
+    hosts: &'a mut HostPlaces,
     report: &'a mut Report,
 }
 

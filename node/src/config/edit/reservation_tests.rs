@@ -420,8 +420,16 @@ proptest! {
             }
         }
         prop_assert_eq!(pages(&short, None, 1), pages(&long, None, 100));
-        // All at once, the long way.
+        // All at once, the long way, others between them.
         let at_once = first.rebuilt(&done).unwrap().config;
         prop_assert_eq!(at_once.document(), short.document());
+        let places = [(Verb::ClassAdd, done.len() / 3), (Verb::ClassUpdate, done.len() / 2 + 1)];
+        for (verb, at) in places {
+            done.insert(at, edit(verb, &json!({ "client-classes": [{ "name": "x" }] })));
+        }
+        let class = edit(Verb::ClassAdd, &json!({ "client-classes": [{ "name": "x" }] }));
+        let among_others = first.edited(&done).unwrap().config;
+        let then = short.edited(&[class]).unwrap().config;
+        prop_assert_eq!(among_others.document(), then.document());
     }
 }

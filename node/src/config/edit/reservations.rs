@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::host_places::{Known, address_of, identifier_of};
 use super::tree::{list_in, prefix_of, text};
 use super::{Changed, Edit, NoEdit, Scene, Stop, Verb, arguments};
 use crate::config::check::Checker;
@@ -93,50 +94,59 @@ pub(super) fn in_tree(scene: &mut Scene<'_>, arguments: Map) -> Result<Changed, 
             if given.subnet.is_none() && given.address().is_some() {
                 return Err(NoEdit::error("Mandatory 'subnet-id' parameter missing.").into());
             }
-            let (list, about) = list(scene, given.subnet.unwrap_or(SubnetId(0)))?;
-            list.push(given.entry);
-            Ok(about)
+            in_list(scene, given.subnet.unwrap_or(SubnetId(0)), |known, list| {
+                known.push(list, given.entry);
+                Ok(())
+            })
         }
         Verb::ReservationUpdate => {
             let given = Given::read(arguments, "reservation must be specified")?;
-            let (list, about) = list(scene, given.subnet.ok_or_else(no_subnet)?)?;
-            let own = given.entry.map().and_then(identifier_of);
-            let is_it = |element: &&mut Element| {
-                own.is_some() && element.map().and_then(identifier_of) == own
-            };
-            let old = list.iter_mut().find(is_it).ok_or_else(not_updated)?;
-            *old = given.entry;
-            Ok(about)
+            in_list(scene, given.subnet.ok_or_else(no_subnet)?, |known, list| {
+                let own = given.entry.map().and_then(identifier_of);
+                let at =
+                    own.and_then(|own| known.identifier(list, &own)).ok_or_else(not_updated)?;
+                known.replace(list, at, given.entry);
+                Ok(())
+            })
         }
         _ => {
             let named = Named::read(&arguments)?;
-            let (list, about) = list(scene, named.subnet).map_err(|_| not_deleted())?;
-            let is_it = |element: &Element| match (element.map(), &named.by) {
-                (None, _) => false,
-                (Some(map), By::Address(address)) => address_of(map) == Some(*address),
-                (Some(map), By::Identifier(kind, bytes)) => {
-                    identifier_of(map).is_some_and(|own| own == (*kind, bytes.clone()))
-                }
-            };
-            let at = list.iter().position(is_it).ok_or_else(not_deleted)?;
-            list.remove(at);
-            Ok(about)
+            if named.subnet.0 != 0 && scene.find_id(named.subnet).is_none() {
+                return Err(not_deleted().into());
+            }
+            in_list(scene, named.subnet, |known, list| {
+                let at = match named.by {
+                    By::Address(address) => known.address(address),
+                    By::Identifier(kind, bytes) => known.identifier(list, &(kind, bytes)),
+                };
+                known.remove(list, at.ok_or_else(not_deleted)?);
+                Ok(())
+            })
         }
     }
 }
 
-/// The list of a subnet in the document, or the global one under 0.
-fn list<'a>(
-    scene: &'a mut Scene<'_>,
+/// Changes the list of a subnet in the document, or with 0 the global one.
+fn in_list(
+    scene: &mut Scene<'_>,
     subnet: SubnetId,
-) -> Result<(&'a mut Vec<Element>, Changed), NoEdit> {
-    if subnet.0 == 0 {
-        return Ok((scene.list("reservations")?, Changed::default()));
-    }
-    let place = scene.find_id(subnet).ok_or_else(|| not_configured(subnet))?;
-    let map = scene.subnet(place).ok_or_else(|| not_configured(subnet))?;
-    let about = prefix_of(map).map(|prefix| (subnet, prefix));
-    Ok((list_in(map, "reservations")?, Changed { subnet: about, ..Changed::default() }))
+    change: impl FnOnce(&mut Known, &mut Vec<Element>) -> Result<(), NoEdit>,
+) -> Result<Changed, Stop> {
+    let (scope, prefix) = match subnet.0 {
+        0 => (&mut *scene.dhcp4, None),
+        _ => {
+            let place = scene.find_id(subnet).ok_or_else(|| not_configured(subnet))?;
+            let map = place.subnet_in(scene.dhcp4).ok_or_else(|| not_configured(subnet))?;
+            let prefix = prefix_of(map);
+            (map, prefix)
+        }
+    };
+    let list = list_in(scope, "reservations")?;
+    let mut known = scene.hosts.take(subnet, list);
+    let done = change(&mut known, list);
+    scene.hosts.put(subnet, known);
+    done?;
+    Ok(Changed { subnet: prefix.map(|prefix| (subnet, prefix)), ..Changed::default() })
 }
 
 /// The reservation that `reservation-add` and `-update` bring.
@@ -367,17 +377,4 @@ fn target(arguments: &Map) -> Result<(), NoEdit> {
             "The 'operation-target' value ({other}) is not within expected set: (memory, database, all, default)"
         ))),
     }
-}
-
-/// The address that an entry reserves.
-fn address_of(entry: &Map) -> Option<Ipv4Addr> {
-    entry.get("ip-address").and_then(Element::text)?.parse().ok()
-}
-
-/// The identifier of an entry.
-fn identifier_of(entry: &Map) -> Option<(IdentifierKind, Vec<u8>)> {
-    reservations::identifiers().find_map(|(key, kind)| {
-        let text = entry.get(key)?.text()?;
-        Some((kind, reservations::identifier(kind, text).ok()?))
-    })
 }

@@ -19,6 +19,24 @@ pub(in crate::config) struct Place {
     pub(in crate::config) at: usize,
 }
 
+impl Place {
+    fn siblings_in(self, dhcp4: &mut Map) -> Option<&mut Vec<Element>> {
+        let map = match self.network {
+            Some(network) => {
+                let networks = dhcp4.get_mut("shared-networks")?.list_mut()?;
+                networks.get_mut(network)?.map_mut()?
+            }
+            None => dhcp4,
+        };
+        map.get_mut("subnet4")?.list_mut()
+    }
+
+    /// The subnet there.
+    pub(super) fn subnet_in(self, dhcp4: &mut Map) -> Option<&mut Map> {
+        self.siblings_in(dhcp4)?.get_mut(self.at)?.map_mut()
+    }
+}
+
 impl Scene<'_> {
     /// The only entry of the list `key`, which is the only argument: a map, checked by its table,
     /// and in the spelling of today.
@@ -109,14 +127,7 @@ impl Scene<'_> {
 
     /// The list that a place is in.
     pub(super) fn siblings(&mut self, place: Place) -> Option<&mut Vec<Element>> {
-        let map = match place.network {
-            Some(network) => {
-                let networks = self.dhcp4.get_mut("shared-networks")?.list_mut()?;
-                networks.get_mut(network)?.map_mut()?
-            }
-            None => &mut *self.dhcp4,
-        };
-        map.get_mut("subnet4")?.list_mut()
+        place.siblings_in(self.dhcp4)
     }
 
     /// The subnet at a place.
