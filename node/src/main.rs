@@ -138,18 +138,13 @@ fn read_settings(file: &Path) -> Result<Settings, String> {
 /// where the file wants them.
 fn kea_settings(file: &Path, data_dir: Option<PathBuf>) -> Result<Settings, String> {
     let parsed = read_kea_file(file).map_err(|mistakes| mistakes.to_string())?;
-    let local = NodeLocal::of(&parsed.config.document_json());
+    let local = NodeLocal::of(&parsed.config.document_json(), file)?;
     let data_dir = data_dir
         .or_else(|| local.lease_directory.map(|directory| directory.join("leasehold")))
         .unwrap_or_else(|| PathBuf::from("/var/lib/leasehold"));
     let mut settings = Settings::kea_personality(data_dir, file.to_owned(), &host_name());
-    if let Some(listen) = local.control_listen {
-        settings.control.listen = listen;
-    }
+    settings.control.kea = local.control_listen;
     settings.control.socket = local.control_socket;
-    for closed in &local.control_closed {
-        eprintln!("leasehold: warning: {closed}");
-    }
     Ok(settings)
 }
 

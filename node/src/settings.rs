@@ -4,12 +4,19 @@
 //! key is a mistake. Everything that can be checked without touching the machine is checked here,
 //! so that the rest of the program never sees half a setting.
 
-use std::net::{IpAddr, SocketAddr};
+mod control;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+
+pub use control::{
+    Control, Given, Header, Listener, ListenerSetting, Role, Secret, Tls, User, UserSetting,
+    bad_name,
+};
 
 use crate::config::{self, Mistakes, Parsed};
 
@@ -63,34 +70,6 @@ impl Peer {
     /// The address that peers use.
     pub fn advertised(&self) -> SocketAddr {
         self.advertise.unwrap_or(self.listen)
-    }
-}
-
-/// `[control]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Control {
-    /// HTTP addresses. Default: 127.0.0.1:8000 (R26).
-    pub listen: Vec<SocketAddr>,
-    /// Unix socket.
-    pub socket: Option<PathBuf>,
-    /// Largest request body in bytes.
-    pub body_limit: usize,
-    /// Whether `/metrics` has the numbers of each subnet and pool. Default: yes.
-    pub subnet_metrics: bool,
-    /// Where `config-write` and the like may write. Default: `written` in the data directory.
-    pub write_dir: Option<PathBuf>,
-}
-
-impl Default for Control {
-    fn default() -> Control {
-        Control {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8000))],
-            socket: None,
-            body_limit: 64 << 20,
-            subnet_metrics: true,
-            write_dir: None,
-        }
     }
 }
 
@@ -162,12 +141,12 @@ impl Timers {
 #[derive(Debug, thiserror::Error)]
 pub enum BadSettings {
     /// Not TOML, an unknown key, or a value of the wrong kind; the text has line and column.
-    #[error("{source_name}: {error}")]
+    #[error("{source_name}: {text}")]
     Syntax {
         /// The file.
         source_name: String,
         /// Position and reason.
-        error: Box<toml::de::Error>,
+        text: String,
     },
     /// Values that contradict each other.
     #[error("{source_name}: {text}")]
@@ -179,13 +158,32 @@ pub enum BadSettings {
     },
 }
 
+/// What is wrong with the form of the text. It shows the line, unless a password may stand there.
+fn syntax(text: &str, source_name: &str, error: &toml::de::Error) -> BadSettings {
+    let source_name = source_name.to_owned();
+    if !text.to_ascii_lowercase().contains("password") {
+        return BadSettings::Syntax { source_name, text: error.to_string() };
+    }
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    // Other messages may quote a value.
+    let what = match error.message() {
+        message if message.starts_with("unknown field") => format!(": {message}"),
+        _ => String::new(),
+    };
+    let text = format!(
+        "TOML parse error at line {line}, column {column}{what} (the line is not shown: there are passwords in this \
+         file)"
+    );
+    BadSettings::Syntax { source_name, text }
+}
+
 impl Settings {
     /// Reads `node.toml`. `host_name` is what `name` defaults to.
     pub fn parse(text: &str, source_name: &str, host_name: &str) -> Result<Settings, BadSettings> {
-        let mut settings: Settings = toml::from_str(text).map_err(|error| BadSettings::Syntax {
-            source_name: source_name.to_owned(),
-            error: Box::new(error),
-        })?;
+        let mut settings: Settings =
+            toml::from_str(text).map_err(|error| syntax(text, source_name, &error))?;
         if settings.name.is_empty() {
             settings.name = host_name.to_owned();
         }
@@ -217,6 +215,9 @@ impl Settings {
     }
 
     fn contradiction(&self) -> Option<String> {
+        if let Some(text) = self.control.contradiction() {
+            return Some(text);
+        }
         if self.cluster.initial.len() > 1 && self.peer.is_none() {
             return Some(
                 "[cluster].initial names several nodes, but there is no [peer] section: add [peer] listen = \"ADDRESS:PORT\""
@@ -277,11 +278,8 @@ pub fn read_kea_file(file: &Path) -> Result<Parsed, Mistakes> {
 /// With node settings these keys are echoed and otherwise ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeLocal {
-    /// HTTP addresses of `control-sockets`; `None` when it names none.
-    pub control_listen: Option<Vec<SocketAddr>>,
-    /// Sockets of `control-sockets` that stay closed, and why: they ask for a protection that is not
-    /// there, and an open door is worse than none.
-    pub control_closed: Vec<String>,
+    /// HTTP listeners of `control-sockets`; `None` when it names none.
+    pub control_listen: Option<Vec<Listener>>,
     /// The unix socket of `control-socket` or `control-sockets`.
     pub control_socket: Option<PathBuf>,
     /// The directory of `lease-database.name`.
@@ -289,43 +287,25 @@ pub struct NodeLocal {
 }
 
 impl NodeLocal {
-    /// Picks the keys out of `{"Dhcp4": …}`.
-    pub fn of(document: &Value) -> NodeLocal {
+    /// Picks the keys out of `{"Dhcp4": …}`. `file` is where the document lies: names of other files
+    /// are taken from there.
+    ///
+    /// # Errors
+    /// A socket that cannot be guarded as it says: an open door is worse than none.
+    pub fn of(document: &Value, file: &Path) -> Result<NodeLocal, String> {
         let text = |map: &Value, key: &str| map.get(key).and_then(Value::as_str).map(str::to_owned);
+        let beside = file.parent().unwrap_or(Path::new(""));
         let dhcp4 = document.get("Dhcp4").unwrap_or(&Value::Null);
         let list = dhcp4.get("control-sockets").and_then(Value::as_array).into_iter().flatten();
         let mut local = NodeLocal::default();
         for socket in list.chain(dhcp4.get("control-socket")) {
             match text(socket, "socket-type").as_deref() {
                 Some("unix") => {
-                    local.control_socket = text(socket, "socket-name").map(PathBuf::from)
+                    local.control_socket = text(socket, "socket-name").map(PathBuf::from);
                 }
-                Some("http") => {
-                    let address = text(socket, "socket-address")
-                        .and_then(|address| address.parse::<IpAddr>().ok());
-                    let port = socket
-                        .get("socket-port")
-                        .and_then(Value::as_u64)
-                        .and_then(|port| u16::try_from(port).ok());
-                    let address = SocketAddr::new(
-                        address.unwrap_or([127, 0, 0, 1].into()),
-                        port.unwrap_or(8000),
-                    );
-                    let listen = local.control_listen.get_or_insert_default();
-                    if socket.get("authentication").is_some() {
-                        local.control_closed.push(format!(
-                            "the control socket {address} is not opened: this version has no authentication"
-                        ));
-                    } else {
-                        listen.push(address);
-                    }
-                }
-                Some("https") => {
-                    local.control_listen.get_or_insert_default();
-                    local.control_closed.push(
-                        "a control socket of type https is not opened: this version has no TLS for it"
-                            .to_owned(),
-                    );
+                Some("http" | "https") => {
+                    let listener = Listener::of_kea(socket, beside)?;
+                    local.control_listen.get_or_insert_default().push(listener);
                 }
                 _ => {}
             }
@@ -335,7 +315,7 @@ impl NodeLocal {
             .and_then(|database| text(database, "name"))
             .and_then(|name| Path::new(&name).parent().map(Path::to_owned))
             .filter(|directory| directory.is_absolute());
-        local
+        Ok(local)
     }
 }
 
@@ -345,27 +325,20 @@ mod tests {
 
     #[test]
     fn r26_the_kea_personality_takes_sockets_and_directory_from_the_file() {
-        let local = NodeLocal::of(&serde_json::json!({ "Dhcp4": {
+        let of = |document: Value| NodeLocal::of(&document, Path::new("/etc/kea/kea.conf"));
+        let local = of(serde_json::json!({ "Dhcp4": {
             "control-sockets": [
                 { "socket-type": "unix", "socket-name": "/run/kea/kea4" },
                 { "socket-type": "http", "socket-port": 8004 },
             ],
             "lease-database": { "type": "memfile", "name": "/var/lib/kea/leases.csv" },
         }}));
+        let local = local.unwrap();
         assert_eq!(local.control_socket, Some("/run/kea/kea4".into()));
-        assert_eq!(local.control_listen, Some(vec![SocketAddr::from(([127, 0, 0, 1], 8004))]));
+        let address = SocketAddr::from(([127, 0, 0, 1], 8004));
+        assert_eq!(local.control_listen, Some(vec![Listener::plain(address)]));
         assert_eq!(local.lease_directory, Some("/var/lib/kea".into()));
-        assert_eq!(NodeLocal::of(&serde_json::json!({ "Dhcp4": {} })), NodeLocal::default());
-    }
-
-    #[test]
-    fn a_control_socket_that_asks_for_protection_stays_closed() {
-        let local = NodeLocal::of(&serde_json::json!({ "Dhcp4": { "control-sockets": [
-            { "socket-type": "http", "authentication": { "type": "basic" } },
-            { "socket-type": "https", "socket-port": 8005 },
-        ]}}));
-        assert_eq!(local.control_listen, Some(Vec::new()));
-        assert_eq!(local.control_closed.len(), 2);
+        assert_eq!(of(serde_json::json!({ "Dhcp4": {} })), Ok(NodeLocal::default()));
     }
 
     const FULL: &str = r#"
@@ -435,6 +408,74 @@ config = "/etc/leasehold/kea-dhcp4.conf"
             (FULL.replace("192.0.2.13:7701\"]", "192.0.2.12:7701\"]"), "twice"),
             (format!("{FULL}\n[raft]\nheartbeat = 150\n"), "election-min"),
             (FULL.replace("advertise = \"192.0.2.11", "advertise = \"0.0.0.0"), "can reach"),
+        ];
+        for (text, part) in cases {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(part), "{part:?} not in {error:?}");
+        }
+    }
+
+    const GUARDED: &str = r#"
+data-dir = "/var/lib/leasehold"
+[control]
+listen = ["127.0.0.1:8000"]
+realm = "rack"
+[[control.listener]]
+address = "192.0.2.11:8443"
+cert-file = "/etc/leasehold/cert.pem"
+key-file = "/etc/leasehold/key.pem"
+http-headers = [{ name = "X-Rack", value = "a" }]
+[[control.users]]
+user = "admin"
+password-file = "/etc/leasehold/admin"
+[[control.users]]
+user = "stork"
+password = "swordfish"
+role = "read"
+"#;
+
+    #[test]
+    fn listeners_and_users_are_named_in_the_control_section() {
+        let settings = parse(GUARDED).unwrap();
+        let [plain, own] = &settings.control.listeners()[..] else { panic!("{settings:?}") };
+        assert_eq!(
+            (plain.url(), own.url()),
+            ("http://127.0.0.1:8000".into(), "https://192.0.2.11:8443".into())
+        );
+        assert!(plain.users == own.users && own.users.len() == 2);
+        assert_eq!(own.users[1].role, Role::Read);
+        assert!(!own.tls.as_ref().unwrap().cert_required, "nobody could show a good one");
+        assert!(!format!("{settings:?}").contains("swordfish"));
+    }
+
+    #[test]
+    fn a_mistake_beside_a_password_does_not_show_it() {
+        for broken in [
+            GUARDED.replace("\"swordfish\"", "\"swordfish"),
+            GUARDED.replace("\"swordfish\"", "swordfish"),
+            GUARDED.replace("\"swordfish\"", "[\"swordfish\"]"),
+            GUARDED.replace("password = ", "pasword = "),
+            GUARDED.replace("role = \"read\"", "role = \"swordfish\""),
+        ] {
+            let error = parse(&broken).unwrap_err();
+            assert!(!error.contains("swordfish"), "{error}");
+            assert!(error.contains("line 1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_guard_that_contradicts_itself_is_refused() {
+        let cases = [
+            (GUARDED.replace("key-file", "trust-anchor"), "belong together"),
+            (
+                GUARDED.replace("http-headers", "cert-required = true\nhttp-headers"),
+                "whose certificates",
+            ),
+            (GUARDED.replace("\"stork\"", "\"admin\""), "twice"),
+            (GUARDED.replace("\"stork\"", "\"st:ork\""), "colon"),
+            (GUARDED.replace("password-file", "password = \"a\"\npassword-file"), "both"),
+            (GUARDED.replace("password = \"swordfish\"", ""), "has no password"),
+            (GUARDED.replace("192.0.2.11:8443", "127.0.0.1:8000"), "listens on"),
         ];
         for (text, part) in cases {
             let error = parse(&text).unwrap_err();

@@ -194,6 +194,8 @@ pub struct NodeReport {
     pub active_config: ConfigVersion,
     /// What of it this node could not do, for the operator; the node serves with the rest.
     pub config_problems: Vec<String>,
+    /// What the operator should know of the doors of this node: who may come in that should not.
+    pub warnings: Vec<String>,
     /// Current term.
     pub term: u64,
     /// The leader this node hears or is; `None` when there is none as far as it knows.

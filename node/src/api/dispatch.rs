@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::audit::Line;
 use super::backend::{Backend, SubmitError};
 use super::commands::statistics;
 use super::envelope::{Request, Target};
@@ -60,19 +61,43 @@ impl Dispatcher {
         replies
     }
 
+    /// Whether the caller may have this request answered. A transport with an answer of its own for one
+    /// who may not asks first; [`Dispatcher::answer`] refuses in any case. A refusal is audited.
+    pub fn permits(&self, request: &Request, caller: &Caller) -> bool {
+        let Some(spec) = registry::find(&request.command) else { return true };
+        let permitted = caller.may(spec.access);
+        if !permitted {
+            let args = Args::new(request.arguments.as_ref());
+            Line::of(spec, &args, caller, &*self.backend).forbidden();
+        }
+        permitted
+    }
+
     async fn run(&self, name: &str, arguments: Option<&Arc<Value>>, caller: &Caller) -> Reply {
         let Some(spec) = registry::find(name) else {
             return Reply::failure(Code::Unsupported, format!("'{name}' command not supported."));
         };
         let args = Args::new(arguments);
-        let (plan, applied) = match self.plan(spec, args, caller).await {
-            Ok(planned) => planned,
-            Err(refusal) => return refusal.into(),
-        };
-        let mut reply = self.carry_out(plan).await;
-        if wants_local(&args) && spec.access == Access::Read {
-            reply.applied = Some(applied);
+        // Dropped half-way, it says that the outcome is unknown.
+        let mut line = Line::of(spec, &args, caller, &*self.backend);
+        if !caller.may(spec.access) {
+            line.forbidden();
+            return Reply::failure(
+                Code::Error,
+                "Forbidden: this user may ask, and change nothing.",
+            );
         }
+        let reply = match self.plan(spec, args, caller).await {
+            Ok((plan, applied)) => {
+                let mut reply = self.carry_out(plan, &mut line).await;
+                if wants_local(&args) && spec.access == Access::Read {
+                    reply.applied = Some(applied);
+                }
+                reply
+            }
+            Err(refusal) => refusal.into(),
+        };
+        line.done(&reply);
         reply
     }
 
@@ -128,7 +153,7 @@ impl Dispatcher {
         done.await.ok()
     }
 
-    async fn carry_out(&self, plan: Plan) -> Reply {
+    async fn carry_out(&self, plan: Plan, line: &mut Line) -> Reply {
         match plan {
             Plan::Answer(reply) => reply,
             Plan::Later(_) => Reply::failure(Code::Error, "internal error: a plan within a plan"),
@@ -144,7 +169,7 @@ impl Dispatcher {
                 let acted = timeout(within + GRACE, self.backend.act(effect, within)).await;
                 print(acted.unwrap_or_else(|_| Err("it took too long".to_owned())))
             }
-            Plan::Commit(command, print) => match self.commit(*command).await {
+            Plan::Commit(command, print) => match self.commit(*command, line).await {
                 Ok(outcome) => print(&outcome),
                 Err(reply) => reply,
             },
@@ -154,6 +179,7 @@ impl Dispatcher {
                 let accepted = self.backend.set_config(*new, config, patience);
                 match timeout(patience + GRACE, accepted).await {
                     Ok(Ok(done)) => {
+                        line.committed(done.index);
                         let active = self.active(&done.outcome, patience).await;
                         active.unwrap_or_else(|| print(&done.outcome))
                     }
@@ -165,12 +191,15 @@ impl Dispatcher {
     }
 
     /// Commits a command; one that works in steps, step after step, each with its own patience.
-    async fn commit(&self, mut command: Command) -> Result<Outcome, Reply> {
+    async fn commit(&self, mut command: Command, line: &mut Line) -> Result<Outcome, Reply> {
         let mut deleted = 0;
         loop {
             let submitted = self.backend.submit(command.clone(), PATIENCE);
             let outcome = match timeout(PATIENCE + GRACE, submitted).await {
-                Ok(Ok(done)) => done.outcome,
+                Ok(Ok(done)) => {
+                    line.committed(done.index);
+                    done.outcome
+                }
                 Ok(Err(error)) if deleted == 0 => return Err(not_submitted(&error)),
                 Err(_) if deleted == 0 => {
                     return Err(unknown("this node did not learn of it in time"));

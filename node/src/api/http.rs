@@ -3,6 +3,10 @@
 //! Replies to commands are lists and always HTTP 200; what goes wrong below that is a map with the
 //! HTTP status as its `result`. More lenient than Kea in two things: `Content-Type` may carry
 //! parameters, and a body may come in chunks.
+//!
+//! A listener may speak TLS. Who asks is found out in one place for every route, those of other modules
+//! too: [`admit`] refuses strangers and leaves the [`Caller`] among the extensions of the request. The
+//! only pages without it are `/health/*`, which load balancers look at.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,30 +14,40 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Extension, Request as HttpRequest, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::Api;
-use super::connections::{Connection, Patient};
+use super::access::Door;
+use super::connections::{Connection, Patient, Seat};
 use super::envelope::{self, Transport};
 use super::json::{BadJson, parse_strict};
 use super::limits::Limits;
-use super::spec::{Caller, Code, Reply};
+use super::spec::{Access, Caller, Code, Reply};
 use crate::observe::metrics;
 
 /// A body larger than this is parsed beside the serving threads.
 const LARGE: usize = 256 << 10;
 
 /// Serves a listener until `stop` turns true or its sender is gone.
-pub async fn serve(api: Arc<Api>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    api: Arc<Api>,
+    listener: TcpListener,
+    door: Arc<Door>,
+    mut stop: watch::Receiver<bool>,
+) {
     let routes = routes(Arc::clone(&api));
     loop {
         let accepted = tokio::select! {
@@ -42,9 +56,10 @@ pub async fn serve(api: Arc<Api>, listener: TcpListener, mut stop: watch::Receiv
         };
         match accepted {
             Ok((stream, from)) => {
-                let caller = Arc::new(Caller::anybody(from.ip().to_string()));
-                let stop = stop.clone();
-                tokio::spawn(connection(Arc::clone(&api), routes.clone(), stream, caller, stop));
+                let visitor =
+                    Visitor { door: Arc::clone(&door), from: from.ip().to_string().into() };
+                let routes = routes.clone();
+                tokio::spawn(connection(Arc::clone(&api), routes, stream, visitor, stop.clone()));
             }
             Err(error) => {
                 // Out of descriptors, usually. Trying at once would spin.
@@ -55,26 +70,60 @@ pub async fn serve(api: Arc<Api>, listener: TcpListener, mut stop: watch::Receiv
     }
 }
 
+/// The other end of a connection, before it has said who it is.
+#[derive(Debug, Clone)]
+struct Visitor {
+    door: Arc<Door>,
+    from: Arc<str>,
+}
+
 async fn connection(
     api: Arc<Api>,
     routes: Router,
     stream: TcpStream,
-    caller: Arc<Caller>,
+    visitor: Visitor,
     mut stop: watch::Receiver<bool>,
 ) {
     let Some(seat) = api.connections.admit() else { return };
     // Answers are one write; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let stream = TokioIo::new(Patient::new(stream, api.limits.unread));
+    let stream = Patient::new(stream, api.limits.unread);
+    let Some(tls) = visitor.door.guard().tls.clone() else {
+        return converse(&api, routes, stream, visitor, &seat, stop).await;
+    };
+    // A stranger who is slow at this holds a seat, as an idle one does, and loses it as that one does.
+    let handshake = timeout(api.limits.handshake, TlsAcceptor::from(tls).accept(stream));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        () = seat.evicted() => return,
+        () = super::stopped(&mut stop) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => converse(&api, routes, stream, visitor, &seat, stop).await,
+        Ok(Err(error)) => debug!(from = %visitor.from, %error, "TLS handshake failed"),
+        Err(_) => debug!(from = %visitor.from, "TLS handshake took too long"),
+    }
+}
+
+async fn converse(
+    api: &Api,
+    routes: Router,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    visitor: Visitor,
+    seat: &Seat<'_>,
+    mut stop: watch::Receiver<bool>,
+) {
     // The handler marks the connection as busy.
-    let routes = routes.layer(Extension(Arc::clone(seat.connection()))).layer(Extension(caller));
+    let routes = routes
+        .layer(Extension(Arc::clone(seat.connection())))
+        .layer(middleware::from_fn_with_state(visitor, admit));
     let service = TowerToHyperService::new(routes);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(api.limits.head)
         .max_headers(64)
         .max_buf_size(64 << 10);
-    let serving = http.serve_connection(stream, service);
+    let serving = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
@@ -87,6 +136,33 @@ async fn connection(
     if let Err(error) = ended {
         debug!(%error, "control connection ended");
     }
+}
+
+/// Finds out who asks, and lets nobody in whom the door does not know. What the caller may do is the
+/// business of whoever does it: [`Caller::may`].
+async fn admit(State(visitor): State<Visitor>, mut request: HttpRequest, next: Next) -> Response {
+    // For each request anew: a user may have been struck off since the last one.
+    let guard = visitor.door.guard();
+    let public = request.method() == Method::GET && request.uri().path().starts_with("/health/");
+    let caller = match guard.caller(request.headers(), &visitor.from) {
+        Err(_) if public => Ok(Caller { access: Access::Read, ..Caller::anybody(&*visitor.from) }),
+        caller => caller,
+    };
+    let mut response = match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(Arc::new(caller));
+            next.run(request).await
+        }
+        Err(challenge) => {
+            let mut response = refuse(StatusCode::UNAUTHORIZED, "Unauthorized");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            response
+        }
+    };
+    for (name, value) in &guard.headers {
+        response.headers_mut().append(name.clone(), value.clone());
+    }
+    response
 }
 
 fn routes(api: Arc<Api>) -> Router {
@@ -172,6 +248,9 @@ async fn command(
         None => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
     };
     match envelope::open(document, Transport::Http) {
+        Ok(request) if !api.dispatcher.permits(&request, &caller) => {
+            refuse(StatusCode::FORBIDDEN, "Forbidden")
+        }
         Ok(request) => list(&api.dispatcher.answer(&request, &caller).await),
         Err(reply) => list(&[reply]),
     }

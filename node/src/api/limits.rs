@@ -14,6 +14,8 @@ pub struct Limits {
     /// Most connections at once, all listeners together. When they are used up, a newcomer takes the
     /// place of the connection that has been waiting longest for its client.
     pub connections: usize,
+    /// Time for a TLS handshake.
+    pub handshake: Duration,
     /// Time to send a request's head, and to keep a connection without a request (Kea: 30 s idle).
     pub head: Duration,
     /// Time to send a request's body (Kea: 10 s); every [`Limits::BODY_STEP`] bytes received give
@@ -43,6 +45,7 @@ impl Default for Limits {
             body: 64 << 20,
             json: Bounds::default(),
             connections: 512,
+            handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
             body_time: Duration::from_secs(10),
             unread: Duration::from_secs(30),

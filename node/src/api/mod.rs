@@ -16,8 +16,12 @@
 //! connections; a connection finishes the request it is on. A request that is dropped half-way may
 //! have been proposed: its client gets no answer and knows no outcome, as with any broken connection.
 //!
-//! Not here yet: authentication, TLS, Kea's `control-sockets`.
+//! Who may ask is [`access`]; what a write came to is a line of [`audit`].
 
+pub mod access;
+#[cfg(test)]
+mod access_tests;
+mod audit;
 pub mod backend;
 pub mod commands;
 pub mod connections;
@@ -39,6 +43,7 @@ pub mod unix;
 
 use std::sync::Arc;
 
+pub use access::Door;
 pub use backend::{
     Acted, Answer, Backend, Done, Effect, FileToWrite, Interface, Member, NodeReport, Role,
     Sockets, SubmitError,

@@ -212,6 +212,11 @@ impl Caller {
     pub fn anybody(from: impl Into<String>) -> Caller {
         Caller { user: None, from: from.into(), access: Access::Write }
     }
+
+    /// Whether the caller may run a command of this class.
+    pub fn may(&self, access: Access) -> bool {
+        self.access == Access::Write || access == Access::Read
+    }
 }
 
 impl fmt::Display for Caller {

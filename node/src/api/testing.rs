@@ -87,6 +87,11 @@ impl Fake {
         self.apply_at(ClusterTime::from_millis(seconds * 1000), Command::Tick);
     }
 
+    /// The last log position.
+    pub(crate) fn index(&self) -> u64 {
+        self.state.read().applied()
+    }
+
     /// Applies one command now.
     pub(crate) fn apply(&self, command: Command) -> Outcome {
         self.apply_at(ClusterTime::ZERO, command)
@@ -196,6 +201,7 @@ impl Backend for Fake {
             sockets: Sockets::Ready,
             active_config: self.state.read().view().config_version(),
             config_problems: self.inactive.lock().clone().into_iter().collect(),
+            warnings: Vec::new(),
             term: 4,
             leader: led.then_some(NodeId(1)),
             last_log: applied,

@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use super::backend::Backend;
 use super::testing::Fake;
-use super::{Api, Limits, http, unix};
+use super::{Api, Door, Limits, http, unix};
 use crate::api::json::Bounds;
+use crate::settings::Listener;
 
 struct Server {
     fake: Arc<Fake>,
@@ -28,7 +29,8 @@ async fn server(limits: Limits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let api = Api::new(Arc::clone(&fake) as _, limits);
-    tokio::spawn(http::serve(Arc::clone(&api), listener, stopped));
+    let door = Door::new(Listener::plain(address)).unwrap();
+    tokio::spawn(http::serve(Arc::clone(&api), listener, door, stopped));
     Server { fake, api, address, stop }
 }
 

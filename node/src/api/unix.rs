@@ -1,6 +1,9 @@
 //! The unix socket (kea-api §1.4): one JSON object in, one JSON map out, closed. No length prefix:
 //! the request ends with the closing brace of its object, what follows is ignored. Comments are
 //! accepted here.
+//!
+//! Who may open the socket may do everything: the mode of the file decides. The user of the other
+//! process, as the kernel names it, goes into the audit log and the history.
 
 use std::fs::Permissions;
 use std::io;
@@ -84,12 +87,14 @@ pub async fn serve(api: Arc<Api>, listener: UnixListener, mut stop: watch::Recei
 
 async fn connection(api: Arc<Api>, stream: UnixStream) {
     let Some(seat) = api.connections.admit() else { return };
+    let user = stream.peer_cred().ok().map(|peer| format!("uid:{}", peer.uid()));
+    let caller = Caller { user, ..Caller::anybody("unix") };
     let mut stream = Patient::new(stream, api.limits.unread);
     let talk = async {
         let Some(request) = receive(&api, &mut stream).await? else { return Ok(()) };
         let _at_work = seat.connection().at_work();
         let reply = match request {
-            Ok(bytes) => answer(&api, bytes).await,
+            Ok(bytes) => answer(&api, bytes, &caller).await,
             Err(reply) => reply,
         };
         stream.write_all(reply.to_json().as_bytes()).await?;
@@ -161,7 +166,7 @@ async fn receive(
     }
 }
 
-async fn answer(api: &Api, bytes: Vec<u8>) -> Reply {
+async fn answer(api: &Api, bytes: Vec<u8>, caller: &Caller) -> Reply {
     let document = api.dispatcher.beside(move || serde_json::from_slice(&bytes)).await;
     let document = match document {
         Some(Ok(document)) => document,
@@ -170,7 +175,7 @@ async fn answer(api: &Api, bytes: Vec<u8>) -> Reply {
     };
     match envelope::open(document, Transport::Unix) {
         Ok(request) => {
-            let replies = api.dispatcher.answer(&request, &Caller::anybody("unix")).await;
+            let replies = api.dispatcher.answer(&request, caller).await;
             replies.into_iter().next().unwrap_or_else(|| Reply::failure(Code::Error, "no answer"))
         }
         Err(reply) => reply,

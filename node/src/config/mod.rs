@@ -43,6 +43,7 @@ mod resolve;
 #[cfg(test)]
 mod scale_tests;
 mod schema;
+pub mod secrets;
 mod shown_hosts;
 mod small;
 mod spelling;
@@ -62,6 +63,7 @@ pub use hosts::{Reservation, Reservations};
 pub use mistake::{Mistake, Mistakes, text_of};
 pub use model::*;
 pub use paste::paste;
+pub use secrets::HIDDEN;
 pub use shown_hosts::{Host, HostCursor};
 pub use small::{SmallBytes, SmallText};
 pub use subnet_list::Subnets;
@@ -159,7 +161,7 @@ fn typed(
     let Placed { text, mut spots } = placed::print(&root, length);
     // The element tree is large; it goes before the text is copied into its final place.
     drop(root);
-    config.base = String::from_utf8(text).expect("JSON is UTF-8").into();
+    config.base = Unshown(String::from_utf8(text).expect("JSON is UTF-8").into());
     config.reservations.spot = spots.remove(&SubnetId(0)).unwrap_or_default();
     config.tally = *config.reservations.tally();
     for subnet in config.subnets.iter_mut() {
@@ -205,10 +207,13 @@ fn check_top(root: &Element, dialect: Dialect, report: &mut Report) {
     }
 }
 
+/// How often the hash of a configuration with secrets is hashed again.
+const SECRET_ROUNDS: u32 = 1 << 16;
+
 impl Config {
     /// What the operator wrote, as compact plain JSON: `{"Dhcp4":{…}}` with comments gone, includes
     /// pasted, old spellings replaced and subnet ids filled in. [`from_text`] of it gives this
-    /// configuration and this document.
+    /// configuration and this document. It has the secrets in it: not to be shown.
     ///
     /// The first to ask after a reservation has changed waits until it is put together.
     pub fn document(&self) -> &str {
@@ -228,20 +233,28 @@ impl Config {
         self.document.get().unwrap_or(&self.base).len()
     }
 
-    /// [`Config::document`] as a value. Large where the document is large.
+    /// [`Config::document`] as a value, with its secrets. Large where the document is large.
     pub fn document_json(&self) -> serde_json::Value {
         read_back(self.document()).to_json()
     }
 
     /// The `Dhcp4` map of `config-get`: defaults filled in, inherited values repeated in subnets,
-    /// keys in order. Large where the document is large.
+    /// keys in order, secrets hidden. Large where the document is large.
     pub fn to_json(&self) -> serde_json::Value {
+        let mut json = self.to_json_with_secrets();
+        secrets::hide(&mut json);
+        json
+    }
+
+    /// [`Config::to_json`] **with its secrets**: for a file that a server starts from, never for a reply or
+    /// a log.
+    pub fn to_json_with_secrets(&self) -> serde_json::Value {
         let mut text = Vec::new();
         self.print(&mut |piece| text.extend_from_slice(piece));
         read_back(std::str::from_utf8(&text).expect("JSON is UTF-8")).to_json()
     }
 
-    /// [`Config::to_json`] as compact text, piece by piece.
+    /// [`Config::to_json_with_secrets`] as compact text, piece by piece.
     pub fn print(&self, sink: &mut dyn FnMut(&[u8])) {
         let root = read_back(self.document());
         let dhcp4 = root.map().and_then(|root| root.get("Dhcp4")?.map());
@@ -249,13 +262,21 @@ impl Config {
     }
 
     /// Kea's `config-hash-get`: SHA-256 in upper-case hexadecimal over the compact text of `config-get`.
+    /// A configuration with secrets has a hash that takes some 50 ms: it changes with them, and who may see
+    /// it must not find a weak password by trying.
     pub fn hash(&self) -> &str {
         self.hash.get_or_init(|| {
             let mut hasher = Sha256::new();
             hasher.update(b"{\"Dhcp4\":");
             self.print(&mut |piece| hasher.update(piece));
             hasher.update(b"}");
-            UpperHex(&hasher.finalize()).to_string()
+            let mut hash = hasher.finalize();
+            if secrets::any(&read_back(self.document())) {
+                for _ in 0..SECRET_ROUNDS {
+                    hash = Sha256::digest(hash);
+                }
+            }
+            UpperHex(&hash).to_string()
         })
     }
 }

@@ -64,9 +64,9 @@ pub struct Config {
     /// Whether anything but reservations needs the classes of a packet.
     pub(super) names_classes: bool,
     /// The document that was read. Reservations may have changed since.
-    pub(super) base: Arc<str>,
+    pub(super) base: Unshown<Arc<str>>,
     /// [`Config::document`], once somebody has asked.
-    pub(super) document: Arc<OnceLock<Arc<str>>>,
+    pub(super) document: Unshown<Arc<OnceLock<Arc<str>>>>,
     /// [`Config::hash`], once somebody has asked.
     pub(super) hash: Arc<OnceLock<String>>,
 }
@@ -78,6 +78,24 @@ pub struct Samples {
     pub count: u32,
     /// Samples not older than this, seconds.
     pub age: u32,
+}
+
+/// The text of a document, which no debug form shows: it has the secrets in it.
+#[derive(Clone, Default)]
+pub(super) struct Unshown<T>(pub(super) T);
+
+impl<T> std::ops::Deref for Unshown<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> std::fmt::Debug for Unshown<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a document")
+    }
 }
 
 /// A place in [`Config::networks`].

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::json::{Element, Key, Keys, Map, Member, Position, Value};
 use super::mistake::{Path, Report};
+use super::secrets::{HIDDEN, is_secret};
 use super::small::SmallText;
 
 /// How deep maps and lists may nest. Kea's own configuration needs about 12.
@@ -155,7 +156,7 @@ impl Parser<'_> {
             Some(b'{') => Value::Map(self.map(depth, name)?),
             Some(b'[') => Value::List(self.list(depth, name)?),
             Some(b'"') => Value::Text(self.text()?),
-            Some(b'-' | b'.' | b'0'..=b'9') => self.number()?,
+            Some(b'-' | b'.' | b'0'..=b'9') => self.number(name)?,
             Some(b'a'..=b'z') => self.literal()?,
             other => return Err(self.unexpected(other, "a value")),
         };
@@ -313,7 +314,8 @@ impl Parser<'_> {
         }
     }
 
-    fn number(&mut self) -> Result<Value, Syntax> {
+    /// `name` as in [`Parser::element`]: the number in a secret's place is not quoted.
+    fn number(&mut self, name: &str) -> Result<Value, Syntax> {
         let len = self
             .input
             .rest()
@@ -321,18 +323,19 @@ impl Parser<'_> {
             .take_while(|b| matches!(b, b'-' | b'+' | b'.' | b'0'..=b'9' | b'e' | b'E'))
             .count();
         let word = self.input.slice(len).to_owned();
+        let shown = if is_secret(name) { HIDDEN } else { &word };
         let digits = word.strip_prefix('-').unwrap_or(&word);
         let wire = self.dialect == Dialect::Wire;
         let leading_zero =
             digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
-        let bad = |parser: &Self| parser.syntax(format!("syntax error, '{word}' is no number"));
+        let bad = |parser: &Self| parser.syntax(format!("syntax error, '{shown}' is no number"));
         if leading_zero && wire {
             return Err(bad(self));
         }
         let value = if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
             let int = word
                 .parse()
-                .map_err(|_| self.syntax(format!("the number {word} has more than 64 bits")))?;
+                .map_err(|_| self.syntax(format!("the number {shown} has more than 64 bits")))?;
             Value::Int(int)
         } else {
             if wire && (digits.starts_with('.') || digits.ends_with('.')) {
@@ -353,7 +356,7 @@ impl Parser<'_> {
             self.report.warning(
                 at,
                 &Path::Root,
-                format!("the number {word} has leading zeros; it is read as decimal"),
+                format!("the number {shown} has leading zeros; it is read as decimal"),
             );
         }
         self.skip(len);

@@ -157,8 +157,13 @@ fn introduction(scope: &str) -> Option<&'static str> {
         "ha" => {
             "A cluster replicates every lease, so these are checked and kept, and nothing acts on them."
         }
-        "control-socket" | "loggers" => {
-            "Sockets and logs belong to a node. A server that is started with `-c` reads them from its own file."
+        "control-socket" => {
+            "Sockets belong to a node. A server that is started with `-c` opens those of its own file, with \
+             certificates and users as here; a node with settings of its own has `[control]` in them. Names of files \
+             are taken from the directory of the configuration file."
+        }
+        "loggers" => {
+            "Logs belong to a node. A server that is started with `-c` reads them from its own file."
         }
         _ => return None,
     })

@@ -94,8 +94,8 @@ pub(super) fn build(element: &Element, dhcp4: &Map, report: &mut Report) -> Conf
         networks: Arc::new(networks),
         subnets,
         by_id: Arc::new(by_id),
-        base: "".into(),
-        document: Arc::new(OnceLock::new()),
+        base: Unshown("".into()),
+        document: Unshown(Arc::new(OnceLock::new())),
         hash: Arc::new(OnceLock::new()),
     }
 }

@@ -13,7 +13,7 @@ use super::signals::Request;
 use super::written::Places;
 use crate::alloc::Holds;
 use crate::api::{
-    Acted, Answer, Backend, Done, Effect, Member, NodeReport, Role, Sockets, SubmitError,
+    Acted, Answer, Backend, Done, Door, Effect, Member, NodeReport, Role, Sockets, SubmitError,
 };
 use crate::clock::Stopwatch;
 use crate::config::Config;
@@ -52,6 +52,8 @@ pub(super) struct NodeBackend {
     /// Changes of leader seen since the start.
     pub leader_changes: Arc<AtomicU64>,
     pub started: Stopwatch,
+    /// Of the control API.
+    pub doors: Vec<Arc<Door>>,
     /// Kea's statistics.
     pub statistics: Arc<Statistics>,
     /// Who keeps this node from answering.
@@ -185,6 +187,7 @@ impl Backend for NodeBackend {
                 (false, 0) => Sockets::Failed(active.problems),
                 (false, _) => Sockets::Retrying(active.problems),
             },
+            warnings: super::control::warnings(&self.doors),
             term: status.term,
             // A leader that is cut off from its majority leads nobody.
             leader: status.leader.filter(|_| self.parts.has_majority(&status)),

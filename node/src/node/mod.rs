@@ -11,6 +11,7 @@
 
 mod acts;
 mod backend;
+mod control;
 mod seed;
 mod signals;
 mod written;
@@ -31,7 +32,7 @@ use tonic::service::Routes;
 
 pub use signals::on_interrupt;
 
-use crate::api::{self, Api, Limits};
+use crate::api::Door;
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::dhcp;
 use crate::net;
@@ -43,7 +44,7 @@ use crate::serve::activate::{Activation, Activator, listen_of};
 use crate::serve::duties::Duties;
 use crate::serve::service::Service;
 use crate::serve::{self, After, Inbox, NodeHands, Serve, Worker};
-use crate::settings::{Peer, Settings};
+use crate::settings::{Listener, Peer, Settings};
 use crate::state::{NodeInfo, State};
 use crate::storage::{self, DiskLog, IdentityFile, LogSettings};
 use backend::{NodeBackend, NodeCounts};
@@ -111,6 +112,7 @@ async fn run(
         .transpose()
         .map_err(|error| RunError::Settings(format!("[dhcp4].interfaces: {error}")))?;
 
+    let doors = control::doors(&settings)?;
     let _lock = claim(&settings.data_dir)?;
     let (identity_file, identity) =
         IdentityFile::open(&settings.data_dir).map_err(fault("the identity file"))?;
@@ -175,9 +177,10 @@ async fn run(
     .map_err(|error| RunError::Fault(error.to_string()))?;
     tracing::info!(node = %raft.id(), applied = state.read().applied(), "the log is open");
 
-    let node =
-        Node::start(settings, started, clock, log, state, raft, listener, interfaces, file, asking)
-            .await?;
+    let node = Node::start(
+        settings, started, clock, log, state, raft, listener, interfaces, file, asking, doors,
+    )
+    .await?;
     let result = loop {
         tokio::select! {
             request = requests.recv() => match request {
@@ -282,6 +285,8 @@ fn bind_peer(peer: &Peer) -> Result<TcpListener, RunError> {
 struct Node {
     parts: Duties,
     settings: Settings,
+    /// Of the control API.
+    doors: Vec<Arc<Door>>,
     serve: Arc<Mutex<Serve>>,
     ports: Arc<net::Ports>,
     /// Everything that ends when told so: API listeners and the peer port.
@@ -304,6 +309,7 @@ impl Node {
         interfaces: Option<Vec<crate::config::Listen>>,
         file: ConfigFile,
         requests: mpsc::Sender<Request>,
+        doors: Vec<Arc<Door>>,
     ) -> Result<Node, RunError> {
         let mut tasks = JoinSet::new();
         let inbox = Arc::new(Inbox::new(clock.clone()));
@@ -411,11 +417,13 @@ impl Node {
             leader_changes: count_leaders(&parts.raft),
             started,
             statistics,
+            doors: doors.clone(),
         });
-        serve_api(&settings, backend, &stopping, &mut tasks).await?;
+        control::serve(&settings, &doors, backend, &stopping, &mut tasks).await?;
         Ok(Node {
             parts,
             settings,
+            doors,
             serve,
             ports,
             stop,
@@ -431,6 +439,7 @@ impl Node {
             ConfigFile::Seeds => {
                 let why = "the configuration belongs to the cluster and was not read again; use cluster-ctl config set";
                 tracing::warn!("SIGHUP: {why}");
+                control::guard_anew(&self.settings, &self.doors, file);
                 Err(why.to_owned())
             }
             ConfigFile::Wins => {
@@ -445,6 +454,7 @@ impl Node {
                         tracing::info!(
                             "dynamic server reconfiguration succeeded with file: {name}"
                         );
+                        control::guard_anew(&self.settings, &self.doors, file);
                         Ok(())
                     }
                     Err(error) => {
@@ -570,12 +580,7 @@ fn node_info(
         name: settings.name.clone(),
         rack: settings.rack.clone(),
         peer_address,
-        control: settings
-            .control
-            .listen
-            .iter()
-            .map(|address| format!("http://{address}"))
-            .collect(),
+        control: settings.control.listeners().iter().map(Listener::url).collect(),
         identities: active.borrow().addresses.clone(),
         version: crate::VERSION.to_owned(),
     };
@@ -649,34 +654,4 @@ async fn tell_activations(
             tracing::info!(version = version.0, "the configuration is active");
         }
     }
-}
-
-async fn serve_api(
-    settings: &Settings,
-    backend: Arc<NodeBackend>,
-    stopping: &watch::Receiver<bool>,
-    tasks: &mut JoinSet<()>,
-) -> Result<(), RunError> {
-    let limits = Limits {
-        body: settings.control.body_limit,
-        subnet_metrics: settings.control.subnet_metrics,
-        ..Limits::default()
-    };
-    let api = Api::new(backend, limits);
-    for address in &settings.control.listen {
-        let listener = tokio::net::TcpListener::bind(address)
-            .await
-            .map_err(|error| RunError::Settings(format!("[control].listen {address}: {error}")))?;
-        if !address.ip().is_loopback() {
-            tracing::warn!(%address, "the control API has no authentication and is reachable from other machines");
-        }
-        tasks.spawn(api::http::serve(api.clone(), listener, stopping.clone()));
-    }
-    if let Some(path) = &settings.control.socket {
-        let listener = api::unix::bind(path).map_err(|error| {
-            RunError::Settings(format!("[control].socket {}: {error}", path.display()))
-        })?;
-        tasks.spawn(api::unix::serve(api.clone(), listener, stopping.clone()));
-    }
-    Ok(())
 }

@@ -47,6 +47,9 @@ struct ClusterStatus<'a> {
     /// What of it this node could not do.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     config_problems: &'a [String],
+    /// What is dangerous about how this node may be reached.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
     leases: usize,
     uptime: u64,
     ready: bool,
@@ -97,6 +100,7 @@ fn status(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
         config_version: cx.view.config_version().0,
         active_config_version: report.active_config.0,
         config_problems: &report.config_problems,
+        warnings: &report.warnings,
         leases: cx.view.lease_count(),
         uptime: report.uptime.as_secs(),
         ready: report.ready.is_ok(),

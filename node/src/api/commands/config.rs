@@ -6,6 +6,9 @@
 //! file that the operator wrote. Includes are refused there: the files named in them lie on the
 //! operator's machine, and a node opens no file for a stranger. Beside `document` may stand
 //! `expected-version` (another one in force is a conflict), `author` and `comment`, for the history.
+//!
+//! No answer shows a password or a key; `"*****"` stands in its place, and in a document that is set it
+//! stands for what is there now ([`secrets`]).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use crate::api::spec::Origin::Daemon;
 use crate::api::spec::{
     ApiContext, Args, Argument, Code, Kind, Plan, Refusal, Reply, Spec, either, optional,
 };
-use crate::config::{Config, Mistake, Parsed};
+use crate::config::{Config, Mistake, Mistakes, Parsed, secrets};
 use crate::state::document::{self, Document, Form, Packed, Sha256};
 use crate::state::{ConfigVersion, ConfigWhy, NewConfig, Note, Outcome, SetConfig};
 
@@ -73,10 +76,11 @@ pub(super) fn running(cx: &ApiContext<'_>) -> Result<Arc<Config>, Refusal> {
         .ok_or_else(|| Refusal::error("the cluster has no configuration yet: use config-set"))
 }
 
-fn test(args: &Args<'_>, _: &ApiContext<'_>) -> Result<Plan, Refusal> {
+fn test(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let document = document(args)?;
+    let current = cx.view.config().cloned();
     Ok(Plan::later(move || {
-        let read = Read::parse(form_of(&document), &text_of(&document))?;
+        let read = Read::parse(form_of(&document), text_of(&document), current.as_deref())?;
         let reply = Reply::success(
             "Configuration seems sane. Control-socket, hook-libraries, and D2 configuration were sanity checked, \
              but not applied.",
@@ -92,9 +96,10 @@ fn set(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let document = document(args)?;
     let form = form_of(&document);
     let change = Change::of(args, cx)?;
+    let current = cx.view.config().cloned();
     Ok(Plan::later(move || {
-        let text = text_of(&document);
-        let Read { config, warnings } = Read::parse(form, &text)?;
+        let Read { config, text, warnings } =
+            Read::parse(form, text_of(&document), current.as_deref())?;
         if text.len() as u64 > Document::MAX_TEXT {
             return Err(Refusal::error(format!(
                 "The configuration has {} bytes, of at most {}. Nothing was changed.",
@@ -141,7 +146,13 @@ impl Change {
         let node = &cx.node.name;
         // With the name of the node behind it.
         let author = bounded("author", SetConfig::MAX_AUTHOR / 2)?;
-        let author = author.unwrap_or_else(|| "control API".to_owned());
+        // What a client says of itself stands beside who it is, not in its place.
+        let author = match (author, &cx.caller.user) {
+            (Some(author), Some(user)) => format!("{author} as {user}"),
+            (Some(author), None) => author,
+            (None, Some(user)) => user.clone(),
+            (None, None) => "control API".to_owned(),
+        };
         let mut author = format!("{author} through {node}");
         author.truncate(author.floor_char_boundary(SetConfig::MAX_AUTHOR));
         Ok(Change {
@@ -226,19 +237,30 @@ fn text_of(arguments: &Value) -> Cow<'_, str> {
 }
 
 /// A document that can be used.
-struct Read {
+struct Read<'a> {
     config: Config,
+    /// The document, with every secret in it.
+    text: Cow<'a, str>,
     /// What its author should know; only for our own form, Kea's answers have no place for it.
     warnings: Option<Vec<String>>,
 }
 
-impl Read {
+impl<'a> Read<'a> {
     /// Every mistake, one a line; the first is what Kea would have said.
-    fn parse(form: Form, text: &str) -> Result<Read, Refusal> {
-        let parsed = document::parse(form, text);
-        let Parsed { config, warnings } =
-            parsed.map_err(|mistakes| Refusal::error(mistakes.to_string()))?;
+    fn parse(
+        form: Form,
+        text: Cow<'a, str>,
+        current: Option<&Config>,
+    ) -> Result<Read<'a>, Refusal> {
+        let bad = |mistakes: Mistakes| Refusal::error(mistakes.to_string());
+        // Places are told in the text that came.
+        let Parsed { mut config, warnings } = document::parse(form, &text).map_err(bad)?;
+        let mut whole = text;
+        if let Some(restored) = secrets::restored(&whole, current).map_err(bad)? {
+            config = document::parse(form, &restored).map_err(bad)?.config;
+            whole = restored.into();
+        }
         let warnings = warnings.iter().map(Mistake::line).collect();
-        Ok(Read { config, warnings: (form == Form::Kea).then_some(warnings) })
+        Ok(Read { config, text: whole, warnings: (form == Form::Kea).then_some(warnings) })
     }
 }

@@ -47,7 +47,8 @@ fn write(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     };
     let config = super::config::running(cx)?;
     Ok(Plan::later(move || {
-        let document = json!({ "Dhcp4": config.to_json() });
+        // A server starts from it: it needs the passwords too.
+        let document = json!({ "Dhcp4": config.to_json_with_secrets() });
         let text = serde_json::to_string_pretty(&document).map_err(|error| {
             Refusal::error(format!("the configuration cannot be printed: {error}"))
         })?;

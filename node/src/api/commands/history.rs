@@ -1,5 +1,7 @@
 //! `config-history`, `config-history-get`, `config-diff` and `config-rollback`: commands of our own.
-//! Every accepted configuration is a version; the last ones are kept with their texts (R25).
+//! Every accepted configuration is a version; the last ones are kept with their texts (R25). Shown are
+//! the texts without their secrets ([`secrets`]), and so the hash of a text, which would give them away to
+//! patience, is for those who may change it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,10 @@ use similar::TextDiff;
 
 use super::config::Change;
 use crate::api::spec::Origin::Leasehold;
-use crate::api::spec::{ApiContext, Args, Kind, Plan, Refusal, Reply, Spec, needed, optional};
+use crate::api::spec::{
+    Access, ApiContext, Args, Caller, Kind, Plan, Refusal, Reply, Spec, needed, optional,
+};
+use crate::config::secrets;
 use crate::state::document::{self, Form};
 use crate::state::{ConfigVersion, ConfigWhy, Meta, Version};
 
@@ -51,7 +56,7 @@ const DIFF_BYTES: usize = 4 << 20;
 fn list(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     known(args, &["consistency"])?;
     let meta = cx.view.meta();
-    let versions: Vec<Value> = meta.history().map(|version| row(version)).collect();
+    let versions: Vec<Value> = meta.history().map(|version| row(version, cx.caller)).collect();
     match versions.is_empty() {
         true => Err(none_yet()),
         false => Ok(Plan::Answer(Reply::data(
@@ -60,7 +65,7 @@ fn list(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     }
 }
 
-fn row(version: &Version) -> Value {
+fn row(version: &Version, caller: &Caller) -> Value {
     let document = version.text.document;
     let mut row = json!({
         "version": version.number.0,
@@ -69,10 +74,12 @@ fn row(version: &Version) -> Value {
         "reason": reason(version.note.why),
         "comment": version.note.comment,
         "hash": version.note.config_hash.to_string(),
-        "sha256": document.hash.to_string(),
-        "form": form(document.form),
-        "size": document.size,
     });
+    if caller.may(Access::Write) {
+        row["sha256"] = document.hash.to_string().into();
+    }
+    row["form"] = form(document.form).into();
+    row["size"] = document.size.into();
     if let ConfigWhy::Rollback(to) = version.note.why {
         row["rollback-to"] = to.0.into();
     }
@@ -98,9 +105,9 @@ fn form(form: Form) -> &'static str {
 fn get(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     known(args, &["version", "consistency"])?;
     let version = kept_or_current(args, "version", cx)?;
+    let mut row = row(&version, cx.caller);
     Ok(Plan::later(move || {
-        let mut row = row(&version);
-        row["document"] = text_of(&version)?.into();
+        row["document"] = shown_text(&version)?.into();
         Ok(Plan::Answer(Reply::data(&row)))
     }))
 }
@@ -158,13 +165,17 @@ impl Of {
     }
 
     fn text(self, version: &Version) -> Result<String, Refusal> {
-        let mut text = text_of(version)?;
-        if self == Of::Document {
-            let parsed = document::parse(version.text.document.form, &text);
-            let config = parsed.map_err(|mistakes| outdated(version, &mistakes))?.config;
-            text = serde_json::to_string_pretty(&config.document_json())
-                .map_err(|error| Refusal::error(error.to_string()))?;
-        }
+        let mut text = match self {
+            Of::Source => shown_text(version)?,
+            Of::Document => {
+                let parsed = document::parse(version.text.document.form, &text_of(version)?);
+                let config = parsed.map_err(|mistakes| outdated(version, &mistakes))?.config;
+                let mut json = config.document_json();
+                secrets::hide(&mut json);
+                serde_json::to_string_pretty(&json)
+                    .map_err(|error| Refusal::error(error.to_string()))?
+            }
+        };
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -212,6 +223,18 @@ fn rollback(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     }))
 }
 
+/// The text as it may be shown.
+fn shown_text(version: &Version) -> Result<String, Refusal> {
+    let text = text_of(version)?;
+    match secrets::hidden_source(&text) {
+        Ok(std::borrow::Cow::Borrowed(_)) => Ok(text),
+        Ok(std::borrow::Cow::Owned(hidden)) => Ok(hidden),
+        // Without its structure nobody knows what in it is secret.
+        Err(mistakes) => Err(outdated(version, &mistakes)),
+    }
+}
+
+/// The text with its secrets.
 fn text_of(version: &Version) -> Result<String, Refusal> {
     version.text.unpack().map_err(|bad| {
         Refusal::error(format!("internal error: the text of version {}: {bad}", version.number.0))
@@ -220,7 +243,7 @@ fn text_of(version: &Version) -> Result<String, Refusal> {
 
 fn outdated(version: &Version, mistakes: &crate::config::Mistakes) -> Refusal {
     Refusal::error(format!(
-        "Version {} cannot be used by this program any more; config-history-get has its text. {mistakes}",
+        "Version {} cannot be used by this program any more. {mistakes}",
         version.number.0
     ))
 }

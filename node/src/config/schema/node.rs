@@ -2,8 +2,6 @@
 
 use super::*;
 
-const NO_TLS: &str = "the sockets speak no TLS; one of type https is not opened";
-
 pub(super) static CONTROL_SOCKET: Scope = Scope {
     name: "control-socket",
     groups: &[&[
@@ -11,16 +9,14 @@ pub(super) static CONTROL_SOCKET: Scope = Scope {
         key("socket-name", Kind::Text).echoed(),
         key("socket-address", Kind::Text).echoed(),
         key("socket-port", PORT).echoed(),
-        key("trust-anchor", Kind::Text).noted(NO_TLS),
-        key("cert-file", Kind::Text).noted(NO_TLS),
-        key("key-file", Kind::Text).noted(NO_TLS),
-        key("cert-required", FLAG).echoed(),
-        key("authentication", Kind::Map(&AUTHENTICATION))
-            .noted(
-                "there is no authentication yet: a server started with -c keeps such a socket closed, a node with \
-                 settings of its own asks nobody for a password",
-            ),
-        key("http-headers", Kind::Maps(&HTTP_HEADER)).noted("answers have no headers of their own"),
+        key("trust-anchor", Kind::Text)
+            .echoed()
+            .remark("A PEM file or a directory of them; read again on SIGHUP"),
+        key("cert-file", Kind::Text).echoed().remark("Read again on SIGHUP"),
+        key("key-file", Kind::Text).echoed().remark("Read again on SIGHUP"),
+        key("cert-required", FLAG).echoed().remark("`true` without it, as in Kea"),
+        key("authentication", Kind::Map(&AUTHENTICATION)).echoed(),
+        key("http-headers", Kind::Maps(&HTTP_HEADER)).echoed(),
     ]],
     free: true,
     filled: false,
@@ -31,8 +27,12 @@ static AUTHENTICATION: Scope = Scope {
     groups: &[&[
         key("type", Kind::Word(&["basic"])).required().echoed(),
         key("realm", Kind::Text).echoed(),
-        key("directory", Kind::Text).echoed(),
-        key("clients", Kind::Maps(&AUTH_CLIENT)).echoed(),
+        key("directory", Kind::Text)
+            .echoed()
+            .remark("Without it, the directory of the configuration file"),
+        key("clients", Kind::Maps(&AUTH_CLIENT)).echoed().remark(
+            "`user-context: {\"role\": \"read\"}` of a client lets it ask and change nothing",
+        ),
     ]],
     free: true,
     filled: false,
@@ -42,9 +42,13 @@ static AUTH_CLIENT: Scope = Scope {
     name: "clients",
     groups: &[&[
         key("user", Kind::Text).echoed(),
-        key("password", Kind::Text).echoed(),
+        key("password", Kind::Text)
+            .echoed()
+            .remark("Never shown; in a document that is set, `*****` stands for what is there"),
         key("user-file", Kind::Text).echoed(),
-        key("password-file", Kind::Text).echoed(),
+        key("password-file", Kind::Text)
+            .echoed()
+            .remark("Read again on SIGHUP; alone it holds `user:password`"),
     ]],
     free: true,
     filled: false,
