@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use ureq::Agent;
 
+use crate::access::{self, Access};
+
 /// A command waits at most about 11 s for the cluster (a barrier and a commit); then it is the node
 /// that hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -82,18 +84,20 @@ impl Reply {
     }
 }
 
-/// The nodes to ask.
+/// The nodes to ask, and who asks.
 #[derive(Debug)]
 pub struct Client {
     nodes: Vec<String>,
+    access: Access,
 }
 
 impl Client {
     /// A client of these nodes, or of the one on this machine.
-    pub fn new(nodes: Vec<String>) -> Result<Client, Failure> {
+    pub fn new(nodes: Vec<String>, options: access::Options) -> Result<Client, Failure> {
         let nodes = if nodes.is_empty() { vec!["http://127.0.0.1:8000".to_owned()] } else { nodes };
-        let nodes = nodes.into_iter().map(url).collect::<Result<_, _>>()?;
-        Ok(Client { nodes })
+        let nodes = nodes.into_iter().map(url).collect::<Result<Vec<_>, _>>()?;
+        let access = options.read(nodes.iter().any(|node| is_https(node)))?;
+        Ok(Client { nodes, access })
     }
 
     /// Asks the nodes in order until one can be connected to. A request that may have arrived is not
@@ -110,13 +114,18 @@ impl Client {
         bytes: usize,
     ) -> Result<Reply, Failure> {
         let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
-        let agent = agent(PATIENCE + PATIENCE_PER_MIB.saturating_mul(mebibytes), CONNECT);
+        let patience = PATIENCE + PATIENCE_PER_MIB.saturating_mul(mebibytes);
+        let agent = self.agent(patience, CONNECT);
+        let authorization = self.access.authorization.as_deref();
         let request = request(command, arguments);
         let mut tried = Vec::new();
         for node in &self.nodes {
-            match post(&agent, node, &request) {
-                Ok(reply) => return Ok(reply.in_words_of_options()),
-                Err(error) if never_arrived(&error) => tried.push(format!("{node}: {error}")),
+            match post(&agent, node, &request, authorization) {
+                Ok(reply) => return self.admitted(reply.in_words_of_options()),
+                Err(error) if never_arrived(&error) => {
+                    let why = access::explain(&error).unwrap_or_else(|| error.to_string());
+                    tried.push(format!("{node}: {why}"));
+                }
                 Err(error) => {
                     return Err(Failure::Unreachable(format!(
                         "{node} was asked and gave no usable answer: {error}. If this was a change, it may have been \
@@ -133,20 +142,57 @@ impl Client {
     }
 
     /// Asks one node for what it knows itself, with little patience. `None` when it does not answer.
-    pub fn ask_other(node: &str, command: &str) -> Option<Reply> {
+    /// `told_by` is the node that gave its address.
+    pub fn ask_other(&self, node: &str, told_by: &str, command: &str) -> Option<Reply> {
         let second = Duration::from_secs(1);
         let request = request(command, Value::Null);
-        post(&agent(second, second), &url(node.to_owned()).ok()?, &request).ok()
+        let node = url(node.to_owned()).ok()?;
+        if is_https(&node) && self.access.tls.is_none() {
+            return None;
+        }
+        // A password that was to be encrypted does not go out in clear because an answer said so.
+        let safe = is_https(&node) || !is_https(told_by);
+        let authorization = self.access.authorization.as_deref().filter(|_| safe);
+        let reply = post(&self.agent(second, second), &node, &request, authorization).ok()?;
+        (reply.result < HTTP).then_some(reply)
+    }
+
+    fn agent(&self, patience: Duration, connect: Duration) -> Agent {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            // A password goes to the node that was named, and nowhere else.
+            .max_redirects(0)
+            .timeout_global(Some(patience))
+            .timeout_connect(Some(connect));
+        if let Some(tls) = &self.access.tls {
+            config = config.tls_config(tls.clone());
+        }
+        config.build().new_agent()
+    }
+
+    /// The reply, if the node let us in.
+    fn admitted(&self, reply: Reply) -> Result<Reply, Failure> {
+        let node = &reply.node;
+        match reply.result {
+            401 if self.access.authorization.is_some() => {
+                Err(Failure::Refused(format!("{node} does not know this user with this password")))
+            }
+            401 => Err(Failure::Refused(format!(
+                "{node} wants to know who asks: give --user NAME and --password-file FILE"
+            ))),
+            403 => Err(Failure::Refused(format!(
+                "{node}: this user may ask, and change nothing. Nothing was changed"
+            ))),
+            _ => Ok(reply),
+        }
     }
 }
 
-fn agent(patience: Duration, connect: Duration) -> Agent {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(patience))
-        .timeout_connect(Some(connect))
-        .build()
-        .new_agent()
+/// Results from here on are HTTP errors.
+const HTTP: i64 = 400;
+
+fn is_https(url: &str) -> bool {
+    url.starts_with("https://")
 }
 
 /// Puts `http://` before a bare address.
@@ -154,9 +200,9 @@ fn url(node: String) -> Result<String, Failure> {
     let node = node.trim_end_matches('/').to_owned();
     match node.split_once("://") {
         None => Ok(format!("http://{node}")),
-        Some(("http", _)) => Ok(node),
+        Some(("http" | "https", _)) => Ok(node),
         Some((scheme, _)) => Err(Failure::Usage(format!(
-            "--node {node}: {scheme}:// is not supported, only http://"
+            "--node {node}: {scheme}:// is not supported, only http:// and https://"
         ))),
     }
 }
@@ -164,6 +210,7 @@ fn url(node: String) -> Result<String, Failure> {
 /// Whether the failure came before anything was sent.
 fn never_arrived(error: &ureq::Error) -> bool {
     match error {
+        error if access::explain(error).is_some() => true,
         ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::BadUri(_) => true,
@@ -179,8 +226,17 @@ fn request(command: &str, arguments: Value) -> String {
     request.to_string()
 }
 
-fn post(agent: &Agent, node: &str, request: &str) -> Result<Reply, ureq::Error> {
-    let mut answer = agent.post(node).content_type("application/json").send(request)?;
+fn post(
+    agent: &Agent,
+    node: &str,
+    request: &str,
+    authorization: Option<&str>,
+) -> Result<Reply, ureq::Error> {
+    let mut post = agent.post(node).content_type("application/json");
+    if let Some(authorization) = authorization {
+        post = post.header("Authorization", authorization);
+    }
+    let mut answer = post.send(request)?;
     let body: Value = answer.body_mut().with_config().limit(1 << 30).read_json()?;
     // A list for commands, a map for HTTP errors.
     let reply = body.get(0).unwrap_or(&body);

@@ -15,6 +15,7 @@ macro_rules! say_line {
     ($($words:tt)*) => { $crate::output::say(format_args!("{}\n", format_args!($($words)*))) };
 }
 
+mod access;
 mod client;
 mod commands;
 mod dialect;
@@ -29,10 +30,12 @@ use client::{Client, Failure};
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 struct Args {
-    /// Control address of a node, http://ADDR:8000. May be repeated: the first that answers is
+    /// Control address of a node, http://ADDR:8000 or https://ADDR:8443. May be repeated: the first that answers is
     /// asked. Default: $LEASEHOLD_NODE (comma-separated), else http://127.0.0.1:8000
     #[arg(long = "node", value_name = "URL", global = true)]
     nodes: Vec<String>,
+    #[command(flatten)]
+    access: access::Options,
     /// How to print
     #[arg(short, long, value_enum, default_value_t, global = true)]
     output: Output,
@@ -73,7 +76,7 @@ fn main() -> ExitCode {
         true => std::env::var("LEASEHOLD_NODE").map(split).unwrap_or_default(),
     };
     let output = args.output;
-    let done = Client::new(nodes).and_then(|client| match args.command {
+    let done = Client::new(nodes, args.access).and_then(|client| match args.command {
         Command::Status => commands::status::run(&client, args.output),
         Command::Leader(command) => commands::leader::run(&client, command, args.output),
         Command::Lease(command) => commands::lease::run(&client, command, args.output),

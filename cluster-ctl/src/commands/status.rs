@@ -12,7 +12,7 @@ use crate::output::table;
 /// Runs it.
 pub fn run(client: &Client, output: Output) -> Result<(), Failure> {
     let reply = client.ask("cluster-status", Value::Null)?.success()?;
-    let status = complete(&reply.arguments, &ask_all(&reply.arguments));
+    let status = complete(&reply.arguments, &ask_all(client, &reply));
     match output {
         Output::Json => say_line!("{}", with(&status, "answered-by", reply.node.as_str().into())),
         Output::Table => say!("{}", report(&status, &reply)),
@@ -25,7 +25,8 @@ pub fn run(client: &Client, output: Output) -> Result<(), Failure> {
 }
 
 /// What each other node says of itself, by id. All are asked at once.
-fn ask_all(status: &Value) -> BTreeMap<u64, Value> {
+fn ask_all(client: &Client, reply: &Reply) -> BTreeMap<u64, Value> {
+    let status = &reply.arguments;
     let own = status["node"].as_u64();
     let others = nodes(status).filter(|node| node["id"].as_u64() != own);
     thread::scope(|scope| {
@@ -38,8 +39,8 @@ fn ask_all(status: &Value) -> BTreeMap<u64, Value> {
                     .filter_map(|url| url.as_str().map(str::to_owned))
                     .collect();
                 Some(scope.spawn(move || {
-                    let answers =
-                        urls.iter().filter_map(|url| Client::ask_other(url, "cluster-status"));
+                    let ask = |url| client.ask_other(url, &reply.node, "cluster-status");
+                    let answers = urls.iter().filter_map(|url: &String| ask(url));
                     // An address such as 127.0.0.1 may lead to another node.
                     let mut own =
                         answers.filter(|reply| reply.arguments["node"].as_u64() == Some(id));
@@ -80,7 +81,7 @@ fn complete(status: &Value, said: &BTreeMap<u64, Value>) -> Value {
 }
 
 /// What each node knows best of itself.
-const WORDS: [&str; 8] = [
+const WORDS: [&str; 9] = [
     "ready",
     "reason",
     "term",
@@ -89,6 +90,7 @@ const WORDS: [&str; 8] = [
     "config-version",
     "active-config-version",
     "config-problems",
+    "warnings",
 ];
 
 fn with(map: &Value, name: &str, value: Value) -> Value {
@@ -131,20 +133,24 @@ fn report(status: &Value, reply: &Reply) -> String {
     if !reasons.is_empty() {
         out.push_str(&format!("\nNot ready:\n  {}", reasons.join("  ")));
     }
-    let problems: Vec<_> = nodes(status).flat_map(problems).collect();
+    let problems: Vec<_> = nodes(status).flat_map(|node| told(node, "config-problems")).collect();
     if !problems.is_empty() {
         out.push_str(&format!(
             "\nNot all of the configuration is active:\n  {}",
             problems.join("  ")
         ));
     }
+    let warnings: Vec<_> = nodes(status).flat_map(|node| told(node, "warnings")).collect();
+    if !warnings.is_empty() {
+        out.push_str(&format!("\nWarnings:\n  {}", warnings.join("  ")));
+    }
     out
 }
 
-fn problems(node: &Value) -> Vec<String> {
-    let list = node["config-problems"].as_array().into_iter().flatten();
-    let told = list.filter_map(Value::as_str);
-    told.map(|problem| format!("node {}: {problem}\n", node["id"])).collect()
+/// What a node says of itself in a list, a line each.
+fn told(node: &Value, list: &str) -> Vec<String> {
+    let told = node[list].as_array().into_iter().flatten().filter_map(Value::as_str);
+    told.map(|what| format!("node {}: {what}\n", node["id"])).collect()
 }
 
 /// The version that is active, and the one it should be if that is another.
@@ -235,5 +241,13 @@ mod tests {
         let text = report(&status, &reply());
         assert!(text.contains("  2 of 3  "), "{text}");
         assert!(text.ends_with("is active:\n  node 1: there is no interface eth7\n"), "{text}");
+    }
+
+    #[test]
+    fn an_open_door_is_shown_to_whoever_looks() {
+        let other = json!({"node": 1, "term": 5, "leader": 1, "ready": true, "warnings": ["anybody may come in"]});
+        let status = complete(&view(json!(1)), &BTreeMap::from([(1, other)]));
+        let text = report(&status, &reply());
+        assert!(text.ends_with("\nWarnings:\n  node 1: anybody may come in\n"), "{text}");
     }
 }
