@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_cluster-ctl"))
         .env_remove("LEASEHOLD_NODE")
+        .env_remove("LEASEHOLD_USER")
+        .env_remove("LEASEHOLD_PASSWORD")
+        .env_remove("LEASEHOLD_PASSWORD_FILE")
+        .env_remove("LEASEHOLD_CACERT")
         .args(arguments)
         .output()
         .expect("the program starts")
@@ -17,12 +21,19 @@ fn run(arguments: &[&str]) -> Output {
 
 /// A node that answers one request with `reply`; the thread returns the request.
 fn node(reply: Value) -> (String, JoinHandle<Value>) {
+    let (url, answering) = http_node("200 OK", json!([reply]));
+    let body = |(_, body): (String, String)| serde_json::from_str(&body).expect("JSON");
+    (url, std::thread::spawn(move || body(answering.join().expect("it answered"))))
+}
+
+/// A node that gives one HTTP answer; the thread returns the head and the body of the request.
+fn http_node(status: &'static str, answer: Value) -> (String, JoinHandle<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let answering = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("somebody calls");
         let mut got = Vec::new();
-        let body = loop {
+        let request = loop {
             let mut piece = [0; 4096];
             let read = stream.read(&mut piece).expect("a request");
             got.extend_from_slice(&piece[..read]);
@@ -34,16 +45,16 @@ fn node(reply: Value) -> (String, JoinHandle<Value>) {
                 wanted.then(|| value.trim().parse::<usize>().ok())?
             });
             if body.len() >= length.expect("a length") {
-                break body.to_owned();
+                break (head.to_owned(), body.to_owned());
             }
         };
-        let reply = json!([reply]).to_string();
+        let reply = answer.to_string();
         let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             reply.len()
         );
         stream.write_all((head + &reply).as_bytes()).expect("it reads");
-        serde_json::from_str(&body).expect("a request is JSON")
+        request
     });
     (url, answering)
 }
@@ -154,4 +165,54 @@ fn help_names_every_command_of_the_readme() {
     for command in ["status", "leader", "lease", "config"] {
         assert!(text.contains(command), "{command} not in {text}");
     }
+}
+
+#[test]
+fn users_come_with_a_password_that_is_no_argument() {
+    let dir = std::env::temp_dir().join(format!("cluster-ctl-access-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let file = dir.join("password");
+    std::fs::write(&file, "pass:word\n").expect("written");
+    let file = file.display().to_string();
+    let refused = json!({"result": 401, "text": "Unauthorized"});
+    for (arguments, sent, told) in [
+        (&[][..], None, "--user NAME and --password-file"),
+        (&["--user", "admin", "--password-file", &file], Some("admin:pass:word"), "does not know"),
+        // The file alone has both.
+        (&["--password-file", &file], Some("pass:word"), "does not know"),
+    ] {
+        let (url, answering) = http_node("401 Unauthorized", refused.clone());
+        let output = run(&[&["--node", &url, "status"], arguments].concat());
+        let (head, _) = answering.join().expect("answered");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(told) && !error.contains("word\n"), "{error}");
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        let head = head.to_lowercase();
+        let header = head.lines().find_map(|line| line.strip_prefix("authorization: basic "));
+        // "admin:pass:word" and "pass:word" in base64, in small letters.
+        let encoded = sent.map(|sent| match sent {
+            "pass:word" => "cgfzczp3b3jk",
+            _ => "ywrtaw46cgfzczp3b3jk",
+        });
+        assert_eq!(header, encoded, "{head}");
+    }
+    let (url, answering) = http_node("403 Forbidden", json!({"result": 403, "text": "Forbidden"}));
+    let output = run(&["--node", &url, "lease", "delete", "192.0.2.1"]);
+    if output.status.code() == Some(1) {
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("change nothing"), "{error}");
+        answering.join().expect("answered");
+    }
+    for arguments in [
+        &["--user", "admin", "status"][..],
+        &["--cert", &file, "--key", &file, "status"],
+        &["--cacert", &file, "status"],
+        &["--cacert", "/no/such/file", "status"],
+    ] {
+        let output = run(&[&["--node", "http://127.0.0.1:1"], arguments].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(!error.contains("pass:word") && !error.contains("no node answers"), "{error}");
+    }
+    std::fs::remove_dir_all(&dir).expect("removed");
 }

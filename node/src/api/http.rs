@@ -121,6 +121,8 @@ async fn converse(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(api.limits.head)
+        // As Kea writes them; there are scripts that look for them so.
+        .title_case_headers(true)
         .max_headers(64)
         .max_buf_size(64 << 10);
     let serving = http.serve_connection(TokioIo::new(stream), service);

@@ -38,8 +38,15 @@ impl openraft::RaftTypeConfig for TypeConfig {
 }
 
 /// An encoded [`crate::state::Batch`]: log, wire and memory share one buffer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EncodedBatch(pub Bytes);
+
+/// Its length: openraft logs entries, and there may be secrets in a configuration.
+impl fmt::Debug for EncodedBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl fmt::Display for EncodedBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

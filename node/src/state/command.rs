@@ -4,6 +4,7 @@
 //! [`super::Outcome`]. Whatever the decision needs travels in the command; `apply` adds only the
 //! applied state and the stamp.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
@@ -313,7 +314,7 @@ impl WipeLeases {
 ///
 /// Repeating it is harmless, and so is any order. Pieces of documents that nobody sets are forgotten
 /// ([`super::document::Drafts`]).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ConfigChunk {
     /// The whole.
     pub document: Document,
@@ -323,8 +324,15 @@ pub struct ConfigChunk {
     pub bytes: Bytes,
 }
 
+/// Without the text, which has the secrets in it.
+impl fmt::Debug for ConfigChunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConfigChunk {} of {:?}", self.index, self.document)
+    }
+}
+
 /// Replaces the configuration.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct SetConfig {
     /// Names this change: repeating the command after an unknown outcome changes nothing the second
     /// time. 0 for a command that is not repeated.
@@ -339,6 +347,20 @@ pub struct SetConfig {
     pub level: u32,
     /// Who, why.
     pub note: Note,
+}
+
+/// Without the text, as [`ConfigChunk`].
+impl fmt::Debug for SetConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SetConfig")
+            .field("id", &self.id)
+            .field("expected", &self.expected)
+            .field("document", &self.document)
+            .field("inline", &self.inline.is_some())
+            .field("level", &self.level)
+            .field("note", &self.note)
+            .finish()
+    }
 }
 
 impl SetConfig {

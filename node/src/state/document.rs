@@ -121,12 +121,19 @@ pub enum BadText {
 }
 
 /// A document whole: what it is, and its pieces.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Packed {
     /// What it is.
     pub document: Document,
     /// All pieces, in order.
     pub pieces: Arc<[Bytes]>,
+}
+
+/// Without the text, which has the secrets in it.
+impl fmt::Debug for Packed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.document.fmt(f)
+    }
 }
 
 /// Why a document is no configuration.
