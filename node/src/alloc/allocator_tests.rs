@@ -222,7 +222,7 @@ proptest! {
         let mut state = full();
         let set = SetConfig::json(config(&["10.0.0.0-10.1.255.255"], allocator));
         let delete = |n: &u32| {
-            Command::DeleteLease(DeleteLease { address: nth(*n).parse().unwrap() })
+            Command::DeleteLease(DeleteLease { address: nth(*n).parse().unwrap(), seen: None })
         };
         let mut commands = vec![Command::SetConfig(set)];
         commands.extend(free.iter().map(delete));

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
+use super::commands::lease4::WriteLeases;
 use crate::config::Config;
 use crate::net::InterfaceState;
 use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::peers::Active;
 use crate::serve::service::Origin;
-use crate::state::{Command, ConfigVersion, NewConfig, Outcome, State};
+use crate::state::{Command, ConfigVersion, Lease, NewConfig, Outcome, State};
 use crate::types::NodeId;
 
 /// A future that a [`Backend`] returns.
@@ -109,6 +110,10 @@ pub enum Effect {
     DetectInterfaces,
     /// Stop the process in an orderly way, with this exit status.
     Stop(u8),
+    /// Send a name change request, from this node; nothing while DDNS is off.
+    NameChange(NameChange),
+    /// Write the leases to a file where this node allows it.
+    WriteLeases(WriteLeases),
 }
 
 impl Effect {
@@ -120,6 +125,7 @@ impl Effect {
             // A large configuration takes its time on every node.
             Effect::Reload => Duration::from_secs(25),
             Effect::WriteFile(file) => Duration::from_secs(file.text.len() as u64 >> 22),
+            Effect::WriteLeases(leases) => Duration::from_secs(leases.len() as u64 >> 15),
             _ => Duration::ZERO,
         }
     }
@@ -137,6 +143,22 @@ pub struct FileToWrite {
 impl fmt::Debug for FileToWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.name)
+    }
+}
+
+/// A name change request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NameChange {
+    /// The lease.
+    pub lease: Arc<Lease>,
+    /// Whether its records are made, or removed.
+    pub add: bool,
+}
+
+impl fmt::Debug for NameChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.add { "make" } else { "remove" };
+        write!(f, "{verb} {} {}", self.lease.hostname, self.lease.address)
     }
 }
 

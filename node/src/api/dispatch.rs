@@ -5,11 +5,14 @@
 //! called unknown (Stork and scripts give up soon after). Large configurations get a second more for
 //! each MiB.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::audit::Line;
@@ -17,8 +20,10 @@ use super::backend::{Backend, SubmitError};
 use super::commands::statistics;
 use super::envelope::{Request, Target};
 use super::registry;
-use super::spec::{Access, ApiContext, Args, Caller, Code, Freshness, Plan, Refusal, Reply, Spec};
-use crate::state::{Command, Outcome};
+use super::spec::{
+    Access, ApiContext, Args, Caller, Code, Fate, Freshness, Plan, Refusal, Reply, Spec,
+};
+use crate::state::{Batch, Command, Outcome};
 
 /// How long a command may wait for the cluster: for a leader, for a majority, for activation.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -109,8 +114,7 @@ impl Dispatcher {
         caller: &Caller,
     ) -> Result<(Plan, u64), Refusal> {
         if wants_barrier(spec, &args)? {
-            let barrier = timeout(PATIENCE + GRACE, self.backend.read_barrier(PATIENCE)).await;
-            barrier.unwrap_or_else(|_| Err("it took too long".to_owned())).map_err(
+            self.barrier().await.map_err(
                 |cause| {
                     Refusal::error(match spec.access {
                         Access::Read => format!(
@@ -173,6 +177,18 @@ impl Dispatcher {
                 Ok(outcome) => print(&outcome),
                 Err(reply) => reply,
             },
+            Plan::CommitThen(command, print, then) => match self.commit(*command, line).await {
+                Ok(outcome) => {
+                    let reply = print(&outcome);
+                    if reply.code == Code::Success {
+                        // Best effort: what was committed stays, and is what was asked for.
+                        let _ = timeout(PATIENCE + GRACE, self.backend.act(then, PATIENCE)).await;
+                    }
+                    reply
+                }
+                Err(reply) => reply,
+            },
+            Plan::CommitEach(commands, print) => print(self.commit_each(commands, line).await),
             Plan::SetConfig(new, config, print) => {
                 // A large one takes its time on every node.
                 let patience = PATIENCE + Duration::from_secs(new.text.document.size >> 20);
@@ -219,6 +235,71 @@ impl Dispatcher {
         }
     }
 
+    /// Commits commands that stand each for itself, one entry of the log after another. Those of an entry
+    /// are about different addresses, so that the order within it does not matter.
+    async fn commit_each(&self, commands: Vec<Command>, line: &mut Line) -> Vec<Fate> {
+        let mut fates = Vec::with_capacity(commands.len());
+        let mut rest = commands.into_iter().peekable();
+        let mut answered = true;
+        while answered && rest.peek().is_some() {
+            let (mut window, mut addresses) = (Vec::new(), BTreeSet::new());
+            while window.len() < Batch::MAX
+                && let Some(next) = rest.next_if(|next| addresses.insert(address_of(next)))
+            {
+                window.push(next);
+            }
+            for fate in self.commit_together(window, line).await {
+                answered &= matches!(fate, Fate::Done(_));
+                fates.push(fate);
+            }
+        }
+        fates.extend(rest.map(|_| Fate::Untried));
+        fates
+    }
+
+    async fn commit_together(&self, commands: Vec<Command>, line: &mut Line) -> Vec<Fate> {
+        let mut fates =
+            vec![Fate::Unknown("internal error, see the log of the node".into()); commands.len()];
+        let mut flights = JoinSet::new();
+        for (place, command) in commands.into_iter().enumerate() {
+            let backend = Arc::clone(&self.backend);
+            flights.spawn(async move {
+                let submitted = backend.submit(command, PATIENCE);
+                let late = "this node did not learn of it in time".to_owned();
+                match timeout(PATIENCE + GRACE, submitted).await {
+                    Ok(Ok(done)) => (place, Fate::Done(done.outcome), Some(done.index)),
+                    Ok(Err(SubmitError::NotSubmitted(cause))) => {
+                        (place, Fate::NotSubmitted(cause), None)
+                    }
+                    Ok(Err(SubmitError::Unknown(cause))) => (place, Fate::Unknown(cause), None),
+                    Err(_) => (place, Fate::Unknown(late), None),
+                }
+            });
+        }
+        let mut last = None;
+        while let Some(landed) = flights.join_next().await {
+            // A flight that panicked has told nothing, and its fate stays unknown.
+            let Ok((place, fate, index)) = landed else { continue };
+            last = last.max(index);
+            if let Some(slot) = fates.get_mut(place) {
+                *slot = fate;
+            }
+        }
+        if let Some(index) = last {
+            line.committed(index);
+        }
+        fates
+    }
+
+    /// Waits until everything that was acknowledged before is applied here.
+    ///
+    /// # Errors
+    /// Why that could not be established in time.
+    pub async fn barrier(&self) -> Result<(), String> {
+        let barrier = timeout(PATIENCE + GRACE, self.backend.read_barrier(PATIENCE)).await;
+        barrier.unwrap_or_else(|_| Err("it took too long".to_owned()))
+    }
+
     /// A configuration is answered once it is active here; `Some` when it is not.
     async fn active(&self, outcome: &Outcome, patience: Duration) -> Option<Reply> {
         let Outcome::ConfigSet(version) = outcome else { return None };
@@ -238,6 +319,15 @@ impl Dispatcher {
 impl std::fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dispatcher").finish_non_exhaustive()
+    }
+}
+
+/// The address that a command of [`Plan::CommitEach`] is about.
+fn address_of(command: &Command) -> Option<Ipv4Addr> {
+    match command {
+        Command::PutLease(put) => Some(put.address),
+        Command::DeleteLease(delete) => Some(delete.address),
+        _ => None,
     }
 }
 

@@ -172,6 +172,7 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/health/live", get(live).fallback(command))
         .route("/health/ready", get(ready).fallback(command))
         .route("/metrics", get(page).fallback(command))
+        .route("/v1/{*path}", get(v1).fallback(command))
         .fallback(command)
         .with_state(api)
 }
@@ -187,6 +188,16 @@ async fn ready(State(api): State<Arc<Api>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response()
         }
     }
+}
+
+async fn v1(
+    State(api): State<Arc<Api>>,
+    Extension(connection): Extension<Arc<Connection>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    request: HttpRequest,
+) -> Response {
+    let (head, _) = request.into_parts();
+    super::v1::answer(api, caller, head.uri, head.headers, connection.at_work()).await
 }
 
 async fn page(State(api): State<Arc<Api>>) -> Response {
@@ -365,7 +376,7 @@ fn list(replies: &[Reply]) -> Response {
 }
 
 /// An error below the level of commands: a map, not a list.
-fn refuse(status: StatusCode, text: &str) -> Response {
+pub(super) fn refuse(status: StatusCode, text: &str) -> Response {
     let text = serde_json::Value::from(text);
     json(status, format!("{{ \"result\": {}, \"text\": {text} }}", status.as_u16()))
 }

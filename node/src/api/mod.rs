@@ -10,6 +10,8 @@
 //! 4. it carries out the [`spec::Plan`]: answers, commits through the cluster, or acts on this node;
 //! 5. the [`spec::Reply`] goes back in the manner of the transport.
 //!
+//! What has no place in Kea's commands is under `/v1/` ([`v1`]).
+//!
 //! Whatever the API needs of the node is the trait [`backend::Backend`].
 //!
 //! Tasks: one accept loop per listener, one task per connection. Stopping an accept loop refuses new
@@ -40,13 +42,14 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod unix;
+pub mod v1;
 
 use std::sync::Arc;
 
 pub use access::Door;
 pub use backend::{
-    Acted, Answer, Backend, Done, Effect, FileToWrite, Interface, Member, NodeReport, Role,
-    Sockets, SubmitError,
+    Acted, Answer, Backend, Done, Effect, FileToWrite, Interface, Member, NameChange, NodeReport,
+    Role, Sockets, SubmitError,
 };
 pub use connections::Connections;
 pub use dispatch::Dispatcher;
@@ -63,6 +66,8 @@ pub struct Api {
     bodies: Arc<Semaphore>,
     /// Pages of metrics that are made at once: with thousands of subnets each is megabytes.
     pages: Arc<Semaphore>,
+    /// Long answers under way.
+    streams: Arc<Semaphore>,
 }
 
 impl Api {
@@ -73,6 +78,7 @@ impl Api {
             connections: Connections::new(limits.connections),
             bodies: Arc::new(Semaphore::new(limits.body_budget().div_ceil(1024))),
             pages: Arc::new(Semaphore::new(2)),
+            streams: Arc::new(Semaphore::new(v1::STREAMS)),
             limits,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::commands::{
     cluster, config, config_file, ha, history, lease4, process, reservation, select_test, service,
-    statistics,
+    stat_lease4, statistics,
 };
 use super::spec::Spec;
 
@@ -37,11 +37,19 @@ pub const COMMANDS: &[Spec] = &[
     process::INTERFACE_REDETECT,
     process::LFC_START,
     lease4::ADD,
+    lease4::BULK_APPLY,
     lease4::DEL,
     lease4::GET,
     lease4::GET_ALL,
+    lease4::GET_BY_CLIENT_ID,
+    lease4::GET_BY_HOSTNAME,
+    lease4::GET_BY_HW_ADDRESS,
+    lease4::GET_BY_STATE,
     lease4::GET_PAGE,
+    lease4::RESEND_DDNS,
+    lease4::UPDATE,
     lease4::WIPE,
+    lease4::WRITE,
     service::RECLAIM,
     process::LIST_COMMANDS,
     reservation::GET,
@@ -52,6 +60,7 @@ pub const COMMANDS: &[Spec] = &[
     reservation::GET_PAGE,
     process::SERVER_TAG_GET,
     process::SHUTDOWN,
+    stat_lease4::GET,
     statistics::GET,
     statistics::GET_ALL,
     statistics::GLOBAL_GET_ALL,

@@ -237,6 +237,11 @@ pub enum Plan {
     Later(Box<dyn FnOnce() -> Result<Plan, Refusal> + Send>),
     /// A replicated command; its outcome is printed by the function.
     Commit(Box<Command>, Print),
+    /// The same, and when it succeeded an act of this node, whose own answer nobody sees.
+    CommitThen(Box<Command>, Print, Effect),
+    /// Replicated commands that stand each for itself, in their order; one that is applied is one
+    /// whole. What became of each is printed by the function.
+    CommitEach(Vec<Command>, PrintEach),
     /// A new configuration, and what it says; its outcome is printed by the function.
     SetConfig(Box<NewConfig>, Arc<Config>, Print),
     /// `statistic-reset`, `statistic-remove` and their kin, on this node.
@@ -250,6 +255,22 @@ pub type Print = Box<dyn FnOnce(&Outcome) -> Reply + Send>;
 
 /// How what came of a [`Plan::Effect`] reads.
 pub type PrintActed = Box<dyn FnOnce(Result<Acted, String>) -> Reply + Send>;
+/// How the outcomes of a [`Plan::CommitEach`] read: one fate for each command, in order.
+pub type PrintEach = Box<dyn FnOnce(Vec<Fate>) -> Reply + Send>;
+
+/// What became of one of several commands. Once one has no outcome, those behind it are not all
+/// sent: commands that were on their way with it have fates of their own, the rest is untried.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// It is committed and applied here.
+    Done(Outcome),
+    /// It may have taken effect, or may still; why that is not known.
+    Unknown(String),
+    /// It has no effect and will not have any; why.
+    NotSubmitted(String),
+    /// It was not sent.
+    Untried,
+}
 
 impl Plan {
     /// An act of this node.
@@ -272,6 +293,23 @@ impl Plan {
     ) -> Plan {
         Plan::Commit(Box::new(command), Box::new(print))
     }
+
+    /// A commit, and an act that follows its success.
+    pub fn commit_then(
+        command: Command,
+        print: impl FnOnce(&Outcome) -> Reply + Send + 'static,
+        then: Effect,
+    ) -> Plan {
+        Plan::CommitThen(Box::new(command), Box::new(print), then)
+    }
+
+    /// Commits that stand each for itself.
+    pub fn commit_each(
+        commands: Vec<Command>,
+        print: impl FnOnce(Vec<Fate>) -> Reply + Send + 'static,
+    ) -> Plan {
+        Plan::CommitEach(commands, Box::new(print))
+    }
 }
 
 impl fmt::Debug for Plan {
@@ -280,6 +318,10 @@ impl fmt::Debug for Plan {
             Plan::Answer(reply) => write!(f, "answer {}", reply.to_json()),
             Plan::Later(_) => f.write_str("later"),
             Plan::Commit(command, _) => write!(f, "commit {command:?}"),
+            Plan::CommitThen(command, _, then) => {
+                write!(f, "commit {command:?}, then {then:?}")
+            }
+            Plan::CommitEach(commands, _) => write!(f, "commit each of {commands:?}"),
             Plan::SetConfig(new, _, _) => {
                 let (NewConfig { expected, level, note, .. }, document) =
                     (&**new, new.text.document);

@@ -1,7 +1,8 @@
 //! A backend without Raft: one state, applied at once; or a cluster without a leader.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -40,6 +41,12 @@ pub(crate) struct Fake {
     pub(crate) led: AtomicBool,
     /// Whether submitting ends without an outcome.
     pub(crate) silent: AtomicBool,
+    /// How many commands are answered before submitting ends without an outcome.
+    pub(crate) before_silence: AtomicUsize,
+    /// Name change requests: whether to add, and the address.
+    pub(crate) name_changes: Mutex<Vec<(bool, Ipv4Addr)>>,
+    /// The last file of leases.
+    pub(crate) leases_written: Mutex<String>,
     /// Why a configuration cannot be activated.
     pub(crate) inactive: Mutex<Option<String>>,
     /// Who keeps it from answering.
@@ -58,6 +65,9 @@ impl Fake {
         let fake = Fake {
             state,
             counting,
+            before_silence: AtomicUsize::new(usize::MAX),
+            name_changes: Mutex::default(),
+            leases_written: Mutex::default(),
             led: AtomicBool::new(true),
             silent: AtomicBool::new(false),
             inactive: Mutex::new(None),
@@ -128,6 +138,22 @@ impl Fake {
                 }
                 assert!(file.text.starts_with("{\n  \"Dhcp4\": {"), "a document");
                 Acted::Written { file: format!("/written/{name}"), size: 7372 }
+            }
+            Effect::NameChange(change) => {
+                self.name_changes.lock().push((change.add, change.lease.address));
+                Acted::Done
+            }
+            Effect::WriteLeases(leases) => {
+                if leases.name.contains('/') {
+                    return Err(format!(
+                        "files are written into /written only, not to {}",
+                        leases.name
+                    ));
+                }
+                let mut text = Vec::new();
+                leases.print(&mut text).unwrap();
+                *self.leases_written.lock() = String::from_utf8(text).unwrap();
+                Acted::Written { file: format!("/written/{}", leases.name), size: 0 }
             }
             Effect::Reload => Acted::Reloaded("ABCD".into()),
             Effect::Compact | Effect::Stop(_) => Acted::Done,
@@ -226,7 +252,9 @@ impl Backend for Fake {
     }
 
     fn submit(&self, command: Command, _: Duration) -> Answer<'_, Result<Done, SubmitError>> {
-        let answer = if self.silent.load(Ordering::Relaxed) {
+        let left = self.before_silence.load(Ordering::Relaxed);
+        self.before_silence.store(left.saturating_sub(1), Ordering::Relaxed);
+        let answer = if left == 0 || self.silent.load(Ordering::Relaxed) {
             Err(SubmitError::Unknown("the leader went away".into()))
         } else if self.led.load(Ordering::Relaxed) {
             let outcome = self.apply(command);

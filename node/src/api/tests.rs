@@ -16,14 +16,14 @@ use super::{Api, Door, Limits, http, unix};
 use crate::api::json::Bounds;
 use crate::settings::Listener;
 
-struct Server {
-    fake: Arc<Fake>,
+pub(super) struct Server {
+    pub(super) fake: Arc<Fake>,
     api: Arc<Api>,
     address: SocketAddr,
     stop: watch::Sender<bool>,
 }
 
-async fn server(limits: Limits) -> Server {
+pub(super) async fn server(limits: Limits) -> Server {
     let fake = Fake::new();
     let (stop, stopped) = watch::channel(false);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -36,7 +36,7 @@ async fn server(limits: Limits) -> Server {
 
 impl Server {
     /// Sends bytes as they are; returns all that comes back until the server closes.
-    async fn raw(&self, request: &[u8]) -> String {
+    pub(super) async fn raw(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         // The server may answer and close before it has read everything.
         let _ = stream.write_all(request).await;
@@ -57,14 +57,14 @@ impl Server {
         parse(&self.raw(format!("{head}{body}").as_bytes()).await)
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
+    pub(super) async fn get(&self, path: &str) -> (u16, String) {
         let answer = self.raw(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (status(head), body.to_owned())
     }
 
     /// The one reply to a command.
-    async fn ask(&self, command: &str, arguments: Value) -> Value {
+    pub(super) async fn ask(&self, command: &str, arguments: Value) -> Value {
         let (status, mut replies) =
             self.post(&json!({"command": command, "arguments": arguments}).to_string()).await;
         assert_eq!(status, 200);
@@ -404,4 +404,66 @@ async fn the_unix_socket_is_private_and_replaces_only_dead_ones() {
     std::fs::write(&file, "precious").unwrap();
     assert!(unix::bind(&file).is_err());
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+}
+
+/// Each item of a bulk is done, not done, or of unknown fate, and the reply says which.
+#[tokio::test]
+async fn a_bulk_that_loses_the_cluster_says_what_is_true() {
+    let server = server(Limits::default()).await;
+    let leases: Vec<Value> = (1..=200u8)
+        .map(|n| json!({"ip-address": format!("192.0.2.{n}"), "hw-address": format!("02:00:00:00:00:{n:02x}")}))
+        .collect();
+    server.fake.before_silence.store(100, Ordering::Relaxed);
+    let reply = server.ask("lease4-bulk-apply", json!({"leases": leases})).await;
+    assert_eq!(
+        reply["text"],
+        "The cluster does not answer: the leader went away. Of 200 IPv4 leases 100 are changed, of 28 the outcome \
+         is unknown, 72 are not changed; the lists name those and what failed by itself."
+    );
+    assert_eq!(reply["result"], 1);
+    let failed = reply["arguments"]["failed-leases"].as_array().unwrap();
+    assert_eq!(failed.len(), 100);
+    let said = |text: &str| {
+        failed.iter().filter(|it| it["error-message"].as_str().unwrap().contains(text)).count()
+    };
+    assert_eq!((said("the outcome is unknown"), said("not tried")), (28, 72));
+    server.fake.before_silence.store(usize::MAX, Ordering::Relaxed);
+    let all = server.ask("lease4-get-all", Value::Null).await;
+    assert_eq!(all["arguments"]["leases"].as_array().unwrap().len(), 100);
+    server.fake.led.store(false, Ordering::Relaxed);
+    let reply = server.ask("lease4-bulk-apply", json!({"leases": leases})).await;
+    let text = reply["text"].as_str().unwrap();
+    assert!(text.starts_with("Nothing was changed"), "{text}");
+}
+
+/// A name change request follows the success of a deletion and nothing else.
+#[tokio::test]
+async fn names_leave_dns_with_their_leases() {
+    let server = server(Limits::default()).await;
+    let lease = json!({"ip-address": "192.0.2.9", "hw-address": "02:00:00:00:00:09", "hostname": "a",
+                       "fqdn-fwd": true});
+    assert_eq!(server.ask("lease4-add", lease).await["result"], 0);
+    let delete = json!({"ip-address": "192.0.2.9", "update-ddns": true});
+    server.fake.silent.store(true, Ordering::Relaxed);
+    assert_eq!(server.ask("lease4-del", delete.clone()).await["result"], 1);
+    server.fake.silent.store(false, Ordering::Relaxed);
+    assert!(server.fake.name_changes.lock().is_empty());
+    assert_eq!(server.ask("lease4-del", delete.clone()).await["result"], 0);
+    assert_eq!(server.ask("lease4-del", delete).await["result"], 3);
+    assert_eq!(*server.fake.name_changes.lock(), [(false, [192, 0, 2, 9].into())]);
+}
+
+#[tokio::test]
+async fn leases_are_written_into_a_file() {
+    let server = server(Limits::default()).await;
+    let lease = json!({"ip-address": "192.0.2.9", "hw-address": "02:00:00:00:00:09", "expire": 1_795_477_000});
+    assert_eq!(server.ask("lease4-add", lease).await["result"], 0);
+    let reply = server.ask("lease4-write", json!({"filename": "dump.csv"})).await;
+    assert_eq!(reply, json!({"result": 0, "text": "IPv4 lease database into 'dump.csv'."}));
+    let text = server.fake.leases_written.lock().clone();
+    let rows: Vec<&str> = text.lines().collect();
+    assert_eq!(rows[1..], ["192.0.2.9,02:00:00:00:00:09,,3600,1795477000,10,0,0,,0,,0"]);
+    let reply = server.ask("lease4-write", json!({"filename": "../dump.csv"})).await;
+    assert_eq!(reply["result"], 1);
+    assert!(reply["text"].as_str().unwrap().contains("only"), "{reply}");
 }

@@ -10,7 +10,7 @@ use super::host_list::Tally;
 use super::json::{Element, Map};
 use super::lookup::Lookup;
 use super::mistake::{Path, Report};
-use super::model::{Config, PingCheck, Samples};
+use super::model::{Config, PingCheck, Samples, Unshown};
 use super::naming::Namer;
 use super::networks::Networks;
 use super::resolve::{self, Chain};

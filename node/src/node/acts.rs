@@ -9,10 +9,13 @@ use tokio::time::timeout;
 use super::backend::NodeBackend;
 use super::signals::Request;
 use super::{ConfigFile, written};
-use crate::api::{Acted, Effect, FileToWrite, Interface};
+use crate::api::commands::lease4::WriteLeases;
+use crate::api::{Acted, Effect, FileToWrite, Interface, NameChange};
 use crate::net;
 use crate::propose::Answer;
 use crate::raft;
+use crate::serve::Happening;
+use crate::serve::after::What;
 use crate::state::{Command, ConfigVersion, Liveness};
 use crate::types::NodeId;
 
@@ -48,6 +51,8 @@ impl NodeBackend {
             }
             Effect::Maintain(node, begins) => self.maintain(node, begins, within).await,
             Effect::WriteFile(file) => self.write_file(file).await,
+            Effect::NameChange(change) => self.name_change(change),
+            Effect::WriteLeases(leases) => self.write_leases(leases).await,
             Effect::Reload => self.reload(within).await,
             Effect::Compact => match timeout(within, self.parts.raft.snapshot()).await {
                 Ok(Ok(())) => Ok(Acted::Done),
@@ -120,13 +125,37 @@ impl NodeBackend {
     }
 
     async fn write_file(&self, file: FileToWrite) -> Result<Acted, String> {
-        let path = self.places.path(file.name.as_deref())?;
+        let path = self.places.path(file.name.as_deref(), "config")?;
         let (shown, size) = (path.display().to_string(), file.text.len() as u64);
         let writing =
             tokio::task::spawn_blocking(move || written::put(&path, file.text.as_bytes()));
         writing.await.map_err(|error| error.to_string())??;
         tracing::info!(file = shown, size, "a file was written");
         Ok(Acted::Written { file: shown, size })
+    }
+
+    async fn write_leases(&self, leases: WriteLeases) -> Result<Acted, String> {
+        let path = self.places.path(Some(&leases.name), "leases")?;
+        let shown = path.display().to_string();
+        let writing = tokio::task::spawn_blocking(move || {
+            written::put_with(&path, "lease4-write", |out| leases.print(out))
+        });
+        let size = writing.await.map_err(|error| error.to_string())??;
+        tracing::info!(file = shown, size, "the leases were written to a file");
+        Ok(Acted::Written { file: shown, size })
+    }
+
+    fn name_change(&self, change: NameChange) -> Result<Acted, String> {
+        let config = self.parts.state.read().view().config().cloned();
+        let Some(config) = config.filter(|config| config.ddns.enabled) else {
+            return Ok(Acted::Done);
+        };
+        let NameChange { lease, add } = change;
+        let what = if add { What::Named(lease) } else { What::Deleted(lease) };
+        if self.parts.after.tell(Happening { what, config }) {
+            return Ok(Acted::Done);
+        }
+        Err("the name change request is not sent: too many wait on this node; try again".into())
     }
 
     /// As SIGHUP, with an answer when the configuration is active here.

@@ -8,7 +8,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -36,11 +36,11 @@ impl Places {
         }
     }
 
-    /// The path for this name; without a name that of the configuration.
+    /// The path for this name; without a name that of the configuration. `what` is written, for the text.
     ///
     /// # Errors
     /// Why not, for the caller.
-    pub fn path(&self, name: Option<&str>) -> Result<PathBuf, String> {
+    pub fn path(&self, name: Option<&str>, what: &str) -> Result<PathBuf, String> {
         let Some(name) = name else {
             return Ok(self.start_up.clone().unwrap_or_else(|| self.own.join(DEFAULT)));
         };
@@ -55,17 +55,17 @@ impl Places {
                 dirs.contains(&given).then(|| path.to_owned())
             }
         };
-        allowed.filter(|_| !name.contains('\0')).ok_or_else(|| self.refusal(name))
+        allowed.filter(|_| !name.contains('\0')).ok_or_else(|| self.refusal(name, what))
     }
 
-    fn refusal(&self, name: &str) -> String {
+    fn refusal(&self, name: &str, what: &str) -> String {
         match &self.start_up {
             Some(file) => format!(
-                "not allowed to write config into {name}: file {name} must be in the same directory as the config file ({})",
+                "not allowed to write {what} into {name}: file {name} must be in the same directory as the config file ({})",
                 file.display()
             ),
             None => format!(
-                "not allowed to write config into {name}: give a name without a directory, files are written into {} \
+                "not allowed to write {what} into {name}: give a name without a directory, files are written into {} \
                  ([control].write-dir of the node's settings)",
                 self.own.display()
             ),
@@ -103,8 +103,20 @@ fn directory(file: &Path) -> &Path {
 /// # Errors
 /// What failed, and where.
 pub fn put(path: &Path, text: &[u8]) -> Result<(), String> {
+    put_with(path, "config-write", |out| out.write_all(text)).map(|_| ())
+}
+
+/// The same for content that is not at hand as one text; returns its bytes. `command` is for the text.
+///
+/// # Errors
+/// What failed, and where.
+pub fn put_with(
+    path: &Path,
+    command: &str,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<u64, String> {
     let wrong = |what: &str, error: io::Error| {
-        format!("Error during config-write: {what} {}: {error}", path.display())
+        format!("Error during {command}: {what} {}: {error}", path.display())
     };
     let parent = directory(path);
     if !parent.exists() {
@@ -126,20 +138,28 @@ pub fn put(path: &Path, text: &[u8]) -> Result<(), String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mark = getrandom::u64().map_err(|error| format!("no random number: {error}"))?;
     let temporary = parent.join(format!(".{name}.{mark:016x}"));
-    write_new(&temporary, text)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| File::open(parent)?.sync_all())
-        .map_err(|error| {
-            // Whatever was written of it helps nobody.
-            let _ = fs::remove_file(&temporary);
-            wrong("cannot write", error)
-        })
+    let in_place = |size| {
+        fs::rename(&temporary, path)?;
+        File::open(parent)?.sync_all()?;
+        Ok(size)
+    };
+    write_new(&temporary, content).and_then(in_place).map_err(|error| {
+        // Whatever was written of it helps nobody.
+        let _ = fs::remove_file(&temporary);
+        wrong("cannot write", error)
+    })
 }
 
-fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text)?;
-    file.sync_all()
+fn write_new(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<u64> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut out = BufWriter::with_capacity(1 << 16, file);
+    content(&mut out)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    Ok(file.metadata()?.len())
 }
 
 #[cfg(test)]
@@ -158,8 +178,8 @@ mod tests {
 
     #[test]
     fn a_node_writes_into_its_directory_only() {
-        let at = |name: &str| node().path(Some(name)).ok();
-        assert_eq!(node().path(None), Ok("/data/written/kea-dhcp4.conf".into()));
+        let at = |name: &str| node().path(Some(name), "config").ok();
+        assert_eq!(node().path(None, "config"), Ok("/data/written/kea-dhcp4.conf".into()));
         assert_eq!(at("a.json"), Some("/data/written/a.json".into()));
         assert_eq!(at("/data/written/a.json"), Some("/data/written/a.json".into()));
         let elsewhere = [
@@ -183,22 +203,24 @@ mod tests {
         ];
         for name in elsewhere {
             assert_eq!(at(name), None, "{name:?}");
-            let text = node().path(Some(name)).unwrap_err();
+            let text = node().path(Some(name), "config").unwrap_err();
             assert!(text.contains("write-dir"), "{text}");
         }
     }
 
     #[test]
     fn run_as_kea_it_writes_beside_the_configuration_file() {
-        let at = |name: &str| kea().path(Some(name)).ok();
-        assert_eq!(kea().path(None), Ok("/etc/kea/dhcp4.conf".into()));
+        let at = |name: &str| kea().path(Some(name), "config").ok();
+        assert_eq!(kea().path(None, "config"), Ok("/etc/kea/dhcp4.conf".into()));
         assert_eq!(at("a.json"), Some("/etc/kea/a.json".into()));
         assert_eq!(at("/etc/kea/a.json"), Some("/etc/kea/a.json".into()));
         assert_eq!(at("/data/written/a.json"), Some("/data/written/a.json".into()));
         for name in ["/etc/a.json", "../a.json", "/etc/kea/../a.json", "/etc/kea/sub/a"] {
             assert_eq!(at(name), None, "{name:?}");
         }
-        assert!(kea().path(Some("/x")).unwrap_err().contains("must be in the same directory"));
+        assert!(
+            kea().path(Some("/x"), "config").unwrap_err().contains("must be in the same directory")
+        );
     }
 
     #[test]
@@ -211,6 +233,21 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let left = fs::read_dir(file.parent().unwrap()).unwrap().count();
         assert_eq!(left, 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_cannot_be_written_whole_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("leases.csv");
+        let size = put_with(&file, "lease4-write", |out| out.write_all(b"one")).unwrap();
+        assert_eq!(size, 3);
+        let error = put_with(&file, "lease4-write", |out| {
+            out.write_all(b"half")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(error.unwrap_err().starts_with("Error during lease4-write: cannot write"));
+        assert_eq!(fs::read(&file).unwrap(), b"one");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn release(n: u64) -> Command {
 
 /// A command that may not.
 fn delete(n: u64) -> Command {
-    Command::DeleteLease(DeleteLease { address: std::net::Ipv4Addr::from(n as u32) })
+    Command::DeleteLease(DeleteLease { address: std::net::Ipv4Addr::from(n as u32), seen: None })
 }
 
 fn submission(ticket: u64, command: Command) -> Submission<u64> {

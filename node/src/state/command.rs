@@ -276,10 +276,30 @@ pub struct PutLease {
 pub enum PutMode {
     /// `lease4-add`: the address has no lease.
     Add,
-    /// `lease4-update`: it has one.
+    /// It has one.
     Update,
+    /// `lease4-update`: it has the one that the proposer saw.
+    UpdateSeen(Seen),
     /// `lease4-update` with `force-create`.
     Upsert,
+}
+
+/// A lease as somebody saw it: each change of a lease changes one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The holding.
+    pub generation: Generation,
+    /// The stamp of its last grant.
+    pub granted: ClusterTime,
+    /// Its state.
+    pub state: super::LeaseState,
+}
+
+impl Seen {
+    /// What is remembered of `lease`.
+    pub fn of(lease: &super::Lease) -> Seen {
+        Seen { generation: lease.generation, granted: lease.granted, state: lease.state }
+    }
 }
 
 /// `lease4-del`.
@@ -287,6 +307,8 @@ pub enum PutMode {
 pub struct DeleteLease {
     /// The address.
     pub address: Ipv4Addr,
+    /// Only the lease that the proposer saw; `None` for whatever is there.
+    pub seen: Option<Seen>,
 }
 
 /// One step of `lease4-wipe`.

@@ -112,8 +112,13 @@ impl Meta {
 
     /// A moment as people see it, Unix seconds.
     pub fn wall_seconds(&self, at: ClusterTime) -> i64 {
+        self.wall_millis(at).div_euclid(1000)
+    }
+
+    /// The same moment in milliseconds since 1970.
+    pub fn wall_millis(&self, at: ClusterTime) -> i64 {
         let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-        millis.saturating_add(self.wall_offset.0).div_euclid(1000)
+        millis.saturating_add(self.wall_offset.0)
     }
 
     /// The moment behind Unix seconds; those before formation become [`ClusterTime::ZERO`].

@@ -31,7 +31,7 @@ pub use apply::cached_lifetime;
 pub use command::{
     Batch, Claims, Client, Command, ConfigChunk, ConfigVersion, ConfigWhy, DeleteLease, Generation,
     GiveUp, Grant, GrantItem, InUse, Liveness, NewConfig, NodeInfo, Note, Origin, PutLease,
-    PutMode, Reclaim, SetConfig, WallOffset, Why, WipeLeases,
+    PutMode, Reclaim, Seen, SetConfig, WallOffset, Why, WipeLeases,
 };
 pub use document::{Document, Form, Sha256};
 pub use history::{MOST_VERSIONS, Version};

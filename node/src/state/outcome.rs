@@ -41,7 +41,7 @@ pub enum Outcome {
     },
     /// `lease4-add` found a lease.
     LeaseExists,
-    /// `lease4-update` or `lease4-del` found none.
+    /// `lease4-update` or `lease4-del` found none, or not the one that the proposer saw.
     NoLease,
     /// The subnet of a [`super::PutLease`] does not exist.
     NoSubnet(SubnetId),

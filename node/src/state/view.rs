@@ -91,6 +91,16 @@ impl<'a> View<'a> {
         self.state.leases.with_id(id).collect()
     }
 
+    /// Leases with this hardware address, ascending by address; `None` when there are more than `most`.
+    pub fn few_with_hw(self, hw: &HwAddr, most: usize) -> Option<Vec<Arc<Lease>>> {
+        few(self.state.leases.with_hw(hw), most)
+    }
+
+    /// Leases with this client id, ascending by address; `None` when there are more than `most`.
+    pub fn few_with_id(self, id: &ClientId, most: usize) -> Option<Vec<Arc<Lease>>> {
+        few(self.state.leases.with_id(id), most)
+    }
+
     /// The lease that `client` holds in a network: assigned, in a member subnet that still holds
     /// its address (R8). Its time may be over: compare with `expires` where that matters. Of
     /// several the one by client id wins, then the youngest holding. This is what `held` in a
@@ -259,6 +269,12 @@ impl<'a> View<'a> {
     pub fn freeze(self) -> Frozen {
         self.state.freeze()
     }
+}
+
+fn few<'a>(leases: impl Iterator<Item = &'a Arc<Lease>>, most: usize) -> Option<Vec<Arc<Lease>>> {
+    let mut few: Vec<Arc<Lease>> = leases.take(most.saturating_add(1)).cloned().collect();
+    few.sort_unstable_by_key(|lease| lease.address);
+    (few.len() <= most).then_some(few)
 }
 
 /// Whether the lease is live in a network: its subnet is a member and holds its address (R8).

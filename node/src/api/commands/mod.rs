@@ -10,4 +10,5 @@ pub mod process;
 pub mod reservation;
 pub mod select_test;
 pub mod service;
+pub mod stat_lease4;
 pub mod statistics;

@@ -192,7 +192,8 @@ fn a_checkpoint_carries_leases_by_their_changes() {
     let (mut checkpoint, _) = Checkpoint::open(&place, CHECKPOINT_CACHE).unwrap();
     checkpoint.write(&Base::default(), image::changes(None, &first)).unwrap();
 
-    let delete = Command::DeleteLease(crate::state::DeleteLease { address: address(2) });
+    let delete =
+        Command::DeleteLease(crate::state::DeleteLease { address: address(2), seen: None });
     apply(&mut state, vec![delete, lease(3, "changed"), lease(4, "new")]);
     let second = state.freeze();
     let changes = image::changes(Some(&first), &second);

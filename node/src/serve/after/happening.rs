@@ -43,6 +43,10 @@ pub enum What {
     Declined(Query, Arc<Lease>),
     /// The time of a lease was over: the lease as it was, and whether it is gone altogether.
     Expired(Arc<Lease>, bool),
+    /// An administrator deleted a lease, and wants its name out of DNS: the lease as it was.
+    Deleted(Arc<Lease>),
+    /// An administrator wants the name of a lease in DNS once more.
+    Named(Arc<Lease>),
 }
 
 impl What {

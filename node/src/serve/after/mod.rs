@@ -86,11 +86,13 @@ impl After {
         (After { queue: sender, counters }, task)
     }
 
-    /// Takes note of what happened. Never waits.
-    pub fn tell(&self, happening: Happening) {
-        if self.queue.try_send(happening).is_err() {
+    /// Takes note of what happened. Never waits; false when it is lost, because too much waits.
+    pub fn tell(&self, happening: Happening) -> bool {
+        let taken = self.queue.try_send(happening).is_ok();
+        if !taken {
             count(&self.counters.happenings_lost);
         }
+        taken
     }
 }
 

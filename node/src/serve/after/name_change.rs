@@ -52,9 +52,11 @@ pub fn changes(happening: &Happening, lease: Option<&Lease>, meta: &Meta) -> Vec
     }
     let change = |add: bool, lease: &Lease| one(add, lease, config, meta);
     match &happening.what {
-        What::Released(_, lease) | What::Declined(_, lease) | What::Expired(lease, _) => {
-            change(false, lease).into_iter().collect()
-        }
+        What::Released(_, lease)
+        | What::Declined(_, lease)
+        | What::Expired(lease, _)
+        | What::Deleted(lease) => change(false, lease).into_iter().collect(),
+        What::Named(lease) => change(true, lease).into_iter().collect(),
         What::Granted { before, .. } => {
             let Some(lease) = lease else { return Vec::new() };
             let Before { same, others, retired } = before;
@@ -283,6 +285,17 @@ mod tests {
         assert_eq!(said(&config, moved, &new), ["-a 192.0.2.9", "+a 192.0.2.10"]);
         let nameless = Lease { hostname: "".into(), ..Lease::clone(&new) };
         assert_eq!(said(&config, before(Some("b")), &nameless), ["-b 192.0.2.10"]);
+    }
+
+    #[test]
+    fn an_administrator_has_records_made_and_removed() {
+        let config = config("");
+        let lease = named("192.0.2.10", "a");
+        for (what, add) in [(What::Named(lease.clone()), true), (What::Deleted(lease), false)] {
+            let happening = Happening { what, config: Arc::clone(&config) };
+            let [change] = &changes(&happening, None, &meta())[..] else { panic!("one change") };
+            assert_eq!((change.add, &*change.name), (add, "a"));
+        }
     }
 
     #[test]

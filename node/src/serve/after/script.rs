@@ -56,6 +56,8 @@ pub fn calls(happening: &Happening, lease: Option<&Lease>, meta: &Meta) -> Vec<C
                 }
             });
         }
+        // Kea calls no hook for what its lease_cmds do.
+        What::Deleted(_) | What::Named(_) => {}
         What::Released(query, lease) => call("lease4_release", &|variables| {
             variables.query(query);
             variables.lease("LEASE4", lease, meta);

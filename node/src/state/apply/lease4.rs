@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::config::Subnet;
 use crate::state::State;
 use crate::state::command::{
-    DeleteLease, Generation, GiveUp, Grant, GrantItem, InUse, PutLease, PutMode, Why, WipeLeases,
+    DeleteLease, Generation, GiveUp, Grant, GrantItem, InUse, PutLease, PutMode, Seen, Why,
+    WipeLeases,
 };
 use crate::state::hosts::{grantable, reserved_for_other};
 use crate::state::lease::{Lease, LeaseState};
@@ -343,7 +344,10 @@ impl State {
         let old = self.leases.get(put.address).cloned();
         match (put.mode, &old) {
             (PutMode::Add, Some(_)) => return Outcome::LeaseExists,
-            (PutMode::Update, None) => return Outcome::NoLease,
+            (PutMode::Update | PutMode::UpdateSeen(_), None) => return Outcome::NoLease,
+            (PutMode::UpdateSeen(seen), Some(old)) if Seen::of(old) != seen => {
+                return Outcome::NoLease;
+            }
             _ => {}
         }
         let now = self.meta.now;
@@ -393,10 +397,12 @@ impl State {
 
     /// `lease4-del` (R9).
     pub(super) fn delete_lease(&mut self, delete: &DeleteLease) -> Outcome {
-        match self.leases.remove(delete.address) {
-            Some(_) => Outcome::Deleted { count: 1 },
-            None => Outcome::NoLease,
+        let meant = |lease: &&Arc<Lease>| delete.seen.is_none_or(|seen| Seen::of(lease) == seen);
+        if self.leases.get(delete.address).filter(meant).is_none() {
+            return Outcome::NoLease;
         }
+        self.leases.remove(delete.address);
+        Outcome::Deleted { count: 1 }
     }
 
     /// `lease4-wipe` (R9), one step.

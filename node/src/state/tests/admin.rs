@@ -46,6 +46,29 @@ fn r9_add_needs_a_free_record_and_update_an_existing_one() {
     assert_eq!(lease.user_context.as_deref(), Some(r#"{"asset":"D7"}"#));
 }
 
+/// What a script has read may have changed since: by a renewal, a release or another script.
+#[test]
+fn r9_an_update_or_a_deletion_can_ask_for_the_lease_that_was_seen() {
+    let mut world = World::new();
+    let client = nth_client(1);
+    let at = ip("192.0.2.10");
+    world.granted(secs(1), &client, "192.0.2.10", Why::Selecting, 600);
+    let seen = Seen::of(&world.lease("192.0.2.10").unwrap());
+    let update = |seen| Command::PutLease(put(PutMode::UpdateSeen(seen), "192.0.2.10", 1));
+    let delete = |seen| Command::DeleteLease(DeleteLease { address: at, seen: Some(seen) });
+    world.granted(secs(5), &client, "192.0.2.10", Why::Renewing, 600);
+    assert_eq!(world.one(secs(6), update(seen)), Outcome::NoLease, "renewed meanwhile");
+    assert_eq!(world.one(secs(6), delete(seen)), Outcome::NoLease, "renewed meanwhile");
+    let seen = Seen::of(&world.lease("192.0.2.10").unwrap());
+    let changed = Outcome::LeaseWritten { created: false };
+    assert_eq!(world.one(secs(7), update(seen)), changed);
+    assert_eq!(world.one(secs(7), update(seen)), Outcome::NoLease, "updated meanwhile");
+    assert_eq!(world.one(secs(7), delete(seen)), Outcome::NoLease, "updated meanwhile");
+    let seen = Seen::of(&world.lease("192.0.2.10").unwrap());
+    assert_eq!(world.one(secs(8), delete(seen)), Outcome::Deleted { count: 1 });
+    assert_eq!(world.one(secs(8), update(seen)), Outcome::NoLease, "deleted meanwhile");
+}
+
 #[test]
 fn r9_the_subnet_must_exist_and_hold_the_address() {
     let mut world = World::new();
@@ -97,7 +120,7 @@ fn r9_delete_and_wipe() {
     for (n, address) in ["192.0.2.10", "192.0.2.11", "198.51.100.10"].iter().enumerate() {
         world.granted(secs(1), &nth_client(n as u32), address, Why::Selecting, 600);
     }
-    let delete = Command::DeleteLease(DeleteLease { address: ip("192.0.2.10") });
+    let delete = Command::DeleteLease(DeleteLease { address: ip("192.0.2.10"), seen: None });
     assert_eq!(world.one(secs(2), delete.clone()), Outcome::Deleted { count: 1 });
     assert_eq!(world.one(secs(2), delete), Outcome::NoLease);
     world.granted(secs(2), &nth_client(7), "192.0.2.10", Why::Selecting, 600);

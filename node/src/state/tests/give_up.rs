@@ -187,7 +187,10 @@ fn m11_at_most_a_tenth_of_a_pool_is_in_probation_through_one_circuit() {
     assert_eq!(declines(&mut world, 10, 20, 8, 100), Outcome::GivenUp, "another circuit");
     assert_eq!(declines(&mut world, 11, 21, 0, 100), Outcome::GivenUp, "not known where");
     // What has served its probation, or was deleted, makes room.
-    world.one(secs(100), Command::DeleteLease(DeleteLease { address: ip("192.0.2.10") }));
+    world.one(
+        secs(100),
+        Command::DeleteLease(DeleteLease { address: ip("192.0.2.10"), seen: None }),
+    );
     assert_eq!(declines(&mut world, 12, 22, 7, 200), Outcome::GivenUp);
     assert_eq!(declines(&mut world, 13, 23, 7, 200), Outcome::DeclineLimit);
     world.reclaim(secs(600), 5);

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::state::command::{
     Claims, Client, Command, ConfigVersion, DeleteLease, Generation, GiveUp, Grant, GrantItem,
-    InUse, Origin, PutLease, PutMode, Reclaim, WallOffset, Why, WipeLeases,
+    InUse, Origin, PutLease, PutMode, Reclaim, Seen, WallOffset, Why, WipeLeases,
 };
 use crate::state::lease::LeaseState;
 use crate::types::{ClusterTime, Lifetime, NodeId, SubnetId};
@@ -32,7 +32,8 @@ pub(super) fn to_pb(command: &Command) -> pb::Command {
         }
         Command::PutLease(put) => Kind::PutLease(put_to_pb(put)),
         Command::DeleteLease(delete) => {
-            Kind::DeleteLease(pb::DeleteLease { address: delete.address.into() })
+            let seen = delete.seen.map(seen_to_pb);
+            Kind::DeleteLease(pb::DeleteLease { address: delete.address.into(), seen })
         }
         Command::WipeLeases(wipe) => {
             let (subnet, from) = (wipe.subnet.map(|id| id.0), wipe.from.into());
@@ -67,7 +68,8 @@ pub(super) fn from_pb(command: pb::Command) -> Result<Command, BadWire> {
         }
         Kind::PutLease(put) => Command::PutLease(put_from_pb(put)?),
         Kind::DeleteLease(delete) => {
-            Command::DeleteLease(DeleteLease { address: delete.address.into() })
+            let seen = delete.seen.map(seen_from_pb).transpose()?;
+            Command::DeleteLease(DeleteLease { address: delete.address.into(), seen })
         }
         Kind::WipeLeases(wipe) => {
             let (subnet, from) = (wipe.subnet.map(SubnetId), wipe.from.into());
@@ -217,11 +219,28 @@ fn give_up_from_pb(give_up: pb::GiveUp) -> Result<GiveUp, BadWire> {
     })
 }
 
+fn seen_to_pb(seen: Seen) -> pb::Seen {
+    pb::Seen {
+        generation: seen.generation.0,
+        granted: seen.granted.as_millis(),
+        state: seen.state.number().into(),
+    }
+}
+
+fn seen_from_pb(seen: pb::Seen) -> Result<Seen, BadWire> {
+    Ok(Seen {
+        generation: Generation(seen.generation),
+        granted: ClusterTime::from_millis(seen.granted),
+        state: LeaseState::from_number(seen.state.into()).ok_or(BadWire::Field("lease state"))?,
+    })
+}
+
 fn put_to_pb(put: &PutLease) -> pb::PutLease {
-    let mode = match put.mode {
-        PutMode::Add => pb::PutMode::Add,
-        PutMode::Update => pb::PutMode::Update,
-        PutMode::Upsert => pb::PutMode::Upsert,
+    let (mode, seen) = match put.mode {
+        PutMode::Add => (pb::PutMode::Add, None),
+        PutMode::Update => (pb::PutMode::Update, None),
+        PutMode::UpdateSeen(seen) => (pb::PutMode::Update, Some(seen_to_pb(seen))),
+        PutMode::Upsert => (pb::PutMode::Upsert, None),
     };
     pb::PutLease {
         mode: mode.into(),
@@ -237,15 +256,17 @@ fn put_to_pb(put: &PutLease) -> pb::PutLease {
         fqdn_rev: put.fqdn_rev,
         state: put.state.number().into(),
         user_context: put.user_context.clone(),
+        seen,
     }
 }
 
 fn put_from_pb(put: pb::PutLease) -> Result<PutLease, BadWire> {
-    let mode = match pb::PutMode::try_from(put.mode) {
-        Ok(pb::PutMode::Add) => PutMode::Add,
-        Ok(pb::PutMode::Update) => PutMode::Update,
-        Ok(pb::PutMode::Upsert) => PutMode::Upsert,
-        Ok(pb::PutMode::Unspecified) | Err(_) => return Err(BadWire::Field("mode")),
+    let mode = match (pb::PutMode::try_from(put.mode), put.seen) {
+        (Ok(pb::PutMode::Add), None) => PutMode::Add,
+        (Ok(pb::PutMode::Update), None) => PutMode::Update,
+        (Ok(pb::PutMode::Update), Some(seen)) => PutMode::UpdateSeen(seen_from_pb(seen)?),
+        (Ok(pb::PutMode::Upsert), None) => PutMode::Upsert,
+        _ => return Err(BadWire::Field("mode")),
     };
     Ok(PutLease {
         mode,

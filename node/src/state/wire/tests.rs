@@ -87,8 +87,21 @@ fn any_give_up() -> impl Strategy<Value = GiveUp> {
     )
 }
 
+fn any_seen() -> impl Strategy<Value = Seen> {
+    (any::<u64>(), any_time(), any_state()).prop_map(|(generation, granted, state)| Seen {
+        generation: Generation(generation),
+        granted,
+        state,
+    })
+}
+
 fn any_put() -> impl Strategy<Value = PutLease> {
-    let mode = prop::sample::select(vec![PutMode::Add, PutMode::Update, PutMode::Upsert]);
+    let mode = prop_oneof![
+        Just(PutMode::Add),
+        Just(PutMode::Update),
+        Just(PutMode::Upsert),
+        any_seen().prop_map(PutMode::UpdateSeen),
+    ];
     let who = (any_address(), any::<u32>(), any_hw(), prop::option::of(any_id()));
     let rest = (
         any::<u32>(),
@@ -183,7 +196,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         any::<(u32, bool)>()
             .prop_map(|(limit, remove)| Command::Reclaim(Reclaim { limit, remove })),
         any_put().prop_map(Command::PutLease),
-        any_address().prop_map(|address| Command::DeleteLease(DeleteLease { address })),
+        (any_address(), prop::option::of(any_seen()))
+            .prop_map(|(address, seen)| Command::DeleteLease(DeleteLease { address, seen })),
         (prop::option::of(any::<u32>()), any_address()).prop_map(|(subnet, from)| {
             Command::WipeLeases(WipeLeases { subnet: subnet.map(SubnetId), from })
         }),
