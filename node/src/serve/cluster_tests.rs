@@ -249,15 +249,14 @@ async fn join(nodes: &[Node], sent: &Mutex<Vec<(NodeId, Reply)>>, n: u8) -> (usi
     (offers.len(), address)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_answer_as_one_and_go_on_when_the_leader_dies() {
+/// Three nodes with a configuration, which know and hear each other and the link.
+async fn three(sent: &Arc<Mutex<Vec<(NodeId, Reply)>>>) -> Vec<Node> {
     let listeners: Vec<TcpListener> =
         (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let initial: Vec<SocketAddr> = listeners.iter().map(|it| it.local_addr().unwrap()).collect();
-    let sent: Arc<Mutex<Vec<(NodeId, Reply)>>> = Arc::default();
     let mut starting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| tokio::spawn(start(listener, initial.clone(), Arc::clone(&sent))))
+        .map(|listener| tokio::spawn(start(listener, initial.clone(), Arc::clone(sent))))
         .collect();
     let mut nodes = Vec::new();
     for node in starting.drain(..) {
@@ -298,12 +297,19 @@ async fn three_nodes_answer_as_one_and_go_on_when_the_leader_dies() {
     let mut answers = 0;
     for n in 60..100 {
         let first = Query::new(MessageType::Discover, 1, HwAddr::ethernet([2, 0, 0, 0, 0, n]));
-        answers = ask(&nodes, &sent, &first).await.len();
+        answers = ask(&nodes, sent, &first).await.len();
         if answers == 1 {
             break;
         }
     }
     assert_eq!(answers, 1, "the nodes never learn who hears the link");
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_answer_as_one_and_go_on_when_the_leader_dies() {
+    let sent: Arc<Mutex<Vec<(NodeId, Reply)>>> = Arc::default();
+    let mut nodes = three(&sent).await;
 
     // One answer to what three nodes hear, and one lease.
     let mut single = 0;
@@ -333,6 +339,63 @@ async fn three_nodes_answer_as_one_and_go_on_when_the_leader_dies() {
         single += usize::from(join(&nodes, &sent, n).await.0 == 1);
     }
     assert!(single >= 2, "{single} of 4");
+    for node in nodes {
+        node.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_switched_off_or_in_maintenance_leaves_its_clients_to_the_others() {
+    let sent: Arc<Mutex<Vec<(NodeId, Reply)>>> = Arc::default();
+    let nodes = three(&sent).await;
+    let leader = nodes[0].raft.leader().unwrap();
+    let off = nodes.iter().find(|node| node.raft.id() != leader).unwrap();
+    let id = off.raft.id();
+    let switch = |disabled| {
+        off.serve.inbox().event(Event::Disabled(disabled));
+        off.peers.set_disabled(disabled);
+    };
+    let told = |disabled| {
+        let mut others = nodes.iter().filter(|node| node.raft.id() != id);
+        others.all(|node| node.peers.views()[&id].disabled == disabled)
+    };
+    // Each client is answered, by the others, whosever it is.
+    switch(true);
+    eventually("the peers know who is switched off", || told(true)).await;
+    for n in 1..=8 {
+        let discover = Query::new(MessageType::Discover, 1, HwAddr::ethernet([2, 1, 0, 0, 0, n]));
+        let answers = ask(&nodes, &sent, &discover).await;
+        assert!(answers.iter().all(|(node, _)| *node != id), "{answers:?}");
+    }
+    switch(false);
+    eventually("the peers know that it answers again", || told(false)).await;
+
+    // The leader is drained: another leads, and answers; of the other two neither can be spared.
+    let say = |node, liveness| {
+        let command = Command::NodeLiveness(node, liveness);
+        off.proposer.submit(command, Duration::from_secs(10))
+    };
+    say(leader, Liveness::Maintenance).await;
+    eventually("another node leads", || {
+        let leads = |node: &Node| node.raft.leader().is_some_and(|now| now != leader);
+        nodes.iter().all(|node| leads(node) && node.liveness(leader) == Some(Liveness::Maintenance))
+    })
+    .await;
+    say(id, Liveness::Maintenance).await;
+    for n in 1..=8 {
+        let discover = Query::new(MessageType::Discover, 1, HwAddr::ethernet([2, 2, 0, 0, 0, n]));
+        let answers = ask(&nodes, &sent, &discover).await;
+        assert!(answers.iter().all(|(node, _)| *node != leader), "{answers:?}");
+    }
+    eventually("one too many is not drained", || {
+        nodes.iter().all(|node| node.liveness(id) == Some(Liveness::Up))
+    })
+    .await;
+    say(leader, Liveness::Up).await;
+    eventually("the maintenance is over", || {
+        nodes.iter().all(|node| node.liveness(leader) == Some(Liveness::Up))
+    })
+    .await;
     for node in nodes {
         node.kill().await;
     }
