@@ -1,28 +1,24 @@
 //! What the worker counts for Kea's statistics beside reasons and replies: packets by type, replies
 //! that went out, and what became of searches for an address.
 //!
-//! Atomics, and for subnets a table behind a lock that only failures and reuses touch: the worker
-//! takes it alone, and readers copy it. A subnet's row is made at its first failure; nothing is
-//! allocated for a packet.
+//! Atomics, and for subnets a table behind a lock that only failures and reuses touch. Readers hold it
+//! for a copy that costs nothing, so the worker waits for nobody.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::dhcp::decision::{Failure, ReplyKind, Search};
-use crate::observe::statistics::{Counted, Stat};
+use crate::observe::statistics::{BySubnet, Counted, Stat};
 use crate::packet::v4::MessageType;
 use crate::types::SubnetId;
-
-type Row = [u64; Stat::PER_SUBNET.len()];
 
 /// Counters of one node; only ever added to.
 #[derive(Debug)]
 pub struct Tally {
     counts: [AtomicU64; Stat::COUNTED],
-    subnets: Mutex<BTreeMap<SubnetId, Row>>,
+    subnets: Mutex<BySubnet>,
 }
 
 impl Default for Tally {
@@ -79,7 +75,10 @@ impl Tally {
 
     /// Forgets subnets that are gone; what they counted stays in the sums.
     pub fn retain(&self, config: &Config) {
-        self.subnets.lock().retain(|subnet, _| config.subnet(*subnet).is_some());
+        let mut subnets = self.subnets.lock();
+        let gone = |subnet: &&SubnetId| config.subnet(**subnet).is_none();
+        let gone: Vec<SubnetId> = subnets.keys().filter(gone).copied().collect();
+        gone.iter().for_each(|subnet| drop(subnets.remove(subnet)));
     }
 
     /// Adds everything.

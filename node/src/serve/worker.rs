@@ -165,7 +165,11 @@ impl Worker {
             Ok(message) => message,
             Err(malformed) => return self.counters.reason(reason_of(malformed)),
         };
-        self.counters.tally.received(message.message_type().ok());
+        let bootp = || state.view().config().is_some_and(|config| config.hooks.bootp);
+        // Without BOOTP what has no cookie cannot be read.
+        if message.not_dhcp().is_none() || bootp() {
+            self.counters.tally.received(message.message_type().ok());
+        }
         let interface = how.index;
         let came = earlier(now.cluster, now.mono.saturating_sub(at));
         let packet = Packet { message, arrival: arrival(how, &self.links, came) };

@@ -108,6 +108,16 @@ fn m8_a_renewal_answered_from_the_lease_is_a_reuse_and_its_repeat_is_none() {
 }
 
 #[test]
+fn what_cannot_be_read_has_no_type() {
+    let mut rig = Rig::new(1);
+    rig.packet(&discover(2, 3).bytes_at(236, &[0; 4]));
+    assert_eq!(rig.says(), [("pkt4-receive-drop", 1), ("pkt4-parse-failed", 1)]);
+    rig.packet(&Query::new(MessageType::ForceRenew, 3, mac(2)));
+    assert!(rig.says().contains(&("pkt4-unknown-received", 1)));
+    assert!(rig.says().contains(&("pkt4-rfc-violation", 1)));
+}
+
+#[test]
 fn every_drop_has_one_cause() {
     let mut rig = Rig::new(1);
     let address = rig.bind(1);

@@ -19,6 +19,7 @@ use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use imbl::OrdMap;
 use parking_lot::{Mutex, RwLock};
 
 pub use figures::Figures;
@@ -44,13 +45,17 @@ const MANY: usize = 1_000;
 pub struct Counted {
     /// The first [`Stat::COUNTED`] of [`Stat::ALL`].
     pub global: [u64; Stat::COUNTED],
-    /// [`Stat::PER_SUBNET`], for subnets in which one of them is not 0.
-    pub subnets: BTreeMap<SubnetId, [u64; Stat::PER_SUBNET.len()]>,
+    /// What it has counted for subnets.
+    pub subnets: BySubnet,
 }
+
+/// [`Stat::PER_SUBNET`], for subnets in which one of them is not 0. A copy costs nothing: nobody who
+/// counts waits for one.
+pub type BySubnet = OrdMap<SubnetId, [u64; Stat::PER_SUBNET.len()]>;
 
 impl Default for Counted {
     fn default() -> Counted {
-        Counted { global: [0; Stat::COUNTED], subnets: BTreeMap::new() }
+        Counted { global: [0; Stat::COUNTED], subnets: OrdMap::new() }
     }
 }
 
