@@ -121,6 +121,68 @@ fn kea_and_leasehold_answer_the_corpus_alike() -> Result<()> {
     Ok(())
 }
 
+/// Statistics that the sentinels raise, each as often as silence was waited for.
+fn is_of_sentinels(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "pkt4-received",
+        "pkt4-discover-received",
+        "pkt4-request-received",
+        "pkt4-sent",
+        "pkt4-offer-sent",
+        "pkt4-ack-sent",
+        "pkt4-nak-sent",
+        "assigned-addresses",
+        "cumulative-assigned-addresses",
+    ];
+    NAMES.contains(&name) || name.starts_with("subnet[9999].")
+}
+
+/// What only Kea has: the replicated state counts these by subnet.
+fn is_left_out(name: &str) -> bool {
+    let of_pool = name.contains("].pool[");
+    of_pool && (name.contains("cumulative") || name.contains("reclaimed"))
+}
+
+#[test]
+fn kea_and_leasehold_count_the_same_packets_alike() -> Result<()> {
+    let test = "kea_and_leasehold_count_the_same_packets_alike";
+    let (kind, version) = match Kind::kea() {
+        Ok(Kind::Kea { version, root }) => (Kind::Kea { version, root }, version),
+        Ok(Kind::Leasehold) => return Ok(()),
+        Err(reason) => {
+            gate::skip(test, &reason);
+            return Ok(());
+        }
+    };
+    let Some(_gate) = gate::enter(test, &[])? else { return Ok(()) };
+    let settings =
+        corpus::parse("statistics", &std::fs::read_to_string(data().join("statistics.txt"))?)?;
+    let mut dir = WorkDir::create(test)?;
+    let mut lab = Lab::create("stat")?;
+    let (mut complaints, mut compared) = (Vec::new(), 0);
+    for setting in settings.iter().filter(|one| one.only.is_none_or(|only| only == version)) {
+        let [kea, own] = [&kind, &Kind::Leasehold].map(|kind| {
+            run::statistics(&mut lab, kind, setting, version, dir.path())
+                .with_context(|| format!("{kind:?} with {}", setting.name))
+        });
+        let (kea, own) = (kea?, own?);
+        let names = kea.keys().filter(|name| !is_of_sentinels(name) && !is_left_out(name));
+        for name in names {
+            compared += 1;
+            let (theirs, ours) = (kea.get(name), own.get(name));
+            if theirs != ours {
+                complaints.push(format!("{}: {name}: {theirs:?} and {ours:?}", setting.name));
+            }
+        }
+        // What neither has counted is of no use here.
+        ensure!(kea.get("v4-allocation-fail").is_some_and(|count| *count > 0), "no failure");
+    }
+    println!("Kea {}: {compared} statistics are the same", version.text());
+    ensure!(complaints.is_empty(), "Kea and Leasehold:\n{}", complaints.join("\n"));
+    dir.passed();
+    Ok(())
+}
+
 /// What differs in `exchange`; prints it when asked.
 fn compare(
     place: &str,

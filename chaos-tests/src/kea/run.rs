@@ -1,6 +1,6 @@
 //! Exchanges against one server: packets are filled in from its replies, sent, and what comes back is noted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
@@ -62,10 +62,11 @@ pub fn setting(
         let pace = Pace::default();
         let [kea_walker, own_walker] = pace.start(own.is_some());
         let (kea, own) = std::thread::scope(|scope| {
-            let kea = scope.spawn(|| attempt(kea_lab, kea, setting, version, dir, kea_walker));
-            let own = own
-                .as_deref_mut()
-                .map(|lab| attempt(lab, &Kind::Leasehold, setting, version, dir, own_walker));
+            let kea = scope
+                .spawn(|| attempt(kea_lab, kea, setting, version, dir, kea_walker, |_| Ok(())));
+            let own = own.as_deref_mut().map(|lab| {
+                attempt(lab, &Kind::Leasehold, setting, version, dir, own_walker, |_| Ok(()))
+            });
             (kea.join().map_err(|_| anyhow!("the thread of Kea panicked")).flatten(), own)
         });
         match (kea.transpose(), own.map(Result::transpose)) {
@@ -79,7 +80,35 @@ pub fn setting(
     bail!("replies come too late on this machine")
 }
 
-/// None: a reply came after it had been taken for missing.
+/// The statistics of one server after the exchanges of `setting`, sentinels among them.
+///
+/// # Errors
+/// When the server refuses the configuration, cannot be run, ends, or stops answering.
+pub fn statistics(
+    lab: &mut Lab,
+    kind: &Kind,
+    setting: &Setting,
+    version: Version,
+    dir: &Path,
+) -> Result<BTreeMap<String, u64>> {
+    for _ in 0..TRIES {
+        let pace = Pace::default();
+        let [walker, _] = pace.start(false);
+        let mut statistics = BTreeMap::new();
+        let ask = |server: &Server| {
+            statistics = server.statistics()?;
+            Ok(())
+        };
+        match attempt(lab, kind, setting, version, dir, walker, ask)? {
+            None => println!("{}: a reply came late; once more", setting.name),
+            Some(Outcomes::Refused(why)) => bail!("it refuses the configuration: {why}"),
+            Some(Outcomes::Tried(_)) => return Ok(statistics),
+        }
+    }
+    bail!("replies come too late on this machine")
+}
+
+/// None: a reply came after it had been taken for missing. `end` sees the server before it goes.
 fn attempt(
     lab: &mut Lab,
     kind: &Kind,
@@ -87,6 +116,7 @@ fn attempt(
     version: Version,
     dir: &Path,
     walker: Walker<'_>,
+    end: impl FnOnce(&Server) -> Result<()>,
 ) -> Result<Option<Outcomes>> {
     let mut server = Server::start(kind, &lab.server, &setting.dhcp4, dir)?;
     let mut player = Player::new(lab, !kind.is_kea(), walker);
@@ -108,6 +138,7 @@ fn attempt(
         }
     }
     ensure!(server.process.runs(), "it ended:\n{}", server.process.tail());
+    end(&server)?;
     if std::env::var_os("ORACLE_DEBUG").is_some() {
         println!("{}", server.process.log());
     }

@@ -1,7 +1,11 @@
 //! One Kea or Leasehold process with one configuration.
 
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -13,6 +17,9 @@ use crate::{gate, shell};
 
 /// Where Debian keeps Kea's hooks.
 const HOOKS: &str = "/usr/lib/x86_64-linux-gnu/kea/hooks";
+
+/// The control socket, in the server's directory.
+const CONTROL: &str = "control";
 
 /// A server that packets are sent to.
 #[derive(Debug, Clone)]
@@ -71,7 +78,14 @@ impl Server {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         let file = dir.join("dhcp4.json");
-        let map = completed(kind, dhcp4);
+        let mut map = completed(kind, dhcp4);
+        if let Some(socket) = map.get_mut("control-socket") {
+            let inside = match kind {
+                Kind::Kea { root: Some(root), .. } => Path::new("/").join(dir.strip_prefix(root)?),
+                _ => dir.clone(),
+            };
+            socket["socket-name"] = json!(inside.join(CONTROL));
+        }
         std::fs::write(&file, serde_json::to_string_pretty(&json!({ "Dhcp4": map }))?)?;
         let mut command = match kind {
             Kind::Leasehold => {
@@ -84,6 +98,26 @@ impl Server {
         };
         let process = Process::start(&mut command, &dir.join("log"))?;
         Ok(Server { process, dir })
+    }
+
+    /// The newest value of each statistic. The configuration must have a `control-socket`.
+    ///
+    /// # Errors
+    /// When the server does not answer in the way of Kea.
+    pub fn statistics(&self) -> Result<BTreeMap<String, u64>> {
+        let path = self.dir.join(CONTROL);
+        let mut stream = UnixStream::connect(&path).with_context(|| path.display().to_string())?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(br#"{"command":"statistic-get-all"}"#)?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let reply: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+        let all = reply["arguments"].as_object().with_context(|| text.clone())?;
+        let newest = |(name, samples): (&String, &Value)| {
+            let value = samples[0][0].as_u64().with_context(|| format!("{name}: {samples}"))?;
+            Ok((name.clone(), value))
+        };
+        all.iter().map(newest).collect()
     }
 
     /// What it said that matters: lines of errors and warnings, or the last lines.

@@ -78,7 +78,9 @@ impl Tally {
         let mut subnets = self.subnets.lock();
         let gone = |subnet: &&SubnetId| config.subnet(**subnet).is_none();
         let gone: Vec<SubnetId> = subnets.keys().filter(gone).copied().collect();
-        gone.iter().for_each(|subnet| drop(subnets.remove(subnet)));
+        for subnet in gone {
+            subnets.remove(&subnet);
+        }
     }
 
     /// Adds everything.

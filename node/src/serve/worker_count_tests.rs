@@ -110,7 +110,19 @@ fn m8_a_renewal_answered_from_the_lease_is_a_reuse_and_its_repeat_is_none() {
 #[test]
 fn what_cannot_be_read_has_no_type() {
     let mut rig = Rig::new(1);
-    rig.packet(&discover(2, 3).bytes_at(236, &[0; 4]));
+    let arrival = net::Arrival {
+        interface: "eth0".into(),
+        index: 3,
+        mtu: 1500,
+        interface_address: OWN,
+        source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
+        destination: Ipv4Addr::BROADCAST,
+        source_mac: None,
+        broadcast: true,
+    };
+    let bytes = discover(2, 3).bytes_at(236, &[0; 4]).encode();
+    let received = Received { datagram: net::Received { bytes, arrival }, at: ms(rig.time) };
+    rig.worker.packet(received, false, &rig.state, rig.now(), &mut Vec::new());
     assert_eq!(rig.says(), [("pkt4-receive-drop", 1), ("pkt4-parse-failed", 1)]);
     rig.packet(&Query::new(MessageType::ForceRenew, 3, mac(2)));
     assert!(rig.says().contains(&("pkt4-unknown-received", 1)));
