@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::api::spec::Origin::StatCmds;
 use crate::api::spec::{ApiContext, Args, Code, Kind, Plan, Refusal, Reply, Spec, optional};
 use crate::config::Subnet;
-use crate::state::{Frozen, LeaseState};
+use crate::observe::statistics::Figures;
+use crate::state::Frozen;
 use crate::types::Utc;
 
 /// `stat-lease4-get`.
@@ -114,11 +115,9 @@ impl Wanted {
             return Reply::failure(Code::Empty, text).with(&json!({}));
         }
         let row = |subnet: &&Subnet| {
-            let counts = frozen.counts(subnet.id);
-            let declined = counts.of(LeaseState::Declined);
-            let total: u64 = subnet.pools.iter().map(|pool| pool.range.size()).sum();
-            let assigned = counts.of(LeaseState::Assigned) + declined;
-            json!([subnet.id.0, total, meta.totals(subnet.id).assigned, assigned, declined])
+            let Figures { total, cumulative, assigned, declined, .. } =
+                Figures::of_frozen(frozen, subnet);
+            json!([subnet.id.0, total, cumulative, assigned, declined])
         };
         let rows: Vec<Value> = subnets.iter().map(row).collect();
         let timestamp = Utc::of_millis(meta.wall_millis(meta.now())).to_string();

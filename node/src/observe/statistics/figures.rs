@@ -26,8 +26,13 @@ pub struct Figures {
 impl Figures {
     /// Those of a subnet. Cheap: nothing is walked but its list of pools.
     pub fn of_subnet(view: View<'_>, subnet: &Subnet) -> Figures {
-        let total = subnet.pools.iter().map(|pool| pool.range.size()).sum();
-        Figures { total, ..Figures::new(view.counts(subnet.id), view.totals(subnet.id)) }
+        Figures::new(view.counts(subnet.id), view.totals(subnet.id)).with_pools(subnet)
+    }
+
+    /// The same in a frozen view.
+    pub fn of_frozen(frozen: &Frozen, subnet: &Subnet) -> Figures {
+        let totals = frozen.meta().totals(subnet.id);
+        Figures::new(frozen.counts(subnet.id), totals).with_pools(subnet)
     }
 
     /// Those of the pools of a subnet by `pool-id`, which several may share. What is cumulative the
@@ -62,6 +67,10 @@ impl Figures {
             reclaimed_declined: totals.reclaimed_declined,
             reclaimed: totals.reclaimed,
         }
+    }
+
+    fn with_pools(self, subnet: &Subnet) -> Figures {
+        Figures { total: subnet.pools.iter().map(|pool| pool.range.size()).sum(), ..self }
     }
 
     /// The number behind a statistic; 0 for those that a node counts.

@@ -8,8 +8,9 @@ use parking_lot::RwLock;
 use super::Which;
 use super::testing::Counting;
 use crate::clock::Stopwatch;
-use crate::state::testing::machine;
-use crate::state::{Batch, Command, LeaseState, PutLease, PutMode};
+use crate::state::{
+    Batch, Command, Form, LeaseState, NewConfig, Note, PutLease, PutMode, State, document,
+};
 use crate::types::{ClusterTime, HwAddr, Lifetime, SubnetId};
 
 /// Kilobytes of this process in memory.
@@ -31,7 +32,15 @@ fn ten_thousand_subnets() {
         )
         .unwrap();
     }
-    let state = machine(&format!(r#"{{"Dhcp4":{{"subnet4":[{subnets}]}}}}"#), 1);
+    let document = format!(r#"{{"Dhcp4":{{"subnet4":[{subnets}]}}}}"#);
+    let text = document::pack(Form::Json, &document);
+    let new = NewConfig { expected: None, text, level: 1, note: Note::default() };
+    let (chunks, set) = new.commands(1);
+    let mut commands: Vec<_> = chunks.into_iter().map(Command::ConfigChunk).collect();
+    commands.push(Command::SetConfig(set));
+    let mut state = State::new();
+    state.apply(1, &Batch { stamp: ClusterTime::ZERO, commands });
+    assert!(state.view().config().is_some());
     let state = Arc::new(RwLock::new(state));
     let counting = Counting::new(Arc::clone(&state), 1_795_470_000_000);
     let give = |host: u32| {
