@@ -160,15 +160,22 @@ fn starts(pattern: &str, text: &str) -> bool {
             .all(|(wanted, found)| wanted == b'?' || wanted == found)
 }
 
-/// The page `docs/differences-from-kea.md`.
-pub fn page(list: &[Difference]) -> String {
-    let mut page = String::from(
-        "# Differences from Kea\n\n\
-         What Leasehold answers differently from Kea with the same configuration, on purpose. The list is complete as far as our tests see: they\n\
-         send the same packets to Kea and to Leasehold and compare every field and option of the replies. Made from\n\
-         `chaos-tests/tests/data/kea/differences.txt`; a test compares the two.\n\n\
-         | Difference | Kea | Rule |\n|---|---|---|\n",
-    );
+/// How the page about packets, `docs/differences-from-kea.md`, begins.
+pub const PACKETS: &str = "# Differences from Kea\n\n\
+    What Leasehold answers differently from Kea with the same configuration, on purpose. The list is complete as far as our tests see: they\n\
+    send the same packets to Kea and to Leasehold and compare every field and option of the replies. Made from\n\
+    `chaos-tests/tests/data/kea/differences.txt`; a test compares the two.\n\n";
+
+/// How the page about the control API, `docs/differences-from-kea-api.md`, begins.
+pub const REQUESTS: &str = "# Differences from Kea's control API\n\n\
+    What Leasehold answers differently from Kea to the same command, on purpose. The list is complete as far as our tests see: they send\n\
+    some seven hundred requests, good and bad, to Kea and to Leasehold and compare every member of the answers. Made from\n\
+    `chaos-tests/tests/data/api/differences.txt`; a test compares the two. Differences in the answers to packets are in\n\
+    [differences-from-kea.md](differences-from-kea.md).\n\n";
+
+/// A page for operators: `head`, a table, and the reasons.
+pub fn page(head: &str, list: &[Difference]) -> String {
+    let mut page = format!("{head}| Difference | Kea | Rule |\n|---|---|---|\n");
     for entry in list {
         let version = entry.only.map_or("2.2, 3.0", Version::text);
         let _ = writeln!(page, "| {} | {version} | {} |", entry.title, entry.rule);

@@ -7,6 +7,8 @@
 //!   packet by packet ([`draft`]), both servers in step ([`pace`]).
 //! * [`reply`]: what is compared. [`differences`]: what is listed, and the page for operators that is made from the list.
 //!
+//! The control API is compared likewise: [`requests`] are the stories, [`control`] tells them to a server, [`answer`] is what is compared.
+//!
 //! Silence is not waited for: after each packet goes a *sentinel*, a REQUEST of a client of its own in a subnet of its own, which every
 //! server answers after it is done with the packet before.
 //!
@@ -16,13 +18,17 @@
 //! | `ORACLE_ONLY=TEXT` | only configurations with `TEXT` in `file/configuration` |
 //! | `ORACLE_SHOW=1` | print every packet and what came back |
 //! | `ORACLE_ALONE=kea` | Kea only: nothing is compared |
+//! | `ORACLE_RECORD=1` | with Kea 3.0: write its answers to requests down, for the places that have only 2.2 |
 
+pub mod answer;
+pub mod control;
 pub mod corpus;
 pub mod differences;
 pub mod draft;
 pub mod lab;
 pub mod pace;
 pub mod reply;
+pub mod requests;
 pub mod run;
 pub mod server;
 pub mod words;

@@ -16,7 +16,7 @@ use crate::floor::netns::topology::Namespace;
 use crate::{gate, shell};
 
 /// Where Debian keeps Kea's hooks.
-const HOOKS: &str = "/usr/lib/x86_64-linux-gnu/kea/hooks";
+pub const HOOKS: &str = "/usr/lib/x86_64-linux-gnu/kea/hooks";
 
 /// The control socket, in the server's directory.
 const CONTROL: &str = "control";
@@ -61,6 +61,7 @@ impl Kind {
 pub struct Server {
     pub process: Process,
     dir: PathBuf,
+    inside: PathBuf,
 }
 
 impl Server {
@@ -69,6 +70,25 @@ impl Server {
     /// # Errors
     /// When a file cannot be written or the program not be started. A configuration that it refuses shows as its end.
     pub fn start(kind: &Kind, namespace: &Namespace, dhcp4: &Value, dir: &Path) -> Result<Server> {
+        Server::launch(kind, namespace, dir, |inside| {
+            let mut map = completed(kind, dhcp4);
+            if let Some(socket) = map.get_mut("control-socket") {
+                socket["socket-name"] = json!(inside.join(CONTROL));
+            }
+            map
+        })
+    }
+
+    /// As [`Server::start`], with the map that `dhcp4` makes for the directory that the server will see as its own.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn launch(
+        kind: &Kind,
+        namespace: &Namespace,
+        dir: &Path,
+        dhcp4: impl FnOnce(&Path) -> Value,
+    ) -> Result<Server> {
         let dir = match kind {
             Kind::Kea { root: Some(root), .. } => {
                 root.join("tmp").join(format!("leasehold-oracle-{}", std::process::id()))
@@ -77,15 +97,12 @@ impl Server {
         };
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        let inside = match kind {
+            Kind::Kea { root: Some(root), .. } => Path::new("/").join(dir.strip_prefix(root)?),
+            _ => dir.clone(),
+        };
         let file = dir.join("dhcp4.json");
-        let mut map = completed(kind, dhcp4);
-        if let Some(socket) = map.get_mut("control-socket") {
-            let inside = match kind {
-                Kind::Kea { root: Some(root), .. } => Path::new("/").join(dir.strip_prefix(root)?),
-                _ => dir.clone(),
-            };
-            socket["socket-name"] = json!(inside.join(CONTROL));
-        }
+        let map = dhcp4(&inside);
         std::fs::write(&file, serde_json::to_string_pretty(&json!({ "Dhcp4": map }))?)?;
         let mut command = match kind {
             Kind::Leasehold => {
@@ -94,10 +111,20 @@ impl Server {
                 command.arg("-c").arg(&file).arg("--data-dir").arg(dir.join("data"));
                 command
             }
-            Kind::Kea { root, .. } => kea(namespace, root.as_deref(), &dir)?,
+            Kind::Kea { root, .. } => kea(namespace, root.as_deref(), &inside),
         };
         let process = Process::start(&mut command, &dir.join("log"))?;
-        Ok(Server { process, dir })
+        Ok(Server { process, dir, inside })
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where its files are in its own eyes.
+    pub fn inside(&self) -> &Path {
+        &self.inside
     }
 
     /// The newest value of each statistic. The configuration must have a `control-socket`.
@@ -140,11 +167,7 @@ impl Drop for Server {
     }
 }
 
-fn kea(namespace: &Namespace, root: Option<&Path>, dir: &Path) -> Result<Command> {
-    let seen_from_inside = match root {
-        Some(root) => Path::new("/").join(dir.strip_prefix(root)?),
-        None => dir.to_path_buf(),
-    };
+fn kea(namespace: &Namespace, root: Option<&Path>, inside: &Path) -> Command {
     let mut command = match root {
         Some(root) => {
             let mut command = namespace.command("chroot");
@@ -154,9 +177,9 @@ fn kea(namespace: &Namespace, root: Option<&Path>, dir: &Path) -> Result<Command
         }
         None => namespace.command("kea-dhcp4"),
     };
-    command.arg("-c").arg(seen_from_inside.join("dhcp4.json"));
-    command.env("KEA_PIDFILE_DIR", &seen_from_inside).env("KEA_LOCKFILE_DIR", &seen_from_inside);
-    Ok(command)
+    command.arg("-c").arg(inside.join("dhcp4.json"));
+    command.env("KEA_PIDFILE_DIR", inside).env("KEA_LOCKFILE_DIR", inside);
+    command
 }
 
 /// The map with what every configuration needs, and what Kea needs beside it.

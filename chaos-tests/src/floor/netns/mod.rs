@@ -15,6 +15,7 @@ pub mod api;
 pub mod cleanup;
 pub mod cluster;
 pub mod dhcp_client;
+pub mod http;
 pub mod node;
 pub mod process;
 pub mod sys;

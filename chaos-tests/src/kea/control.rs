@@ -1,0 +1,121 @@
+//! Stories of requests against one Kea or Leasehold process, by its unix socket.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::Version;
+use super::answer::Rules;
+use super::requests::{Fill, Story};
+use super::server::{HOOKS, Kind, Server};
+use crate::clock;
+use crate::floor::netns::topology::Namespace;
+
+/// How long a server may take to start, in milliseconds.
+const START_MS: u64 = 30_000;
+/// How long one answer may take.
+const LIMIT: Duration = Duration::from_secs(15);
+/// Name of the unix socket in the server's directory.
+const SOCKET: &str = "socket";
+
+/// An answer, after the rules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// Where it was asked, as [`super::requests::Request::place`].
+    pub place: String,
+    pub command: String,
+    pub answer: Value,
+}
+
+/// Starts a server with the `Dhcp4` map `dhcp4` and tells it the story.
+///
+/// # Errors
+/// When it does not start, ends, or does not answer.
+pub fn tell(
+    kind: &Kind,
+    namespace: &Namespace,
+    dhcp4: &Value,
+    story: &Story,
+    dir: &Path,
+) -> Result<Vec<Answered>> {
+    let mut server = Server::launch(kind, namespace, dir, |inside| completed(kind, dhcp4, inside))?;
+    let socket = server.dir().join(SOCKET);
+    wait_until_configured(&mut server, &socket)?;
+    let inside = server.inside().display().to_string();
+    let now = clock::wall_ms() / 1000;
+    let mut rules = Rules::new(&inside, now);
+    let mut last = Value::Null;
+    let mut answers = Vec::new();
+    for request in &story.requests {
+        let document = request.document(&Fill { now, dir: &inside, last: &last });
+        last = ask(&socket, &document)
+            .with_context(|| format!("{}\n{}", request.place, server.process.tail()))?;
+        let command = request.command.clone().unwrap_or_else(|| "raw".to_owned());
+        answers.push(Answered {
+            place: request.place.clone(),
+            answer: rules.apply(&command, &last),
+            command,
+        });
+    }
+    if !server.process.runs() {
+        bail!("{} / {}: it ended:\n{}", story.topic, story.title, server.process.tail());
+    }
+    Ok(answers)
+}
+
+/// A node has its configuration by a commit, some time after its socket is there.
+fn wait_until_configured(server: &mut Server, socket: &Path) -> Result<()> {
+    let deadline = clock::now_ms() + START_MS;
+    loop {
+        let answer = ask(socket, "{ \"command\": \"config-get\" }");
+        if answer.as_ref().is_ok_and(|answer| answer["result"] == 0) {
+            return Ok(());
+        }
+        if !server.process.runs() || clock::now_ms() > deadline {
+            bail!("it is not configured: {answer:?}\n{}", server.complaint());
+        }
+        clock::sleep_ms(10);
+    }
+}
+
+/// Sends one document and reads one answer.
+fn ask(socket: &Path, document: &str) -> Result<Value> {
+    let mut stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(document.as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    serde_json::from_slice(&answer)
+        .with_context(|| format!("the answer {:?}", String::from_utf8_lossy(&answer)))
+}
+
+/// The map with interfaces, sockets, hooks and a lease database that forgets.
+fn completed(kind: &Kind, dhcp4: &Value, inside: &Path) -> Value {
+    let mut map = dhcp4.clone();
+    let socket = json!({ "socket-type": "unix", "socket-name": inside.join(SOCKET) });
+    let old = matches!(kind, Kind::Kea { version: Version::V2, .. });
+    let hooks: &[&str] = if old {
+        &["lease_cmds", "stat_cmds"]
+    } else {
+        &["lease_cmds", "stat_cmds", "subnet_cmds", "host_cmds", "class_cmds"]
+    };
+    let library = |name: &&str| json!({ "library": format!("{HOOKS}/libdhcp_{name}.so") });
+    map["hooks-libraries"] = hooks.iter().map(library).collect();
+    map["interfaces-config"] = json!({ "interfaces": ["eth0"] });
+    map["lease-database"] = json!({ "type": "memfile", "persist": false });
+    let output = if old { "output_options" } else { "output-options" };
+    map["loggers"] =
+        json!([{ "name": "kea-dhcp4", "severity": "WARN", output: [{ "output": "stdout" }] }]);
+    if old {
+        map["control-socket"] = socket;
+    } else {
+        map["control-sockets"] = json!([socket]);
+    }
+    map
+}
