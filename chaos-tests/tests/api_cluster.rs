@@ -170,8 +170,11 @@ fn changes_of_the_configuration_at_once_do_not_lose_each_other() -> Result<()> {
 /// What one writer was told about each thing it wrote.
 type Told = Mutex<BTreeMap<String, (i64, String)>>;
 
-fn write_until(stop: &AtomicBool, node: &Node, told: &Told) {
-    for number in 0..2_000_u32 {
+/// Writers on each node.
+const WRITERS: u32 = 6;
+
+fn write_until(stop: &AtomicBool, node: &Node, writer: u32, told: &Told) {
+    for number in (writer..4_000).step_by(WRITERS as usize) {
         if stop.load(Ordering::Relaxed) {
             return;
         }
@@ -200,7 +203,9 @@ fn nothing_is_called_done_that_a_dying_leader_took_with_it() -> Result<()> {
     let killed = std::thread::scope(|scope| {
         for node in before.iter().chain(after.iter()) {
             let (told, stop) = (&told, &stop);
-            scope.spawn(move || write_until(stop, node, told));
+            for writer in 0..WRITERS {
+                scope.spawn(move || write_until(stop, node, writer, told));
+            }
         }
         clock::sleep_ms(1_000);
         let killed = dying.kill();

@@ -134,7 +134,7 @@ fn kea_and_leasehold_answer_the_same_requests_alike() -> Result<()> {
         own.extend(told.with_context(place)?);
     }
     if version == Version::V3 && asked("ORACLE_RECORD").is_some() {
-        ensure!(asked("ORACLE_ONLY").is_none(), "only the whole is written down");
+        ensure!(asked("ORACLE_ONLY").is_none(), "all of it is written down or nothing");
         write_notes(&kea)?;
     }
     let (list, notes) = (listed()?, noted()?);

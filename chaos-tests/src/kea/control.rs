@@ -1,7 +1,7 @@
-//! Stories of requests against one Kea or Leasehold process, by its unix socket.
+//! Stories of requests against one Kea or Leasehold process, by its unix socket and by HTTP.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -11,15 +11,18 @@ use serde_json::{Value, json};
 
 use super::Version;
 use super::answer::Rules;
-use super::requests::{Fill, Story};
+use super::requests::{Fill, Request, Story, What};
 use super::server::{HOOKS, Kind, Server};
 use crate::clock;
+use crate::floor::netns::http::Http;
 use crate::floor::netns::topology::Namespace;
 
 /// How long a server may take to start, in milliseconds.
 const START_MS: u64 = 30_000;
 /// How long one answer may take.
 const LIMIT: Duration = Duration::from_secs(15);
+/// Where HTTP is, where it is.
+const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
 /// Name of the unix socket in the server's directory.
 const SOCKET: &str = "socket";
 
@@ -43,7 +46,9 @@ pub fn tell(
     story: &Story,
     dir: &Path,
 ) -> Result<Vec<Answered>> {
-    let mut server = Server::launch(kind, namespace, dir, |inside| completed(kind, dhcp4, inside))?;
+    let mut server = Server::launch(kind, namespace, dir, |inside| {
+        completed(kind, dhcp4, &story.socket, inside)
+    })?;
     let socket = server.dir().join(SOCKET);
     wait_until_configured(&mut server, &socket)?;
     let inside = server.inside().display().to_string();
@@ -53,13 +58,16 @@ pub fn tell(
     let mut answers = Vec::new();
     for request in &story.requests {
         let document = request.document(&Fill { now, dir: &inside, last: &last });
-        last = ask(&socket, &document)
-            .with_context(|| format!("{}\n{}", request.place, server.process.tail()))?;
-        let command = request.command.clone().unwrap_or_else(|| "raw".to_owned());
+        let answer = match request.what {
+            What::Http { .. } if old(kind) => Ok(json!({ "result": 2 })),
+            What::Http { .. } => ask_by_http(namespace, request, &document),
+            _ => ask(&socket, &document),
+        };
+        last = answer.with_context(|| format!("{}\n{}", request.place, server.process.tail()))?;
         answers.push(Answered {
             place: request.place.clone(),
-            answer: rules.apply(&command, &last),
-            command,
+            answer: rules.apply(request.name(), &last),
+            command: request.name().to_owned(),
         });
     }
     if !server.process.runs() {
@@ -95,11 +103,45 @@ fn ask(socket: &Path, document: &str) -> Result<Value> {
         .with_context(|| format!("the answer {:?}", String::from_utf8_lossy(&answer)))
 }
 
+/// Sends a document by HTTP. The answer: status, the headers that matter, body; a status of 0 when the connection ended without one.
+fn ask_by_http(namespace: &Namespace, request: &Request, body: &str) -> Result<Value> {
+    let What::Http { method, content_type, authorization, .. } = &request.what else {
+        bail!("not HTTP");
+    };
+    let mut text =
+        format!("{method} / HTTP/1.1\r\nHost: node\r\nContent-Length: {}\r\n", body.len());
+    for (name, value) in [("Content-Type", content_type), ("Authorization", authorization)] {
+        if let Some(value) = value {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    text.push_str("\r\n");
+    text.push_str(body);
+    let asked = Http::connect(namespace, HTTP).and_then(|mut http| {
+        http.send(text.as_bytes())?;
+        http.answer()
+    });
+    let Ok(page) = asked else { return Ok(json!({ "status": 0 })) };
+    let body = serde_json::from_str(&page.body).unwrap_or_else(|_| json!(page.body));
+    let header = |name: &str| page.header(name).map_or(Value::Null, |value| json!(value));
+    Ok(json!({
+        "status": page.status,
+        "content-type": header("content-type"),
+        "www-authenticate": header("www-authenticate"),
+        "body": body,
+    }))
+}
+
+/// Whether it is a Kea without HTTP of its own.
+fn old(kind: &Kind) -> bool {
+    matches!(kind, Kind::Kea { version: Version::V2, .. })
+}
+
 /// The map with interfaces, sockets, hooks and a lease database that forgets.
-fn completed(kind: &Kind, dhcp4: &Value, inside: &Path) -> Value {
+fn completed(kind: &Kind, dhcp4: &Value, http: &Value, inside: &Path) -> Value {
     let mut map = dhcp4.clone();
     let socket = json!({ "socket-type": "unix", "socket-name": inside.join(SOCKET) });
-    let old = matches!(kind, Kind::Kea { version: Version::V2, .. });
+    let old = old(kind);
     let hooks: &[&str] = if old {
         &["lease_cmds", "stat_cmds"]
     } else {
@@ -115,7 +157,13 @@ fn completed(kind: &Kind, dhcp4: &Value, inside: &Path) -> Value {
     if old {
         map["control-socket"] = socket;
     } else {
-        map["control-sockets"] = json!([socket]);
+        let mut by_http = json!({
+            "socket-type": "http", "socket-address": HTTP.ip(), "socket-port": HTTP.port(),
+        });
+        if let (Some(all), Some(more)) = (by_http.as_object_mut(), http.as_object()) {
+            all.extend(more.clone());
+        }
+        map["control-sockets"] = json!([socket, by_http]);
     }
     map
 }

@@ -5,6 +5,8 @@
 //! lease4-get {"ip-address":"192.0.2.1"}   a command and its arguments
 //!   ,"more":1}                            lines that begin with a space go on with the one before
 //! raw {"command":5}                       the whole request, as it is
+//! http POST application/json - {…}        by HTTP: method, content type, authorization (`_` stands for a blank), body; `-` is none
+//! socket {"authentication":{…}}           more for the HTTP socket of the configuration
 //! ```
 //!
 //! In arguments `$now`, `$now+60`, `$now-60` are seconds since 1970; `$dir` is a directory of the server's; `$from` and `$source` are
@@ -19,6 +21,8 @@ pub struct Story {
     /// Name of the file.
     pub topic: String,
     pub title: String,
+    /// More members of the HTTP socket in the configuration.
+    pub socket: Value,
     pub requests: Vec<Request>,
 }
 
@@ -27,9 +31,23 @@ pub struct Story {
 pub struct Request {
     /// `topic / title / line`, with a number when the line occurs more than once in the story.
     pub place: String,
-    /// None: the arguments are the whole request.
-    pub command: Option<String>,
-    pub arguments: Option<String>,
+    pub what: What,
+}
+
+/// What is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    Command {
+        name: String,
+        arguments: Option<String>,
+    },
+    Raw(String),
+    Http {
+        method: String,
+        content_type: Option<String>,
+        authorization: Option<String>,
+        body: String,
+    },
 }
 
 /// What stands for the words with `$`.
@@ -65,12 +83,21 @@ pub fn parse(topic: &str, text: &str) -> Result<Vec<Story>> {
         }
     }
     ensure!(!stories.is_empty(), "{topic} has no story");
-    let story = |(title, lines): (String, Vec<String>)| Story {
+    stories.into_iter().map(|(title, lines)| story(topic, title, lines)).collect()
+}
+
+fn story(topic: &str, title: String, mut lines: Vec<String>) -> Result<Story> {
+    let socket = lines.first().and_then(|line| line.strip_prefix("socket "));
+    let socket = socket.map(serde_json::from_str).transpose()?;
+    if socket.is_some() {
+        lines.remove(0);
+    }
+    Ok(Story {
         requests: requests(topic, &title, &lines),
         topic: topic.to_owned(),
         title,
-    };
-    Ok(stories.into_iter().map(story).collect())
+        socket: socket.unwrap_or(Value::Null),
+    })
 }
 
 fn requests(topic: &str, title: &str, lines: &[String]) -> Vec<Request> {
@@ -78,29 +105,57 @@ fn requests(topic: &str, title: &str, lines: &[String]) -> Vec<Request> {
     for (at, line) in lines.iter().enumerate() {
         let earlier = lines[..at].iter().filter(|other| *other == line).count();
         let number = if earlier == 0 { String::new() } else { format!(" #{}", earlier + 1) };
-        let (name, arguments) = match line.split_once(' ') {
-            Some((name, arguments)) => (name, Some(arguments.to_owned())),
-            None => (line.as_str(), None),
-        };
         requests.push(Request {
             place: format!("{topic} / {title} / {line}{number}"),
-            command: (name != "raw").then(|| name.to_owned()),
-            arguments,
+            what: what(line),
         });
     }
     requests
 }
 
+fn what(line: &str) -> What {
+    let (name, rest) = match line.split_once(' ') {
+        Some((name, rest)) => (name, Some(rest.to_owned())),
+        None => (line, None),
+    };
+    match name {
+        "raw" => What::Raw(rest.unwrap_or_default()),
+        "http" => {
+            let rest = rest.unwrap_or_default();
+            let mut words = rest.splitn(4, ' ');
+            let mut word = || words.next().unwrap_or_default().replace('_', " ");
+            let (method, content_type, authorization) = (word(), word(), word());
+            let some = |word: String| (word != "-").then_some(word);
+            What::Http {
+                method,
+                content_type: some(content_type),
+                authorization: some(authorization),
+                body: words.next().unwrap_or_default().to_owned(),
+            }
+        }
+        _ => What::Command { name: name.to_owned(), arguments: rest },
+    }
+}
+
 impl Request {
-    /// The text to send.
+    /// The command's name; `raw` and `http` for what is not just a command.
+    pub fn name(&self) -> &str {
+        match &self.what {
+            What::Command { name, .. } => name,
+            What::Raw(_) => "raw",
+            What::Http { .. } => "http",
+        }
+    }
+
+    /// The text to send; with HTTP, the body.
     pub fn document(&self, fill: &Fill<'_>) -> String {
-        let arguments = self.arguments.as_deref().map(|text| filled(text, fill));
-        match (&self.command, arguments) {
-            (Some(name), Some(arguments)) => {
+        match &self.what {
+            What::Command { name, arguments: Some(arguments) } => {
+                let arguments = filled(arguments, fill);
                 format!("{{ \"command\": \"{name}\", \"arguments\": {arguments} }}")
             }
-            (Some(name), None) => format!("{{ \"command\": \"{name}\" }}"),
-            (None, arguments) => arguments.unwrap_or_default(),
+            What::Command { name, arguments: None } => format!("{{ \"command\": \"{name}\" }}"),
+            What::Raw(text) | What::Http { body: text, .. } => filled(text, fill),
         }
     }
 }
@@ -149,6 +204,14 @@ mod tests {
         );
         assert_eq!(stories[0].requests[2].place, "t / one / a #2");
         assert!(parse("t", "a\n").is_err(), "no title");
+        let stories = parse("t", "[one]\nsocket {\"a\":1}\nhttp POST - Basic_x {\"b\": 2}\n")?;
+        assert_eq!(stories[0].socket, json!({ "a": 1 }));
+        let What::Http { method, content_type, authorization, body } = &stories[0].requests[0].what
+        else {
+            panic!("{stories:?}")
+        };
+        assert_eq!((method.as_str(), content_type, body.as_str()), ("POST", &None, "{\"b\": 2}"));
+        assert_eq!(authorization.as_deref(), Some("Basic x"));
         Ok(())
     }
 }

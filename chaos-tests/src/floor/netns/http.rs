@@ -23,10 +23,20 @@ pub struct Http {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     pub status: u16,
+    /// Status line and headers.
+    pub head: String,
     pub body: String,
 }
 
 impl Page {
+    /// The value of the header `name`, which is in small letters.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
     /// The one reply of a list, or the map.
     ///
     /// # Errors
@@ -104,16 +114,17 @@ impl Http {
             }
             self.more()?;
         };
-        let head = String::from_utf8_lossy(&self.buffer[..head_end]).to_ascii_lowercase();
+        let head = String::from_utf8_lossy(&self.buffer[..head_end]).into_owned();
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-        let len = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-        let len: usize = len.and_then(|len| len.trim().parse().ok()).context("no length")?;
+        let mut page = Page { status: status.context("no status")?, head, body: String::new() };
+        let len: usize =
+            page.header("content-length").and_then(|len| len.parse().ok()).context("no length")?;
         while self.buffer.len() < head_end + len {
             self.more()?;
         }
-        let body = String::from_utf8_lossy(&self.buffer[head_end..head_end + len]).into_owned();
+        page.body = String::from_utf8_lossy(&self.buffer[head_end..head_end + len]).into_owned();
         self.buffer.drain(..head_end + len);
-        Ok(Page { status: status.context("no status")?, body })
+        Ok(page)
     }
 
     /// Whether the other end has closed the connection.
