@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cltt` | `now` when it is less than [`NOW`] seconds from the beginning of the story, `now-600` when it is less than a day |
 //! | `hash` of 64 digits | `hash 1`, `hash 2`, … as they are first seen: whether it changed is compared |
-//! | `pid`; `uptime`, `reload`; `size` of a file | `a number` |
+//! | `pid`; `uptime`, `reload`; `size` of a file; `from`, where the next page begins | `a number` |
 //! | a time like `2026-11-28 23:52:33.082852` | `a time` |
 //! | the text of `version-get` | `a version` when it begins with three numbers; `extended` and the text of `build-report`: `words` |
 //! | the server's own directory | `DIR` |
@@ -72,7 +72,7 @@ impl Rules {
                     let sign = if time < self.now { '-' } else { '+' };
                     json!(format!("now{sign}{}", time.abs_diff(self.now)))
                 }
-                ("pid" | "uptime" | "reload" | "size", Some(_)) => json!("a number"),
+                ("pid" | "uptime" | "reload" | "size" | "from", Some(_)) => json!("a number"),
                 _ => value.clone(),
             },
             Value::String(text) => Value::String(self.text(name, text)),
