@@ -379,8 +379,21 @@ impl Refusal {
 
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Reply {
-        Reply { code: refusal.code, text: Some(refusal.text), arguments: None, applied: None }
+        Reply::failure(refusal.code, refusal.text)
     }
+}
+
+/// Longest text of a refusal, in bytes. Texts quote what was sent, which may be a whole request.
+const LONGEST_REFUSAL: usize = 16 << 10;
+
+/// The text, or its beginning and how long it was.
+fn bounded(mut text: String) -> String {
+    let len = text.len();
+    if len > LONGEST_REFUSAL {
+        text.truncate(text.floor_char_boundary(LONGEST_REFUSAL));
+        text.push_str(&format!(" … ({len} bytes in all)"));
+    }
+    text
 }
 
 /// A reply object. Members are printed in alphabetical order, as Kea does.
@@ -408,9 +421,9 @@ impl Reply {
         Reply { code: Code::Success, text: None, arguments: None, applied: None }.with(arguments)
     }
 
-    /// A result other than 0.
+    /// A result other than 0. A very long text is cut.
     pub fn failure(code: Code, text: impl Into<String>) -> Reply {
-        Reply { code, text: Some(text.into()), arguments: None, applied: None }
+        Reply { code, text: Some(bounded(text.into())), arguments: None, applied: None }
     }
 
     /// Adds arguments.

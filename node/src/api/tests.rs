@@ -116,6 +116,20 @@ async fn commands_are_answered_with_a_list_and_http_errors_with_a_map() {
 }
 
 #[tokio::test]
+async fn a_refusal_does_not_quote_more_than_a_reader_would_read() {
+    let server = server(Limits::default()).await;
+    let long = "ü".repeat(1 << 20);
+    for (command, arguments) in
+        [("lease4-get", json!({ "ip-address": long })), (long.as_str(), json!({}))]
+    {
+        let reply = server.ask(command, arguments).await;
+        let text = reply["text"].as_str().unwrap();
+        assert!(text.len() < 20_000 && text.ends_with("bytes in all)"), "{} bytes", text.len());
+        assert!(text.contains("üü"), "it says what was wrong");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_serves_many_requests_and_chunked_bodies() {
     let server = server(Limits::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
