@@ -1,7 +1,8 @@
 //! Compiles the `.proto` files with `protox`, a Rust compiler for them, so that nobody needs `protoc`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["proto/command.proto", "proto/raft.proto", "proto/cluster.proto"];
+    let files =
+        ["proto/command.proto", "proto/raft.proto", "proto/cluster.proto", "proto/history.proto"];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -28,6 +28,7 @@
 //! | [`observe`] | IO | every metric on one page; tracing |
 //! | [`settings`] | pure heart | `node.toml` and flags |
 //! | [`storage`] | IO | log, snapshots, checkpoint, identity on disk |
+//! | [`history`] | IO | what happened to leases: segment files, look-ups, followers |
 //! | [`raft`] | IO | openraft embedded |
 //! | [`propose`] | pure heart | commands → batches → outcomes |
 //! | [`peers`] | pure heart | notes between nodes, liveness |
@@ -44,6 +45,7 @@ pub mod config;
 pub mod demo;
 pub mod dhcp;
 pub mod expression;
+pub mod history;
 pub mod net;
 pub mod node;
 pub mod observe;

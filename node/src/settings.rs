@@ -50,6 +50,9 @@ pub struct Settings {
     /// Whether the program was started by Kea's name. Not a setting.
     #[serde(skip)]
     pub as_kea: bool,
+    /// How much lease history is kept.
+    #[serde(default)]
+    pub history: History,
 }
 
 /// `[peer]`.
@@ -137,6 +140,34 @@ impl Timers {
     }
 }
 
+/// `[history]`: who had which address when, and the events that scripts follow. Kept on each node, from
+/// the same log; the older part goes first.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct History {
+    /// Days it is kept. Time in which the whole cluster was down does not count.
+    pub keep_days: u32,
+    /// The most bytes it takes on disk. An event takes about 60, a million leases renewed every half hour
+    /// some 3 GiB a day.
+    pub max_bytes: u64,
+}
+
+impl Default for History {
+    fn default() -> History {
+        History { keep_days: 90, max_bytes: 4 << 30 }
+    }
+}
+
+impl History {
+    /// The least that makes sense, bytes.
+    const LEAST: u64 = 1 << 20;
+
+    /// How long it is kept.
+    pub fn keep(&self) -> Duration {
+        Duration::from_secs(u64::from(self.keep_days) * 86_400)
+    }
+}
+
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSettings {
@@ -206,6 +237,7 @@ impl Settings {
             cluster: Cluster { initial: Vec::new(), config: Some(config) },
             raft: Timers::default(),
             as_kea: false,
+            history: History::default(),
         }
     }
 
@@ -244,6 +276,12 @@ impl Settings {
                     peer.advertised()
                 ));
             }
+        }
+        if self.history.keep_days == 0 || self.history.max_bytes < History::LEAST {
+            return Some(format!(
+                "[history]: keep-days must be at least 1, and max-bytes at least {}",
+                History::LEAST
+            ));
         }
         let mut seen = self.cluster.initial.clone();
         seen.sort();

@@ -19,6 +19,7 @@ const ORDER: &[&str] = &[
     "observe",
     "settings",
     "storage",
+    "history",
     "raft",
     "propose",
     "peers",

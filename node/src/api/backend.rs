@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use super::commands::lease4::WriteLeases;
 use crate::config::Config;
 use crate::net::InterfaceState;
+use crate::history::History;
 use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::peers::Active;
@@ -36,6 +37,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Kea's statistics of this node.
     fn statistics(&self) -> &Arc<Statistics>;
+
+    /// What happened to leases; `None` when this node does not keep it.
+    fn history(&self) -> Option<Arc<History>> {
+        None
+    }
 
     /// Has a command committed, whoever leads, and returns the outcome *after this node has applied
     /// it*: the next read here sees it. Gives up after `within`.

@@ -23,6 +23,7 @@ use super::registry;
 use super::spec::{
     Access, ApiContext, Args, Caller, Code, Fate, Freshness, Plan, Refusal, Reply, Spec,
 };
+use crate::history::{Found, Lookup};
 use crate::state::{Batch, Command, Outcome};
 
 /// How long a command may wait for the cluster: for a leader, for a majority, for activation.
@@ -173,6 +174,7 @@ impl Dispatcher {
                 let acted = timeout(within + GRACE, self.backend.act(effect, within)).await;
                 print(acted.unwrap_or_else(|_| Err("it took too long".to_owned())))
             }
+            Plan::History(lookup, print) => self.look_up(*lookup, print).await,
             Plan::Commit(command, print) => match self.commit(*command, line).await {
                 Ok(outcome) => print(&outcome),
                 Err(reply) => reply,
@@ -203,6 +205,22 @@ impl Dispatcher {
                     Err(_) => unknown("this node did not learn of it in time"),
                 }
             }
+        }
+    }
+
+    /// Asks the history of this node, beside the serving threads.
+    async fn look_up(&self, lookup: Lookup, print: fn(&Found) -> Reply) -> Reply {
+        let Some(history) = self.backend.history() else {
+            let text = "This node keeps no lease history; its log says why. Ask another node.";
+            return Reply::failure(Code::Error, text);
+        };
+        match self.beside(move || history.look_up(&lookup)).await {
+            Some(Ok(found)) => print(&found),
+            Some(Err(error)) => Reply::failure(
+                Code::Error,
+                format!("The lease history of this node cannot be read: {error}."),
+            ),
+            None => Reply::failure(Code::Error, "internal error, see the log of the node"),
         }
     }
 

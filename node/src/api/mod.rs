@@ -68,6 +68,8 @@ pub struct Api {
     pages: Arc<Semaphore>,
     /// Long answers under way.
     streams: Arc<Semaphore>,
+    /// Streams of events.
+    followers: Arc<Semaphore>,
 }
 
 impl Api {
@@ -79,6 +81,7 @@ impl Api {
             bodies: Arc::new(Semaphore::new(limits.body_budget().div_ceil(1024))),
             pages: Arc::new(Semaphore::new(2)),
             streams: Arc::new(Semaphore::new(v1::STREAMS)),
+            followers: Arc::new(Semaphore::new(v1::FOLLOWERS)),
             limits,
         })
     }

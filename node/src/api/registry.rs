@@ -1,7 +1,7 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
 use super::commands::{
-    cluster, config, config_file, ha, history, lease4, process, reservation, select_test, service,
+    cluster, config, config_file, ha, history, lease4, lease_history, process, reservation, select_test, service,
     stat_lease4, statistics,
 };
 use super::spec::Spec;
@@ -36,6 +36,7 @@ pub const COMMANDS: &[Spec] = &[
     process::INTERFACE_LIST,
     process::INTERFACE_REDETECT,
     process::LFC_START,
+    lease_history::GET,
     lease4::ADD,
     lease4::BULK_APPLY,
     lease4::DEL,

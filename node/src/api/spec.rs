@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::backend::{Acted, Effect, NodeReport};
 use crate::config::Config;
+use crate::history::{Found, Lookup};
 use crate::observe::statistics::Change;
 use crate::observe::statistics::Statistics;
 use crate::state::{Command, NewConfig, Outcome, View};
@@ -248,6 +249,8 @@ pub enum Plan {
     Statistics(Change),
     /// A named act of this node; what came of it, or why it could not be, is printed by the function.
     Effect(Effect, PrintActed),
+    /// A question to the history of this node; what it finds is printed by the function.
+    History(Box<Lookup>, fn(&Found) -> Reply),
 }
 
 /// How the outcome of a [`Plan::Commit`] or [`Plan::SetConfig`] reads.
@@ -330,6 +333,7 @@ impl fmt::Debug for Plan {
             }
             Plan::Statistics(change) => write!(f, "effect Statistics({change:?})"),
             Plan::Effect(effect, _) => write!(f, "effect {effect:?}"),
+            Plan::History(lookup, _) => write!(f, "look up {lookup:?}"),
         }
     }
 }

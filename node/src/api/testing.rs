@@ -1,6 +1,7 @@
 //! A backend without Raft: one state, applied at once; or a cluster without a leader.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,13 +13,14 @@ use super::backend::{
 };
 use crate::config::Config;
 use crate::net::{InterfaceAddress, InterfaceState};
+use crate::history::{History, Limits};
 use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::observe::statistics::testing::Counting;
 use crate::peers::Active;
 use crate::serve::service::Holds;
 use crate::state::{
-    Batch, Command, ConfigVersion, Liveness, NewConfig, NodeInfo, Outcome, State, WallOffset,
+    Batch, Command, ConfigVersion, Liveness, NewConfig, NodeInfo, Outcome, State, WallOffset, document,
 };
 use crate::types::{ClusterTime, NodeId};
 
@@ -47,6 +49,8 @@ pub(crate) struct Fake {
     pub(crate) name_changes: Mutex<Vec<(bool, Ipv4Addr)>>,
     /// The last file of leases.
     pub(crate) leases_written: Mutex<String>,
+    /// What happened, if a test wants it kept.
+    history: Mutex<Option<Arc<History>>>,
     /// Why a configuration cannot be activated.
     pub(crate) inactive: Mutex<Option<String>>,
     /// Who keeps it from answering.
@@ -70,6 +74,7 @@ impl Fake {
             leases_written: Mutex::default(),
             led: AtomicBool::new(true),
             silent: AtomicBool::new(false),
+            history: Mutex::new(None),
             inactive: Mutex::new(None),
             disabled: Mutex::default(),
             three: AtomicBool::new(false),
@@ -164,7 +169,24 @@ impl Fake {
     fn apply_at(&self, stamp: ClusterTime, command: Command) -> Outcome {
         let mut state = self.state.write();
         let index = state.applied() + 1;
-        state.apply(index, &Batch { stamp, commands: vec![command] }).remove(0)
+        let batch = Batch { stamp, commands: vec![command] };
+        let Some(history) = &*self.history.lock() else {
+            return state.apply(index, &batch).remove(0);
+        };
+        let mut events = Vec::new();
+        let prepared = state.view().meta().prepare(&batch, &mut document::read).unwrap();
+        let outcome = state.apply_telling(index, &batch, prepared, &mut events).remove(0);
+        let wall = state.view().meta().wall_offset();
+        history.record(index, state.now(), wall, &mut events);
+        outcome
+    }
+
+    /// Keeps in `dir` what happens from now on.
+    pub(crate) fn keep_history(&self, dir: &Path) -> Arc<History> {
+        let limits = Limits::new(Duration::from_secs(86_400), 1 << 30);
+        let history = History::open(dir, 1, limits, None).unwrap();
+        *self.history.lock() = Some(history.clone());
+        history
     }
 }
 
@@ -249,6 +271,10 @@ impl Backend for Fake {
 
     fn readings(&self) -> Readings {
         Readings { name: "rack-b".into(), ..Readings::default() }
+    }
+
+    fn history(&self) -> Option<Arc<History>> {
+        self.history.lock().clone()
     }
 
     fn submit(&self, command: Command, _: Duration) -> Answer<'_, Result<Done, SubmitError>> {

@@ -296,6 +296,10 @@ impl Backend for NodeBackend {
         }
     }
 
+    fn history(&self) -> Option<Arc<crate::history::History>> {
+        self.parts.raft.history().cloned()
+    }
+
     fn submit(&self, command: Command, within: Duration) -> Answer<'_, Result<Done, SubmitError>> {
         Box::pin(async move {
             let watch = Stopwatch::start();

@@ -35,6 +35,7 @@ pub use signals::on_interrupt;
 use crate::api::Door;
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::dhcp;
+use crate::history;
 use crate::net;
 use crate::observe::statistics::Statistics;
 use crate::peers::{self, Peers};
@@ -171,7 +172,13 @@ async fn run(
         state: state.clone(),
         clock: clock.clone(),
         timers: timers(&settings),
-        keeping: raft::Keeping::default(),
+        keeping: raft::Keeping {
+            history: Some(history::Limits::new(
+                settings.history.keep(),
+                settings.history.max_bytes,
+            )),
+            ..raft::Keeping::default()
+        },
     })
     .await
     .map_err(|error| RunError::Fault(error.to_string()))?;
@@ -323,6 +330,8 @@ impl Node {
         if let (Some(listener), Some(peers)) = (&listener, &peers) {
             let services =
                 Routes::new(ProposalsService::server(&raft)).add_service(peers.service());
+            let services = services.add_service(peers::gaps::GapsService::server(&raft));
+            tasks.spawn(peers::gaps::fill(raft.clone()));
             let server = raft
                 .serve(listener, services, until(peers_stopping))
                 .map_err(fault("the peer port"))?;

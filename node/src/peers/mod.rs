@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `aged.rs`, `heard.rs`, `notes.rs` | the tables, pure; the engine's worker owns them |
 //! | `liveness.rs` | the leader's judgement of nodes, pure |
+//! | `gaps.rs` | filling gaps of the lease history from a peer |
 //! | `exchange.rs`, `service.rs`, `wire.rs` | one gRPC stream to each peer |
 //!
 //! Tasks: one for each peer that keeps the stream open, one that watches who has fallen silent. Both
@@ -12,6 +13,7 @@
 
 pub mod aged;
 mod exchange;
+pub mod gaps;
 pub mod heard;
 pub mod liveness;
 pub mod notes;

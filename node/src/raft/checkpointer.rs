@@ -97,6 +97,7 @@ impl Writer {
             self.checkpoint = Some(checkpoint);
             return;
         }
+        self.shared.settle_history(&base);
         let changes = image::changes(self.written.as_ref().map(|(frozen, _)| frozen), &frozen);
         match checkpoint.write(&base, changes) {
             Ok(()) => {

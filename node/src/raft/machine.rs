@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::OptionalSend;
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
@@ -21,9 +22,13 @@ use super::typ::{
 };
 use super::{image, wire};
 use crate::clock::Clock;
-use crate::state::{Batch, Command, Frozen, Outcome, Prepared, State, wire as state_wire};
+use crate::history::History;
+use crate::state::{Batch, Command, Event, Frozen, Outcome, Prepared, State, wire as state_wire};
 use crate::storage::{Base, Draft, SnapshotFile, Snapshots};
 use crate::types::ClusterTime;
+
+/// How long a checkpoint or a snapshot waits for the history.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// How far this node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,6 +60,10 @@ pub(super) struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Documents that are read already.
     pub readings: Arc<Readings>,
+    /// What happened, if it is kept.
+    pub history: Option<Arc<History>>,
+    /// Room for the events of one entry.
+    pub events: Mutex<Vec<Event>>,
 }
 
 /// An entry decoded: whatever could differ between nodes has been done before the lock, and stops
@@ -113,16 +122,20 @@ impl Shared {
     /// When this program cannot follow the entry (R24): the node must stop.
     pub fn apply(&self, id: LogId, work: Work) -> io::Result<Answer> {
         let position = wire::log_id_to_storage(&id);
+        let mut events = self.events.lock();
+        let wall;
         let (answer, membership) = match work {
             Work::Blank => {
                 let state = self.state.write();
                 self.base.lock().0 = Some(id);
+                wall = state.view().meta().wall_offset();
                 (Answer { stamp: state.now(), outcomes: Vec::new() }, None)
             }
             Work::Membership(membership) => {
                 let stored = StoredMembership::new(Some(id), membership);
                 let state = self.state.write();
                 *self.base.lock() = (Some(id), stored.clone());
+                wall = state.view().meta().wall_offset();
                 (Answer { stamp: state.now(), outcomes: Vec::new() }, Some(stored))
             }
             Work::Batch(batch) => {
@@ -132,7 +145,13 @@ impl Shared {
                 };
                 let answer = {
                     let mut state = self.state.write();
-                    let outcomes = state.apply_prepared(position.index, &batch, prepared);
+                    let outcomes = match self.history {
+                        Some(_) => {
+                            state.apply_telling(position.index, &batch, prepared, &mut events)
+                        }
+                        None => state.apply_prepared(position.index, &batch, prepared),
+                    };
+                    wall = state.view().meta().wall_offset();
                     self.base.lock().0 = Some(id);
                     Answer { stamp: state.now(), outcomes }
                 };
@@ -142,11 +161,29 @@ impl Shared {
                 (answer, None)
             }
         };
+        if let Some(history) = &self.history {
+            history.record(position.index, answer.stamp, wall, &mut events);
+        }
+        drop(events);
         if let Some(membership) = membership {
             self.membership.send_replace(Arc::new(membership));
         }
         self.progress.send_replace(Progress { applied: Some(position), stamp: answer.stamp });
         Ok(answer)
+    }
+
+    /// Lets the history catch up before something durable passes `base`: what a crash takes of it is
+    /// told again by the replay of what follows (R23). Waits a few seconds at most; a disk that is too
+    /// slow for that costs history, which is told at the next start.
+    pub fn settle_history(&self, base: &Base) {
+        if let (Some(history), Some(applied)) = (&self.history, base.applied)
+            && !history.settle(applied.index, SETTLE)
+        {
+            tracing::warn!(
+                index = applied.index,
+                "the lease history is behind what is about to be written; a crash now would leave a gap in it"
+            );
+        }
     }
 
     fn prepare(&self, batch: &Batch) -> io::Result<Prepared> {
@@ -184,6 +221,9 @@ impl Shared {
             *self.base.lock() = (meta.last_log_id, meta.last_membership.clone());
         }
         self.lease_clock.lock().observe(stamp, self.clock.boottime(), false);
+        if let (Some(history), Some(id)) = (&self.history, &meta.last_log_id) {
+            history.pass_over(id.index);
+        }
         self.membership.send_replace(Arc::new(meta.last_membership.clone()));
         let applied = meta.last_log_id.as_ref().map(wire::log_id_to_storage);
         self.progress.send_replace(Progress { applied, stamp });
@@ -289,6 +329,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
         let file = spawn_blocking(move || {
             let (frozen, meta) = shared.freeze();
             let base: Base = wire::meta_to_base(&meta);
+            shared.settle_history(&base);
             shared.snapshots.write(&base, |out| image::write(&frozen, out))
         })
         .await

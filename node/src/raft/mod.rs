@@ -77,6 +77,7 @@ pub use typ::TypeConfig;
 pub use upkeep::Keeping;
 
 use crate::config::Config;
+use crate::history::{self, History};
 use crate::state::{Batch, Command, Document, Outcome, wire as state_wire};
 use crate::storage::{Identity, Log, RosterNode};
 use crate::types::{ClusterTime, NodeId};
@@ -581,6 +582,11 @@ impl Raft {
         }
     }
 
+    /// What happened to leases, if it is kept.
+    pub fn history(&self) -> Option<&Arc<History>> {
+        self.inner.shared.history.as_ref()
+    }
+
     /// Stops Raft and writes the checkpoint once more.
     pub async fn shutdown(&self) {
         self.end(Ending::Orderly).await;
@@ -599,11 +605,20 @@ impl Raft {
             tracing::warn!(%error, "stopping Raft");
         }
         let checkpointer = self.inner.checkpointer.lock().take();
-        if let Some(checkpointer) = checkpointer {
-            let stopping = tokio::task::spawn_blocking(move || checkpointer.stop(ending));
-            if stopping.await.is_err() {
-                tracing::error!("stopping the checkpoint thread");
+        let history = self.inner.shared.history.clone();
+        let stopping = tokio::task::spawn_blocking(move || {
+            if let Some(checkpointer) = checkpointer {
+                checkpointer.stop(ending);
             }
+            if let Some(history) = history {
+                history.stop(match ending {
+                    Ending::Orderly => history::Ending::Orderly,
+                    Ending::Abrupt => history::Ending::Abrupt,
+                });
+            }
+        });
+        if stopping.await.is_err() {
+            tracing::error!("stopping the checkpoint thread");
         }
     }
 }

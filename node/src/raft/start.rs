@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::{
     TypeConfig, recover, typ, upkeep, wire,
 };
 use crate::clock::Clock;
+use crate::history::{self, History};
 use crate::state::State;
 use crate::storage::{Identity, IdentityFile, Log, RosterNode};
 
@@ -152,9 +153,17 @@ impl Raft {
         if seat.started && log.extent().vote.is_none() {
             return Err(StartError::LogLost);
         }
-        let recovered = tokio::task::spawn_blocking({
+        let (recovered, history) = tokio::task::spawn_blocking({
             let log = log.clone();
-            move || recover(&dir, &*log)
+            move || {
+                let recovered = recover(&dir, &*log)?;
+                let base = recovered.base.applied.map(|id| id.index);
+                let limits = keeping.history;
+                Ok::<_, RecoverError>((
+                    recovered,
+                    limits.and_then(|it| open_history(&dir, me, it, base)),
+                ))
+            }
         })
         .await
         .map_err(io::Error::other)??;
@@ -181,6 +190,8 @@ impl Raft {
             lease_clock: Mutex::new(LeaseClock::new(stamp, clock.boottime())),
             clock,
             readings: Arc::default(),
+            history,
+            events: Mutex::default(),
         });
         let store = LogStore::new(log.clone());
         let core = Core::new(me.node, config, network, store, Machine::new(shared.clone()))
@@ -221,6 +232,21 @@ pub(super) fn me(identity: &Identity) -> Result<Me, StartError> {
         }
         _ => Err(StartError::NoSeat),
     }
+}
+
+/// The history serves people, not the promises: without it the node goes on.
+fn open_history(
+    dir: &Path,
+    me: Me,
+    limits: history::Limits,
+    base: Option<u64>,
+) -> Option<Arc<History>> {
+    let opened = History::open(&dir.join("history"), me.cluster, limits, base);
+    opened
+        .inspect_err(|error| {
+            tracing::error!(%error, "the lease history does not open: this node goes on without one");
+        })
+        .ok()
 }
 
 /// The coordinator's last step. A crash before it is made good by the next start.

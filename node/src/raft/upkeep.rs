@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Raft;
+use crate::history;
 use crate::storage::{Identity, IdentityFile};
 
 /// When snapshots are written and what is kept behind them.
@@ -17,11 +18,18 @@ pub struct Keeping {
     pub snapshot_seconds: u64,
     /// Log bytes kept for followers that lag.
     pub keep_bytes: u64,
+    /// How much lease history is kept; `None` for none.
+    pub history: Option<history::Limits>,
 }
 
 impl Default for Keeping {
     fn default() -> Keeping {
-        Keeping { snapshot_bytes: 256 << 20, snapshot_seconds: 15 * 60, keep_bytes: 128 << 20 }
+        Keeping {
+            snapshot_bytes: 256 << 20,
+            snapshot_seconds: 15 * 60,
+            keep_bytes: 128 << 20,
+            history: None,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::addresses::Addresses;
 use super::command::Client;
+use super::event::Change;
 use super::lease::{Lease, LeaseState};
 use super::record;
 use crate::types::{ClientId, ClusterTime, HwAddr, Range, SubnetId};
@@ -49,6 +50,9 @@ pub struct Leases {
     declined: BTreeSet<Entry>,
     counts: OrdMap<SubnetId, StateCounts>,
     digest: u64,
+    /// What the command at work did, in order, if somebody wants to know. Empty between entries.
+    changes: Vec<Change>,
+    is_watched: bool,
 }
 
 /// How many leases a subnet has in each state.
@@ -167,6 +171,9 @@ impl Leases {
         let lease = Arc::new(lease);
         let old = self.table.insert(lease.address.into(), Arc::clone(&lease));
         self.index(old.as_deref(), Some(&lease));
+        if self.is_watched {
+            self.changes.push((old.clone(), Some(lease)));
+        }
         old
     }
 
@@ -174,7 +181,20 @@ impl Leases {
     pub fn remove(&mut self, address: Ipv4Addr) -> Option<Arc<Lease>> {
         let old = self.table.remove(&u32::from(address))?;
         self.index(Some(&old), None);
+        if self.is_watched {
+            self.changes.push((Some(Arc::clone(&old)), None));
+        }
         Some(old)
+    }
+
+    /// From now on keeps what happens, for [`Leases::take_changes`], or does not.
+    pub(super) fn watch(&mut self, is_watched: bool) {
+        self.is_watched = is_watched;
+    }
+
+    /// What happened since it was last asked; its room is used again.
+    pub(super) fn take_changes(&mut self) -> std::vec::Drain<'_, Change> {
+        self.changes.drain(..)
     }
 
     fn index(&mut self, old: Option<&Lease>, new: Option<&Lease>) {

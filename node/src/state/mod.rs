@@ -9,6 +9,7 @@ mod apply;
 mod check;
 pub mod command;
 pub mod document;
+pub mod event;
 pub mod feature;
 mod history;
 mod hosts;
@@ -34,6 +35,7 @@ pub use command::{
     PutMode, Reclaim, Seen, SetConfig, WallOffset, Why, WipeLeases,
 };
 pub use document::{Document, Form, Sha256};
+pub use event::{Event, Kind, Position, Subject};
 pub use history::{MOST_VERSIONS, Version};
 pub use hosts::{
     global_host, grantable, host_of, reserved_address, reserved_for, reserved_for_other,
@@ -88,7 +90,7 @@ impl State {
     /// A new configuration is parsed in here, which takes its time. Who holds a lock that others wait
     /// for calls [`Meta::prepare`] before it takes the lock, and then [`State::apply_prepared`].
     pub fn apply(&mut self, index: u64, batch: &Batch) -> Vec<Outcome> {
-        self.apply_with(index, batch, &mut document::read)
+        self.apply_with(index, batch, &mut document::read, None)
     }
 
     /// [`State::apply`] with what [`Meta::prepare`] of this very machine made of `batch`: nothing is
@@ -99,12 +101,19 @@ impl State {
         batch: &Batch,
         prepared: Prepared,
     ) -> Vec<Outcome> {
-        let mut readings = prepared.readings.into_iter();
-        let mut next = |text: &document::Packed| match readings.next() {
-            Some(reading) => reading,
-            None => document::read(text),
-        };
-        self.apply_with(index, batch, &mut next)
+        self.apply_with(index, batch, &mut prepared.reader(), None)
+    }
+
+    /// [`State::apply_prepared`], and adds to `events` what happened (R23). The order and the places
+    /// of events are the same on every node.
+    pub fn apply_telling(
+        &mut self,
+        index: u64,
+        batch: &Batch,
+        prepared: Prepared,
+        events: &mut Vec<Event>,
+    ) -> Vec<Outcome> {
+        self.apply_with(index, batch, &mut prepared.reader(), Some(events))
     }
 
     fn apply_with(
@@ -112,17 +121,33 @@ impl State {
         index: u64,
         batch: &Batch,
         read: &mut dyn FnMut(&document::Packed) -> document::Reading,
+        events: Option<&mut Vec<Event>>,
     ) -> Vec<Outcome> {
         self.meta.applied = index.max(self.meta.applied);
         self.meta.pass(batch.stamp);
         let first = self.meta.applied.saturating_mul(Batch::MAX as u64);
         let place = |at: usize| Generation(first.saturating_add(at as u64));
-        batch
-            .commands
-            .iter()
-            .enumerate()
-            .map(|(at, command)| self.command(place(at), command, read))
-            .collect()
+        let Some(events) = events else {
+            let commands = batch.commands.iter().enumerate();
+            return commands.map(|(at, command)| self.command(place(at), command, read)).collect();
+        };
+        let position = Position::at(self.meta.applied);
+        // One for the whole entry, also for one that moves it.
+        let (at, wall) = (self.meta.now, self.meta.wall_offset);
+        let mut teller = event::Teller { position, at, wall, events };
+        self.leases.watch(true);
+        let mut outcomes = Vec::with_capacity(batch.commands.len());
+        for (nth, command) in batch.commands.iter().enumerate() {
+            let version = self.meta.config_version;
+            let outcome = self.command(place(nth), command, read);
+            teller.changes(command, self.leases.take_changes());
+            if self.meta.config_version != version {
+                teller.configured(self.meta.config_version);
+            }
+            outcomes.push(outcome);
+        }
+        self.leases.watch(false);
+        outcomes
     }
 
     /// What others may read, without a copy.

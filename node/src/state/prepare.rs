@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::command::{Batch, Command, ConfigVersion};
-use super::document::{Packed, Reading, Unusable};
+use super::document::{self, Packed, Reading, Unusable};
 use super::meta::Meta;
 use crate::config::Mistakes;
 
@@ -19,6 +19,14 @@ use crate::config::Mistakes;
 #[derive(Debug, Default)]
 pub struct Prepared {
     pub(super) readings: Vec<Reading>,
+}
+
+impl Prepared {
+    /// Hands the readings out in order, as `apply` asks for them.
+    pub(super) fn reader(self) -> impl FnMut(&Packed) -> Reading {
+        let mut readings = self.readings.into_iter();
+        move |text| readings.next().unwrap_or_else(|| document::read(text))
+    }
 }
 
 /// The cluster accepted a configuration that this program does not understand.

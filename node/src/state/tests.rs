@@ -3,6 +3,7 @@
 mod admin;
 mod cluster;
 mod config;
+mod events;
 mod give_up;
 mod grant;
 mod hosts;
@@ -24,6 +25,8 @@ struct World {
     shadow: State,
     config: ConfigVersion,
     sequence: u64,
+    /// What happened, as the second node tells it.
+    events: Vec<Event>,
 }
 
 /// Subnet 1 with a pool .10–.99, beside subnet 2 in one shared network; subnet 3 alone.
@@ -72,7 +75,7 @@ impl World {
     }
 
     fn of(state: State, config: ConfigVersion) -> World {
-        World { shadow: state.clone(), state, config, sequence: 0 }
+        World { shadow: state.clone(), state, config, sequence: 0, events: Vec::new() }
     }
 
     fn at(&mut self, stamp: ClusterTime, commands: Vec<Command>) -> Vec<Outcome> {
@@ -88,7 +91,7 @@ impl World {
         // R22: a node prepares an entry before its lock.
         let prepared = self.shadow.view().meta().prepare(&sent, &mut document::read);
         let answers = match prepared {
-            Ok(prepared) => self.shadow.apply_prepared(index, &sent, prepared),
+            Ok(prepared) => self.shadow.apply_telling(index, &sent, prepared, &mut self.events),
             Err(_) => self.shadow.apply(index, &sent),
         };
         assert_eq!(answers, outcomes, "the nodes answer differently");

@@ -6,6 +6,7 @@
 //! | `log/` | [`DiskLog`], one fdatasync a group | a torn tail that was never acknowledged (R20) |
 //! | `snapshots/` | [`Snapshots`], whole and durable, two kept | never, once it has its name |
 //! | `checkpoint/` | [`Checkpoint`], on sled | at any time; it is rebuilt |
+//! | `history/` | [`crate::history`] | at any time; the gap is told |
 //!
 //! Nothing here knows what a lease is, nor openraft: records are bytes, and the log has words of
 //! its own ([`Log`]), so that a simulation can put another disk under it ([`memory`]).
@@ -27,7 +28,7 @@ use std::path::Path;
 
 pub use checkpoint::{Changes, Checkpoint, Loaded};
 pub use disk::{DiskLog, LogSettings, OnFault, OpenError, exit_on_fault};
-pub use files::Draft;
+pub use files::{Draft, remove_drafts, sync_dir};
 pub use identity::{Identity, IdentityFile, RosterNode, Seat, draw};
 pub use log::{Base, Body, Done, Entry, Extent, Log, LogId, Vote, move_up};
 pub use repair::{RepairError, Verdict, judge};

@@ -119,6 +119,7 @@ impl Node {
                 snapshot_bytes: 24 << 10,
                 snapshot_seconds: 20,
                 keep_bytes: 4 << 10,
+                history: None,
             },
         };
         world.wires.off(me, false);

@@ -6,6 +6,7 @@ pub mod config_file;
 pub mod ha;
 pub mod history;
 pub mod lease4;
+pub mod lease_history;
 pub mod process;
 pub mod reservation;
 pub mod select_test;

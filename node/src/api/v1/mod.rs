@@ -7,6 +7,9 @@
 //!
 //! A route is one line in [`ROUTES`] and a file of its own.
 
+mod events;
+#[cfg(test)]
+mod events_tests;
 mod leases;
 #[cfg(test)]
 mod openapi_tests;
@@ -25,10 +28,11 @@ use super::Api;
 use super::connections::AtWork;
 use super::http::refuse;
 use super::spec::{Access, Caller};
+pub use events::FOLLOWERS;
 pub use query::{Bad, Parameter, Query, Takes, parameter};
 
 /// All routes.
-pub const ROUTES: &[Route] = &[leases::ROUTE];
+pub const ROUTES: &[Route] = &[events::ROUTE, leases::ROUTE];
 
 /// Long answers at once, all connections together: each holds a view of the lease table.
 pub const STREAMS: usize = 16;

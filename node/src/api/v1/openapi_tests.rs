@@ -195,6 +195,29 @@ fn schemas() -> Value {
                 "valid-lft": whole("Lifetime in seconds; 4294967295 for ever")
             }
         },
+        "Event": {
+            "type": "object",
+            "description": "The data of one event; its id is the position, its type the kind. Beside these there are \
+                            `gap` (data: `from`, `to`, positions between which this node has no history) and `end` \
+                            (data: `text`), after which the stream ends",
+            "required": ["cluster-millis", "kind", "position", "time"],
+            "properties": {
+                "client-id": text("Hexadecimal; absent when there was none"),
+                "cluster-millis": whole("The moment on the cluster's lease clock, milliseconds"),
+                "expire": whole("The end that the client was told last, Unix seconds; absent for never"),
+                "generation": whole("Names the holding: renewals keep it"),
+                "hostname": text("Lower case; empty for none"),
+                "hw-address": text("Hexadecimal; empty when unknown"),
+                "ip-address": { "type": "string", "format": "ipv4" },
+                "kind": { "type": "string", "enum": crate::state::Kind::ALL.map(|kind| kind.name()) },
+                "position": text("INDEX.OFFSET: the same on every node"),
+                "state": whole("The lease's state: before the event, where it ended a lease"),
+                "subnet-id": whole("The subnet it was granted in"),
+                "time": whole("Unix seconds"),
+                "valid-lft": whole("Lifetime in seconds; 4294967295 for ever"),
+                "version": whole("The configuration that came into force; the others are absent then")
+            }
+        },
         "Leases": {
             "type": "object",
             "required": ["applied-index", "leases", "count", "next"],

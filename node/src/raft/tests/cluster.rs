@@ -157,7 +157,12 @@ fn is_between_leaders(error: &TransferError) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_lags_behind_the_log_gets_a_snapshot() {
     let options = Options {
-        keeping: Keeping { snapshot_bytes: 4_000, snapshot_seconds: 3_600, keep_bytes: 4_000 },
+        keeping: Keeping {
+            snapshot_bytes: 4_000,
+            snapshot_seconds: 3_600,
+            keep_bytes: 4_000,
+            history: None,
+        },
         log: LogSettings { cache_bytes: 4_096, segment_bytes: 4_096 },
     };
     let mut nodes = [Node::new(), Node::new(), Node::new()];

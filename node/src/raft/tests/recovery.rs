@@ -275,6 +275,8 @@ fn a_log_entry_that_does_not_decode_stops_the_node() {
         lease_clock: Mutex::new(LeaseClock::new(ClusterTime::ZERO, 0)),
         clock: Arc::new(ManualClock::default()),
         readings: Arc::default(),
+        history: None,
+        events: Mutex::default(),
     });
     let place = wire::log_id_from_storage(id(1));
     let payload = Payload::Normal(EncodedBatch(bytes::Bytes::from_static(b"\xff\xff")));
