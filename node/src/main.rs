@@ -154,6 +154,10 @@ fn check_config(file: &Path) -> ExitCode {
             for warning in &parsed.warnings {
                 eprintln!("warning: {warning}");
             }
+            // Only a server that is started with the file opens its sockets.
+            if let Err(why) = NodeLocal::of(&parsed.config.document_json(), file) {
+                eprintln!("warning: no server starts with -c and this file: {why}");
+            }
             println!("{}: the configuration is valid", file.display());
             ExitCode::SUCCESS
         }
