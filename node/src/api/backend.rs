@@ -11,13 +11,14 @@ use parking_lot::RwLock;
 
 use super::commands::lease4::WriteLeases;
 use crate::config::Config;
-use crate::net::InterfaceState;
 use crate::history::History;
+use crate::net::InterfaceState;
 use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::peers::Active;
 use crate::serve::service::Origin;
-use crate::state::{Command, ConfigVersion, Lease, NewConfig, Outcome, State};
+use crate::state::document::Editing;
+use crate::state::{Command, ConfigVersion, EditConfig, Lease, NewConfig, Outcome, State};
 use crate::types::NodeId;
 
 /// A future that a [`Backend`] returns.
@@ -53,6 +54,17 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         new: NewConfig,
         config: Arc<Config>,
+        within: Duration,
+    ) -> Answer<'_, Result<Done, SubmitError>>;
+
+    /// Has a change of a part of the configuration accepted, whoever leads, and returns the outcome
+    /// after this node has applied it. `editing` is what it comes to on top of version `on`, as this node
+    /// has found. The id of `edit` is drawn anew.
+    fn edit_config(
+        &self,
+        edit: EditConfig,
+        on: ConfigVersion,
+        editing: Editing,
         within: Duration,
     ) -> Answer<'_, Result<Done, SubmitError>>;
 

@@ -5,6 +5,8 @@
 //! called unknown (Stork and scripts give up soon after). Large configurations get a second more for
 //! each MiB.
 
+mod edits;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -191,6 +193,7 @@ impl Dispatcher {
                 Err(reply) => reply,
             },
             Plan::CommitEach(commands, print) => print(self.commit_each(commands, line).await),
+            Plan::EditConfig(command, print) => self.edit_config(*command, print, line).await,
             Plan::SetConfig(new, config, print) => {
                 // A large one takes its time on every node.
                 let patience = PATIENCE + Duration::from_secs(new.text.document.size >> 20);
@@ -320,7 +323,9 @@ impl Dispatcher {
 
     /// A configuration is answered once it is active here; `Some` when it is not.
     async fn active(&self, outcome: &Outcome, patience: Duration) -> Option<Reply> {
-        let Outcome::ConfigSet(version) = outcome else { return None };
+        let (Outcome::ConfigSet(version) | Outcome::ConfigEdited { version, .. }) = outcome else {
+            return None;
+        };
         let active = timeout(patience + GRACE, self.backend.activated(*version, patience)).await;
         let cause = active.unwrap_or_else(|_| Err("it took too long".to_owned())).err()?;
         Some(Reply::failure(

@@ -1,14 +1,19 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
 use super::commands::{
-    cluster, config, config_file, ha, history, lease4, lease_history, process, reservation, select_test, service,
-    stat_lease4, statistics,
+    class, cluster, config, config_file, ha, history, lease_history, lease4, network4, process,
+    reservation, select_test, service, stat_lease4, statistics, subnet4,
 };
 use super::spec::Spec;
 
 /// All commands, ascending by name.
 pub const COMMANDS: &[Spec] = &[
     process::BUILD_REPORT,
+    class::ADD,
+    class::DEL,
+    class::GET,
+    class::LIST,
+    class::UPDATE,
     cluster::LEADER_TRANSFER,
     cluster::STATUS,
     config_file::BACKEND_PULL,
@@ -53,6 +58,12 @@ pub const COMMANDS: &[Spec] = &[
     lease4::WRITE,
     service::RECLAIM,
     process::LIST_COMMANDS,
+    network4::ADD,
+    network4::DEL,
+    network4::GET,
+    network4::LIST,
+    network4::SUBNET_ADD,
+    network4::SUBNET_DEL,
     reservation::GET,
     reservation::GET_ALL,
     reservation::GET_BY_ADDRESS,
@@ -74,7 +85,14 @@ pub const COMMANDS: &[Spec] = &[
     statistics::SAMPLE_COUNT_SET,
     statistics::SAMPLE_COUNT_SET_ALL,
     process::STATUS_GET,
+    subnet4::ADD,
+    subnet4::DEL,
+    subnet4::DELTA_ADD,
+    subnet4::DELTA_DEL,
+    subnet4::GET,
+    subnet4::LIST,
     select_test::SELECT_TEST,
+    subnet4::UPDATE,
     process::VERSION_GET,
 ];
 

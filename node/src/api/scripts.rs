@@ -25,6 +25,7 @@ use super::commands::statistics;
 use super::registry;
 use super::spec::{ApiContext, Args, Caller, Code, Fate, Plan, Print, Refusal, Reply};
 use super::testing::Fake;
+use crate::config::edit::{Changed, NoEdit};
 use crate::state::{Command, ConfigVersion, Outcome};
 use crate::types::SubnetId;
 
@@ -150,6 +151,7 @@ fn commands(plan: Plan) -> Option<(Vec<Command>, Print)> {
             let chunks = chunks.into_iter().map(Command::ConfigChunk);
             Some((chunks.chain([Command::SetConfig(set)]).collect(), print))
         }
+        Plan::EditConfig(edit, print) => Some((vec![Command::EditConfig(*edit)], print)),
         _ => None,
     }
 }
@@ -189,6 +191,14 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::ConfigConflict(ConfigVersion(4)),
         Outcome::ConfigRefused("too new for this node".into()),
         Outcome::ConfigIncomplete,
+        Outcome::ConfigEdited {
+            version: ConfigVersion(3),
+            changed: Changed {
+                subnet: Some((SubnetId(10), "192.0.2.0/24".parse().unwrap())),
+                name: "floor-a".into(),
+            },
+        },
+        Outcome::ConfigNotEdited(NoEdit::conflict("it is there already")),
         Outcome::Late,
     ]
 }

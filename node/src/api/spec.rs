@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::history::{Found, Lookup};
 use crate::observe::statistics::Change;
 use crate::observe::statistics::Statistics;
-use crate::state::{Command, NewConfig, Outcome, View};
+use crate::state::{Command, EditConfig, NewConfig, Outcome, View};
 
 /// One command of the API. Made by [`Spec::reads`] or [`Spec::writes`] and what follows them.
 #[derive(Clone, Copy)]
@@ -247,13 +247,16 @@ pub enum Plan {
     SetConfig(Box<NewConfig>, Arc<Config>, Print),
     /// `statistic-reset`, `statistic-remove` and their kin, on this node.
     Statistics(Change),
+    /// A change of a part of the configuration; its outcome is printed by the function. The id is drawn
+    /// by whoever carries it out.
+    EditConfig(Box<EditConfig>, Print),
     /// A named act of this node; what came of it, or why it could not be, is printed by the function.
     Effect(Effect, PrintActed),
     /// A question to the history of this node; what it finds is printed by the function.
     History(Box<Lookup>, fn(&Found) -> Reply),
 }
 
-/// How the outcome of a [`Plan::Commit`] or [`Plan::SetConfig`] reads.
+/// How the outcome of a [`Plan::Commit`], [`Plan::SetConfig`] or [`Plan::EditConfig`] reads.
 pub type Print = Box<dyn FnOnce(&Outcome) -> Reply + Send>;
 
 /// How what came of a [`Plan::Effect`] reads.
@@ -332,6 +335,12 @@ impl fmt::Debug for Plan {
                 write!(f, ", expected {expected:?}, level {level}, {note:?}")
             }
             Plan::Statistics(change) => write!(f, "effect Statistics({change:?})"),
+            Plan::EditConfig(command, _) => {
+                let EditConfig { expected, level, note, edit, .. } = &**command;
+                write!(f, "edit configuration: {} {}", edit.verb.name(), edit.arguments)?;
+                write!(f, ", expected {expected:?}, level {level}, {:?}", note.author)?;
+                write!(f, ", {:?}", note.comment)
+            }
             Plan::Effect(effect, _) => write!(f, "effect {effect:?}"),
             Plan::History(lookup, _) => write!(f, "look up {lookup:?}"),
         }

@@ -12,15 +12,17 @@ use super::backend::{
     Acted, Answer, Backend, Done, Effect, Interface, Member, NodeReport, Role, Sockets, SubmitError,
 };
 use crate::config::Config;
-use crate::net::{InterfaceAddress, InterfaceState};
 use crate::history::{History, Limits};
+use crate::net::{InterfaceAddress, InterfaceState};
 use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::observe::statistics::testing::Counting;
 use crate::peers::Active;
 use crate::serve::service::Holds;
+use crate::state::document::Editing;
 use crate::state::{
-    Batch, Command, ConfigVersion, Liveness, NewConfig, NodeInfo, Outcome, State, WallOffset, document,
+    Batch, Command, ConfigVersion, EditConfig, Liveness, NewConfig, NodeInfo, Outcome, State,
+    WallOffset, document,
 };
 use crate::types::{ClusterTime, NodeId};
 
@@ -305,6 +307,16 @@ impl Backend for Fake {
             }
             self.submit(Command::SetConfig(set), within).await
         })
+    }
+
+    fn edit_config(
+        &self,
+        edit: EditConfig,
+        _: ConfigVersion,
+        _: Editing,
+        within: Duration,
+    ) -> Answer<'_, Result<Done, SubmitError>> {
+        self.submit(Command::EditConfig(edit), within)
     }
 
     fn read_barrier(&self, _: Duration) -> Answer<'_, Result<(), String>> {

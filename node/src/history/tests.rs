@@ -103,7 +103,10 @@ impl Source {
                 commands.push(match draw(12) {
                     0 => Command::Release(self.give_up(n, host)),
                     1 => Command::Decline(self.give_up(n, host)),
-                    2 => Command::DeleteLease(DeleteLease { address: [192, 0, 2, host].into() }),
+                    2 => Command::DeleteLease(DeleteLease {
+                        address: [192, 0, 2, host].into(),
+                        seen: None,
+                    }),
                     3 | 4 => Command::Reclaim(Reclaim { limit: 100, remove: false }),
                     _ => self.grant(n, host, why),
                 });

@@ -27,7 +27,8 @@ use crate::serve::duties::Duties;
 use crate::serve::service::Service;
 use crate::serve::{self, Serve};
 use crate::settings::Settings;
-use crate::state::{Command, ConfigVersion, NewConfig, State};
+use crate::state::document::Editing;
+use crate::state::{Command, ConfigVersion, EditConfig, NewConfig, State};
 use crate::storage::DiskLog;
 
 /// What the sockets count beside the packets that they drop.
@@ -157,6 +158,13 @@ impl NodeBackend {
             })
             .collect()
     }
+}
+
+/// Names a change of the configuration.
+fn change_id() -> Result<u64, SubmitError> {
+    getrandom::u64().map_err(|error| {
+        SubmitError::NotSubmitted(format!("no random number could be drawn: {error}"))
+    })
 }
 
 impl Backend for NodeBackend {
@@ -316,11 +324,25 @@ impl Backend for NodeBackend {
     ) -> Answer<'_, Result<Done, SubmitError>> {
         Box::pin(async move {
             let watch = Stopwatch::start();
-            let id = getrandom::u64().map_err(|error| {
-                SubmitError::NotSubmitted(format!("no random number could be drawn: {error}"))
-            })?;
+            let id = change_id()?;
             self.parts.raft.has_read(new.text.document, config);
             let answer = self.parts.proposer.submit_config(new, id, within).await;
+            self.applied_here(answer, within.saturating_sub(watch.elapsed())).await
+        })
+    }
+
+    fn edit_config(
+        &self,
+        mut edit: EditConfig,
+        on: ConfigVersion,
+        editing: Editing,
+        within: Duration,
+    ) -> Answer<'_, Result<Done, SubmitError>> {
+        Box::pin(async move {
+            let watch = Stopwatch::start();
+            edit.id = change_id()?;
+            self.parts.raft.has_edited(on, &edit.edit, editing);
+            let answer = self.parts.proposer.submit(Command::EditConfig(edit), within).await;
             self.applied_here(answer, within.saturating_sub(watch.elapsed())).await
         })
     }

@@ -115,7 +115,7 @@ pub(super) async fn plant(seed: &Seed, file: ConfigFile, parts: &Duties) -> Resu
         let (version, hash, level, has_time) = {
             let state = parts.state.read();
             let meta = state.view().meta();
-            let hash = meta.current().map(|version| version.text.document.hash);
+            let hash = meta.current().and_then(|version| Some(version.text()?.document.hash));
             let has_time = meta.wall_offset() != WallOffset::default();
             (meta.config_version(), hash, meta.feature_level(), has_time)
         };

@@ -132,6 +132,7 @@ pub fn may_repeat(command: &Command) -> bool {
         | Command::NodeInfo(_)
         | Command::ConfigChunk(_) => true,
         Command::SetConfig(set) => set.id != 0,
+        Command::EditConfig(edit) => edit.id != 0,
         _ => false,
     }
 }

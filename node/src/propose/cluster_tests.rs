@@ -215,7 +215,7 @@ async fn agree(nodes: &[Node], new: &NewConfig, version: u64) {
         state.check().unwrap();
         let meta = state.view().meta();
         let current = meta.current().unwrap();
-        assert_eq!((current.number.0, &current.text), (version, &new.text));
+        assert_eq!((current.number.0, current.text()), (version, Some(&new.text)));
         assert!(meta.drafts().is_empty());
         assert_eq!(meta.config().unwrap().subnets.len(), 1);
     }

@@ -264,7 +264,7 @@ async fn r25_a_configuration_is_accepted_once_whatever_is_lost_on_the_way() {
         assert_eq!(done.outcome, Outcome::ConfigSet(ConfigVersion(version)));
         let state = leader.state.lock();
         assert_eq!(state.view().config_version(), ConfigVersion(version));
-        assert_eq!(state.view().meta().current().unwrap().text, text);
+        assert_eq!(state.view().meta().current().unwrap().text(), Some(&text));
     }
     assert!(leader.sent.load(Relaxed) > 10, "it went in pieces");
 }

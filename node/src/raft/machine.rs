@@ -23,7 +23,9 @@ use super::typ::{
 use super::{image, wire};
 use crate::clock::Clock;
 use crate::history::History;
-use crate::state::{Batch, Command, Event, Frozen, Outcome, Prepared, State, wire as state_wire};
+use crate::state::{
+    Batch, Command, Event, Frozen, Outcome, Prepared, Readers, State, wire as state_wire,
+};
 use crate::storage::{Base, Draft, SnapshotFile, Snapshots};
 use crate::types::ClusterTime;
 
@@ -96,6 +98,7 @@ impl Work {
     fn is_long(&self) -> bool {
         let large = |command: &Command| match command {
             Command::SetConfig(set) => is_large(&set.document),
+            Command::EditConfig(_) => true,
             _ => false,
         };
         matches!(self, Work::Batch(batch) if batch.commands.iter().any(large))
@@ -190,7 +193,12 @@ impl Shared {
         // Nobody else changes the machine, so what is prepared for it now fits afterwards.
         let meta = self.state.read().view().meta().clone();
         let boot = self.clock.boottime();
-        meta.prepare(batch, &mut |text| self.readings.read(text, boot))
+        let readings = &self.readings;
+        let readers = Readers {
+            read: &mut |text| readings.read(text, boot),
+            edit: &mut |on, config, edit| readings.edit(on, config, edit),
+        };
+        meta.prepare_with(batch, readers)
             .map_err(|unreadable| io::Error::new(io::ErrorKind::InvalidData, unreadable))
     }
 
@@ -198,13 +206,15 @@ impl Shared {
     fn read_ahead(&self, batch: &Batch, outcomes: &[Outcome]) {
         for (command, outcome) in batch.commands.iter().zip(outcomes) {
             match (command, outcome) {
+                (_, Outcome::ConfigEdited { version, .. }) => self.readings.forget_edits(*version),
                 (Command::ConfigChunk(chunk), Outcome::ConfigChunk { missing: 0 }) => {
                     let text = self.state.read().view().meta().drafts().whole(&chunk.document);
                     if let Some(text) = text {
                         Readings::begin(&self.readings, text, self.clock.boottime());
                     }
                 }
-                (Command::SetConfig(set), Outcome::ConfigSet(_)) => {
+                (Command::SetConfig(set), Outcome::ConfigSet(version)) => {
+                    self.readings.forget_edits(*version);
                     self.readings.forget(&set.document);
                 }
                 _ => {}

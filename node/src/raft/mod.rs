@@ -77,8 +77,10 @@ pub use typ::TypeConfig;
 pub use upkeep::Keeping;
 
 use crate::config::Config;
+use crate::config::edit::Edit;
 use crate::history::{self, History};
-use crate::state::{Batch, Command, Document, Outcome, wire as state_wire};
+use crate::state::document::Editing;
+use crate::state::{Batch, Command, ConfigVersion, Document, Outcome, wire as state_wire};
 use crate::storage::{Identity, Log, RosterNode};
 use crate::types::{ClusterTime, NodeId};
 use checkpointer::{Checkpointer, Ending};
@@ -239,12 +241,12 @@ impl Raft {
     ///
     /// # Errors
     /// See [`ProposeError`].
-    pub async fn propose(&self, commands: Vec<Command>) -> Result<Applied, ProposeError> {
+    pub async fn propose(&self, mut commands: Vec<Command>) -> Result<Applied, ProposeError> {
         if commands.len() > Batch::MAX {
             return Err(ProposeError::TooMany);
         }
         self.first_entry().await?;
-        let refused = self.refused(&commands).await;
+        let refused = self.refused(&mut commands).await;
         if refused.is_empty() {
             return self.propose_checked(commands).await;
         }
@@ -262,9 +264,9 @@ impl Raft {
         } else {
             self.propose_checked(rest).await?
         };
-        for (at, why) in refused {
+        for (at, outcome) in refused {
             let at = at.min(applied.outcomes.len());
-            applied.outcomes.insert(at, Outcome::ConfigRefused(why));
+            applied.outcomes.insert(at, outcome);
         }
         Ok(applied)
     }
@@ -295,12 +297,32 @@ impl Raft {
     }
 
     /// The configurations among `commands` that the leader must not let into the log, by place, and
-    /// why: a document that its parser refuses would stop every node, at every start (R24). Reading
+    /// what is answered instead: a document that its parser refuses would stop every node, at every start (R24). Reading
     /// them here is also what keeps the leader's `apply` from waiting for it.
-    async fn refused(&self, commands: &[Command]) -> BTreeMap<usize, String> {
+    ///
+    /// An edit that is good learns on top of which version it is: there no node may find otherwise.
+    async fn refused(&self, commands: &mut [Command]) -> BTreeMap<usize, Outcome> {
         let mut refused = BTreeMap::new();
-        for (at, command) in commands.iter().enumerate() {
-            let Command::SetConfig(set) = command else { continue };
+        for (at, command) in commands.iter_mut().enumerate() {
+            let set = match command {
+                Command::SetConfig(set) => set,
+                Command::EditConfig(edit) => {
+                    let (shared, tried) = (self.inner.shared.clone(), edit.clone());
+                    let trying = tokio::task::spawn_blocking(move || shared.try_edit(&tried));
+                    edit.checked = None;
+                    match trying.await {
+                        Ok(Some(Ok(version))) => edit.checked = Some(version),
+                        Ok(Some(Err(no))) => _ = refused.insert(at, Outcome::ConfigNotEdited(no)),
+                        Ok(None) => {}
+                        Err(_) => {
+                            let why = "making the change failed".to_owned();
+                            refused.insert(at, Outcome::ConfigRefused(why));
+                        }
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
             let (shared, set) = (self.inner.shared.clone(), set.clone());
             let why = if readings::is_large(&set.document) {
                 let reading = tokio::task::spawn_blocking(move || shared.why_refused(&set));
@@ -308,7 +330,7 @@ impl Raft {
             } else {
                 shared.why_refused(&set)
             };
-            refused.extend(why.map(|why| (at, why)));
+            refused.extend(why.map(|why| (at, Outcome::ConfigRefused(why))));
         }
         refused
     }
@@ -318,6 +340,12 @@ impl Raft {
     pub fn has_read(&self, document: Document, config: Arc<Config>) {
         let shared = &self.inner.shared;
         shared.readings.put(document, config, shared.clock.boottime());
+    }
+
+    /// Tells what `edit` comes to on top of a version, as this node has found: then it is not made once
+    /// more. Only what [`crate::state::document::edit`] gave for it is right.
+    pub fn has_edited(&self, on: ConfigVersion, edit: &Edit, editing: Editing) {
+        self.inner.shared.readings.put_edit(on, edit, editing);
     }
 
     /// Waits until this node, which leads, has applied an entry of its own term.

@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 
 use super::machine::Shared;
 use crate::config::Config;
-use crate::state::document::{self, Drafts, Packed, Reading, Unusable};
-use crate::state::{Document, SetConfig};
+use crate::config::edit::{Edit, NoEdit};
+use crate::state::document::{self, Drafts, Editing, Packed, Reading, Unusable};
+use crate::state::{ConfigVersion, Document, EditConfig, SetConfig};
 
 /// Readings kept. One is under way at a time, usually; a parsed configuration may have hundreds of
 /// megabytes.
@@ -35,11 +36,23 @@ struct Slot {
     reading: Arc<OnceLock<Reading>>,
 }
 
+/// What an edit comes to on top of a version; made once, as above.
+#[derive(Debug)]
+struct EditSlot {
+    on: ConfigVersion,
+    edit: Edit,
+    editing: Arc<OnceLock<Editing>>,
+}
+
 /// What was read.
 #[derive(Debug, Default)]
 pub(super) struct Readings {
     slots: Mutex<Vec<Slot>>,
+    edits: Mutex<Vec<EditSlot>>,
 }
+
+/// Edits of which it is known what they come to. Each may hold a configuration.
+const MOST_EDITS: usize = 4;
 
 impl Readings {
     /// Reads a document, or waits for whoever does, or knows already.
@@ -86,6 +99,35 @@ impl Readings {
         slots.push(slot);
     }
 
+    /// Makes an edit, or waits for whoever does, or knows already.
+    pub fn edit(&self, on: ConfigVersion, config: &Arc<Config>, edit: &Edit) -> Editing {
+        let slot = self.edit_slot(on, edit);
+        slot.get_or_init(|| document::edit(config, edit)).clone()
+    }
+
+    /// Keeps what another part of the node has found an edit to come to.
+    pub fn put_edit(&self, on: ConfigVersion, edit: &Edit, editing: Editing) {
+        _ = self.edit_slot(on, edit).set(editing);
+    }
+
+    fn edit_slot(&self, on: ConfigVersion, edit: &Edit) -> Arc<OnceLock<Editing>> {
+        let mut slots = self.edits.lock();
+        if let Some(slot) = slots.iter().find(|slot| slot.on == on && slot.edit == *edit) {
+            return Arc::clone(&slot.editing);
+        }
+        if slots.len() >= MOST_EDITS {
+            slots.remove(0);
+        }
+        let editing: Arc<OnceLock<Editing>> = Arc::default();
+        slots.push(EditSlot { on, edit: edit.clone(), editing: Arc::clone(&editing) });
+        editing
+    }
+
+    /// Lets go of edits on top of versions before this one.
+    pub fn forget_edits(&self, before: ConfigVersion) {
+        self.edits.lock().retain(|slot| slot.on >= before);
+    }
+
     /// Lets go of a document.
     pub fn forget(&self, document: &Document) {
         self.slots.lock().retain(|slot| slot.document != *document);
@@ -123,8 +165,21 @@ impl Shared {
         }
         match self.readings.read(&text, self.clock.boottime()) {
             Err(Unusable::Mistakes(mistakes)) => Some(mistakes.to_string()),
-            Ok(_) | Err(Unusable::Text(_)) => None,
+            Ok(_) | Err(Unusable::Text(_) | Unusable::Edit(_)) => None,
         }
+    }
+
+    /// What an edit comes to now, on this node, which leads: the version on top of which it is good,
+    /// or why the leader must not propose it. `None` when `apply` need not ask that question.
+    pub(super) fn try_edit(&self, command: &EditConfig) -> Option<Result<ConfigVersion, NoEdit>> {
+        let meta = self.state.read().view().meta().clone();
+        let version = meta.config_version();
+        if meta.has_made(command.id) || command.expected.is_some_and(|other| other != version) {
+            return None;
+        }
+        let config = meta.config()?;
+        let editing = self.readings.edit(version, config, &command.edit);
+        Some(editing.map(|_| version))
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 
 use super::document::{Document, Form, Packed, Sha256};
+use crate::config::edit::{Edit, Verb};
 use crate::types::{ClientId, ClientKey, ClusterTime, HwAddr, Lifetime, NodeId, SubnetId};
 
 /// One log entry: commands that share a stamp.
@@ -27,7 +28,8 @@ impl Batch {
 
     /// Whether it would put a configuration into force.
     pub fn sets_config(&self) -> bool {
-        self.commands.iter().any(|command| matches!(command, Command::SetConfig(_)))
+        let sets = |it: &Command| matches!(it, Command::SetConfig(_) | Command::EditConfig(_));
+        self.commands.iter().any(sets)
     }
 }
 
@@ -54,6 +56,8 @@ pub enum Command {
     ConfigChunk(ConfigChunk),
     /// Replaces the configuration.
     SetConfig(SetConfig),
+    /// Changes a part of the configuration.
+    EditConfig(EditConfig),
     /// Lets cluster time pass when nothing else does (R10).
     Tick,
     /// Corrects what people see as the time of day (R12).
@@ -409,6 +413,25 @@ impl SetConfig {
     }
 }
 
+/// Changes a part of the configuration in force, whichever that is when the command is applied: of
+/// two nodes that add the same subnet, one succeeds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EditConfig {
+    /// Names this change, as in [`SetConfig`].
+    pub id: u64,
+    /// Applies only on top of this version, if given.
+    pub expected: Option<ConfigVersion>,
+    /// The version on which the leader tried it, before it let the command into the log: on top of
+    /// that, every node must come to the same (R24).
+    pub checked: Option<ConfigVersion>,
+    /// The feature level whose parser has accepted it (R24).
+    pub level: u32,
+    /// Who, why.
+    pub note: Note,
+    /// What is to be done.
+    pub edit: Edit,
+}
+
 /// A configuration that has passed every check.
 #[derive(Debug, Clone)]
 pub struct NewConfig {
@@ -465,6 +488,8 @@ pub enum ConfigWhy {
     Reload,
     /// `config-rollback` to that version.
     Rollback(ConfigVersion),
+    /// The command of that name.
+    Edit(Verb),
 }
 
 /// Milliseconds to add to cluster time to get Unix time.

@@ -14,6 +14,7 @@ use miniz_oxide::inflate::decompress_slice_iter_to_slice;
 use sha2::Digest as _;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::config::edit::{Changed, Edit, Edited, NoEdit};
 use crate::config::{self, Config, Mistakes, Parsed};
 use crate::types::{ClusterTime, UpperHex};
 
@@ -143,6 +144,19 @@ pub enum Unusable {
     Text(BadText),
     /// This program does not understand it.
     Mistakes(Arc<Mistakes>),
+    /// This program cannot make a change that was made in it.
+    Edit(NoEdit),
+}
+
+/// What this program has to say against it.
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unusable::Text(bad) => fmt::Display::fmt(bad, f),
+            Unusable::Mistakes(mistakes) => fmt::Display::fmt(mistakes, f),
+            Unusable::Edit(no) => f.write_str(&no.text),
+        }
+    }
 }
 
 /// What reading a document came to.
@@ -153,6 +167,15 @@ pub fn read(packed: &Packed) -> Reading {
     let text = packed.unpack().map_err(Unusable::Text)?;
     let parsed = parse(packed.document.form, &text);
     Ok(Arc::new(parsed.map_err(|mistakes| Unusable::Mistakes(Arc::new(mistakes)))?.config))
+}
+
+/// What an edit comes to.
+pub type Editing = Result<(Arc<Config>, Changed), NoEdit>;
+
+/// Makes an edit: takes as long as reading the document. Pure.
+pub fn edit(config: &Config, edit: &Edit) -> Editing {
+    let Edited { config, mut changes } = config.edited(std::slice::from_ref(edit))?;
+    Ok((Arc::new(config), changes.pop().unwrap_or_default()))
 }
 
 /// Parses a document as every node does.
@@ -212,7 +235,7 @@ impl Packed {
 }
 
 /// The part of a piece in the digest of what it belongs to.
-fn piece_digest(index: u32, bytes: &[u8]) -> u64 {
+pub(super) fn piece_digest(index: u32, bytes: &[u8]) -> u64 {
     xxh3_64_with_seed(bytes, index.into())
 }
 

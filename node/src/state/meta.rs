@@ -10,7 +10,7 @@ use imbl::OrdMap;
 use super::command::{ConfigVersion, Liveness, NodeInfo, WallOffset};
 use super::document::Drafts;
 use super::feature;
-use super::history::Version;
+use super::history::{Edits, Version};
 use crate::config::Config;
 use crate::types::{ClientKey, ClusterTime, NodeId, SubnetId};
 
@@ -23,7 +23,13 @@ pub struct Meta {
     pub(super) feature_level: u32,
     pub(super) config_version: ConfigVersion,
     pub(super) config: Option<Arc<Config>>,
+    /// Versions, ascending without a gap; the oldest has a text.
     pub(super) history: OrdMap<ConfigVersion, Arc<Version>>,
+    /// The first of them that is kept for itself, and not only because others are changes of it.
+    pub(super) first_version: ConfigVersion,
+    /// Bytes in them. Follows from the history.
+    pub(super) held_bytes: u64,
+    pub(super) edits: Edits,
     pub(super) drafts: Drafts,
     pub(super) nodes: OrdMap<NodeId, Arc<NodeEntry>>,
     pub(super) totals: OrdMap<SubnetId, Totals>,
@@ -88,6 +94,9 @@ impl Meta {
             config_version: ConfigVersion::default(),
             config: None,
             history: OrdMap::new(),
+            first_version: ConfigVersion::default(),
+            held_bytes: 0,
+            edits: Edits::default(),
             drafts: Drafts::default(),
             nodes: OrdMap::new(),
             totals: OrdMap::new(),
@@ -149,11 +158,16 @@ impl Meta {
 
     /// A version that is kept.
     pub fn version(&self, number: ConfigVersion) -> Option<&Arc<Version>> {
-        self.history.get(&number)
+        self.history.get(&number).filter(|_| number >= self.first_version)
     }
 
     /// The versions that are kept, the current one among them, ascending and without a gap.
     pub fn history(&self) -> impl DoubleEndedIterator<Item = &Arc<Version>> {
+        self.history.range(self.first_version..).map(|(_, version)| version)
+    }
+
+    /// All that is kept of the history: those versions, and what they are made of.
+    pub(super) fn whole_history(&self) -> impl Iterator<Item = &Arc<Version>> {
         self.history.values()
     }
 

@@ -30,13 +30,13 @@ pub mod wire;
 
 pub use apply::cached_lifetime;
 pub use command::{
-    Batch, Claims, Client, Command, ConfigChunk, ConfigVersion, ConfigWhy, DeleteLease, Generation,
-    GiveUp, Grant, GrantItem, InUse, Liveness, NewConfig, NodeInfo, Note, Origin, PutLease,
-    PutMode, Reclaim, Seen, SetConfig, WallOffset, Why, WipeLeases,
+    Batch, Claims, Client, Command, ConfigChunk, ConfigVersion, ConfigWhy, DeleteLease, EditConfig,
+    Generation, GiveUp, Grant, GrantItem, InUse, Liveness, NewConfig, NodeInfo, Note, Origin,
+    PutLease, PutMode, Reclaim, Seen, SetConfig, WallOffset, Why, WipeLeases,
 };
 pub use document::{Document, Form, Sha256};
 pub use event::{Event, Kind, Position, Subject};
-pub use history::{MOST_VERSIONS, Version};
+pub use history::{Body, MOST_EDITS, MOST_VERSIONS, Sources, Version};
 pub use hosts::{
     global_host, grantable, host_of, reserved_address, reserved_for, reserved_for_other,
 };
@@ -44,7 +44,7 @@ pub use lease::{Lease, LeaseState, circuit_digest};
 pub use leases::{Leases, StateCounts};
 pub use meta::{Declines, Meta, NodeEntry, Totals};
 pub use outcome::{Granted, Outcome, Taken};
-pub use prepare::{Prepared, Unreadable};
+pub use prepare::{Prepared, Readers, Unreadable};
 pub use record::{BadRecord, decode_lease, encode_lease};
 pub use view::{Availability, Change, Frozen, View};
 
@@ -90,7 +90,8 @@ impl State {
     /// A new configuration is parsed in here, which takes its time. Who holds a lock that others wait
     /// for calls [`Meta::prepare`] before it takes the lock, and then [`State::apply_prepared`].
     pub fn apply(&mut self, index: u64, batch: &Batch) -> Vec<Outcome> {
-        self.apply_with(index, batch, &mut document::read, None)
+        let readers = Readers { read: &mut document::read, edit: &mut prepare::edit_now };
+        self.apply_with(index, batch, readers, None)
     }
 
     /// [`State::apply`] with what [`Meta::prepare`] of this very machine made of `batch`: nothing is
@@ -101,7 +102,7 @@ impl State {
         batch: &Batch,
         prepared: Prepared,
     ) -> Vec<Outcome> {
-        self.apply_with(index, batch, &mut prepared.reader(), None)
+        prepared.with(|readers| self.apply_with(index, batch, readers, None))
     }
 
     /// [`State::apply_prepared`], and adds to `events` what happened (R23). The order and the places
@@ -113,14 +114,14 @@ impl State {
         prepared: Prepared,
         events: &mut Vec<Event>,
     ) -> Vec<Outcome> {
-        self.apply_with(index, batch, &mut prepared.reader(), Some(events))
+        prepared.with(|readers| self.apply_with(index, batch, readers, Some(events)))
     }
 
     fn apply_with(
         &mut self,
         index: u64,
         batch: &Batch,
-        read: &mut dyn FnMut(&document::Packed) -> document::Reading,
+        mut readers: Readers<'_>,
         events: Option<&mut Vec<Event>>,
     ) -> Vec<Outcome> {
         self.meta.applied = index.max(self.meta.applied);
@@ -129,7 +130,9 @@ impl State {
         let place = |at: usize| Generation(first.saturating_add(at as u64));
         let Some(events) = events else {
             let commands = batch.commands.iter().enumerate();
-            return commands.map(|(at, command)| self.command(place(at), command, read)).collect();
+            return commands
+                .map(|(at, command)| self.command(place(at), command, &mut readers))
+                .collect();
         };
         let position = Position::at(self.meta.applied);
         // One for the whole entry, also for one that moves it.
@@ -139,7 +142,7 @@ impl State {
         let mut outcomes = Vec::with_capacity(batch.commands.len());
         for (nth, command) in batch.commands.iter().enumerate() {
             let version = self.meta.config_version;
-            let outcome = self.command(place(nth), command, read);
+            let outcome = self.command(place(nth), command, &mut readers);
             teller.changes(command, self.leases.take_changes());
             if self.meta.config_version != version {
                 teller.configured(self.meta.config_version);

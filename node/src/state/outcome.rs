@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::command::{ConfigVersion, Generation};
+use crate::config::edit::{Changed, NoEdit};
 use crate::types::{ClientKey, ClusterTime, Lifetime, SubnetId};
 
 /// The fate of one command.
@@ -74,6 +75,18 @@ pub enum Outcome {
     /// The document to be set is not here whole: nobody sent it, or it was forgotten meanwhile. The
     /// pieces can be sent again.
     ConfigIncomplete,
+    /// A part of the configuration was changed, and this version is in force.
+    ConfigEdited {
+        /// The version.
+        version: ConfigVersion,
+        /// What was changed.
+        changed: Changed,
+    },
+    /// A part of the configuration cannot be changed so; nothing was.
+    ConfigNotEdited(NoEdit),
+    /// So much was changed since the last whole document that the next version must be one; nothing
+    /// was changed.
+    ConfigEditsFull,
     /// Bookkeeping took effect.
     Noted,
 }

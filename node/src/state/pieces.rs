@@ -80,8 +80,8 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 impl Frozen {
     /// Every piece, ascending by key.
     pub fn pieces(&self) -> impl Iterator<Item = (PieceKey, &Bytes)> {
-        let versions = self.meta.history().flat_map(|version| {
-            let pieces = (0..).zip(version.text.pieces.iter());
+        let versions = self.meta.whole_history().flat_map(|version| {
+            let pieces = (0..).zip(version.body.pieces());
             pieces.map(|(index, piece)| (PieceKey::Version(version.number, index), piece))
         });
         let drafts = self.meta.drafts.iter().flat_map(|(document, draft)| {
@@ -109,7 +109,7 @@ impl Frozen {
     pub fn piece(&self, key: &PieceKey) -> Option<&Bytes> {
         match key {
             PieceKey::Version(number, index) => {
-                self.meta.version(*number)?.text.pieces.get(*index as usize)
+                self.meta.history.get(number)?.body.pieces().get(*index as usize)
             }
             PieceKey::Draft(document, index) => self.meta.drafts.get(document)?.pieces.get(index),
         }

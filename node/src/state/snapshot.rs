@@ -24,7 +24,7 @@ use prost::Message;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::command::{ConfigVersion, WallOffset};
-use super::document::{self, Unusable};
+use super::document::Unusable;
 use super::feature;
 use super::history::Version;
 use super::leases::{Leases, Table};
@@ -119,7 +119,13 @@ impl Frozen {
             wall_offset: meta.wall_offset.0,
             feature_level: meta.feature_level,
             config_version: meta.config_version.0,
-            versions: meta.history().map(|version| wire::config::version_to_pb(version)).collect(),
+            versions: meta
+                .whole_history()
+                .map(|version| wire::config::version_to_pb(version))
+                .collect(),
+            first_version: meta.first_of_more().0,
+            edit_versions: meta.edits.ids().map(|(version, _)| version.0).collect(),
+            edit_ids: meta.edits.ids().map(|(_, id)| id).collect(),
             drafts: meta.drafts.iter().map(wire::config::draft_to_pb).collect(),
             nodes: meta.nodes().map(node).collect(),
             totals: meta.totals.iter().map(totals).collect(),
@@ -166,10 +172,18 @@ fn meta_from(head: &pb::Head, mut pieces: BTreeMap<PieceKey, Bytes>) -> Result<M
     meta.wall_offset = WallOffset(head.wall_offset);
     meta.feature_level = head.feature_level;
     meta.config_version = ConfigVersion(head.config_version);
-    for version in &head.versions {
-        let version = wire::config::version_from_pb(version, &mut pieces)?;
-        meta.history.insert(version.number, Arc::new(version));
+    let versions = head.versions.iter();
+    let versions = versions.map(|version| wire::config::version_from_pb(version, &mut pieces));
+    let versions = versions.collect::<Result<Vec<_>, _>>()?;
+    if head.edit_versions.len() != head.edit_ids.len() {
+        return Err(BadSnapshot::Damaged("changes of configurations without an id"));
     }
+    let ids = head.edit_versions.iter().zip(&head.edit_ids);
+    meta.restore_history(
+        versions.into_iter(),
+        ConfigVersion(head.first_version),
+        ids.map(|(version, id)| (ConfigVersion(*version), *id)),
+    );
     for draft in &head.drafts {
         let (document, draft) = wire::config::draft_from_pb(draft, &mut pieces)?;
         meta.drafts.restore(document, draft);
@@ -179,7 +193,7 @@ fn meta_from(head: &pb::Head, mut pieces: BTreeMap<PieceKey, Bytes>) -> Result<M
     }
     meta.config = match meta.current() {
         None => None,
-        Some(version) => Some(config_of(version)?),
+        Some(version) => Some(config_of(&meta, version)?),
     };
     if meta.check_history().is_err() {
         return Err(BadSnapshot::Damaged("the history of configurations has a gap"));
@@ -205,14 +219,18 @@ fn meta_from(head: &pb::Head, mut pieces: BTreeMap<PieceKey, Bytes>) -> Result<M
     Ok(meta)
 }
 
-fn config_of(version: &Version) -> Result<Arc<Config>, BadSnapshot> {
-    document::read(&version.text).map_err(|unusable| match unusable {
+fn config_of(meta: &Meta, version: &Version) -> Result<Arc<Config>, BadSnapshot> {
+    let sources = meta.sources(version.number);
+    let sources = sources.ok_or(BadSnapshot::Damaged("the text of a configuration is missing"))?;
+    sources.config().map_err(|unusable| match unusable {
         Unusable::Text(_) => BadSnapshot::Damaged("a configuration does not match its hash"),
-        Unusable::Mistakes(mistakes) => BadSnapshot::Unreadable(Box::new(Unreadable {
-            version: version.number,
-            level: version.level,
-            mistakes,
-        })),
+        Unusable::Mistakes(_) | Unusable::Edit(_) => {
+            BadSnapshot::Unreadable(Box::new(Unreadable {
+                version: version.number,
+                level: version.level,
+                why: unusable.to_string(),
+            }))
+        }
     })
 }
 

@@ -3,6 +3,7 @@
 mod admin;
 mod cluster;
 mod config;
+mod edits;
 mod events;
 mod give_up;
 mod grant;

@@ -19,9 +19,10 @@ use crate::api::spec::Origin::Daemon;
 use crate::api::spec::{
     ApiContext, Args, Argument, Code, Kind, Plan, Refusal, Reply, Spec, either, optional,
 };
+use crate::config::edit::{Changed, Edit, NoEdit, NoEditKind};
 use crate::config::{Config, Mistake, Mistakes, Parsed, secrets};
 use crate::state::document::{self, Document, Form, Packed, Sha256};
-use crate::state::{ConfigVersion, ConfigWhy, NewConfig, Note, Outcome, SetConfig};
+use crate::state::{ConfigVersion, ConfigWhy, EditConfig, NewConfig, Note, Outcome, SetConfig};
 
 /// `config-get`.
 pub const GET: Spec = Spec::reads("config-get", Daemon, get)
@@ -163,36 +164,69 @@ impl Change {
         })
     }
 
+    /// The plan to change a part of the configuration in force; `done` says what was.
+    pub(super) fn edit(
+        self,
+        edit: Edit,
+        done: impl FnOnce(&Changed) -> Reply + Send + 'static,
+    ) -> Plan {
+        let Change { expected, level, author, comment } = self;
+        let (why, config_hash) = (ConfigWhy::Edit(edit.verb), Sha256::default());
+        let note = Note { author, comment, why, config_hash };
+        let command = EditConfig { id: 0, expected, checked: None, level, note, edit };
+        let print = move |outcome: &Outcome| match outcome {
+            Outcome::ConfigEdited { changed, .. } => done(changed),
+            Outcome::ConfigNotEdited(NoEdit { kind, text }) => {
+                let code = match kind {
+                    NoEditKind::Error => Code::Error,
+                    NoEditKind::Empty => Code::Empty,
+                    NoEditKind::Conflict => Code::Conflict,
+                };
+                Reply::failure(code, text.as_str())
+            }
+            other => not_changed(other),
+        };
+        Plan::EditConfig(Box::new(command), Box::new(print))
+    }
+
     /// The plan to put `text` into force, which says `config`.
     pub(super) fn plan(
         self,
         text: Packed,
-        config: Config,
+        config: impl Into<Arc<Config>>,
         why: ConfigWhy,
         done: impl FnOnce(ConfigVersion) -> Reply + Send + 'static,
     ) -> Plan {
         let Change { expected, level, author, comment } = self;
+        let config = config.into();
         let config_hash = Sha256::from_hex(config.hash()).unwrap_or_default();
         let note = Note { author, comment, why, config_hash };
         let new = NewConfig { expected, text, level, note };
         let print = move |outcome: &Outcome| match outcome {
             Outcome::ConfigSet(version) => done(*version),
-            Outcome::ConfigRefused(text) => Reply::failure(Code::Error, text.as_str()),
-            Outcome::ConfigConflict(version) => Reply::failure(
-                Code::Conflict,
-                format!(
-                    "Nothing was changed: configuration {} is in force, and the change expects another. Somebody else \
-                     was faster: look at it with config-history and config-diff, and try again on top of it.",
-                    version.0
-                ),
-            ),
-            Outcome::ConfigIncomplete => Reply::failure(
-                Code::Error,
-                "Nothing was changed: so many other configurations were being sent that this one was lost. Try again.",
-            ),
-            other => Reply::failure(Code::Error, format!("unexpected outcome: {other:?}")),
+            other => not_changed(other),
         };
-        Plan::SetConfig(Box::new(new), Arc::new(config), Box::new(print))
+        Plan::SetConfig(Box::new(new), config, Box::new(print))
+    }
+}
+
+/// How it reads that a configuration was not changed.
+fn not_changed(outcome: &Outcome) -> Reply {
+    match outcome {
+        Outcome::ConfigRefused(text) => Reply::failure(Code::Error, text.as_str()),
+        Outcome::ConfigConflict(version) => Reply::failure(
+            Code::Conflict,
+            format!(
+                "Nothing was changed: configuration {} is in force, and the change expects another. Somebody else \
+                 was faster: look at it with config-history and config-diff, and try again on top of it.",
+                version.0
+            ),
+        ),
+        Outcome::ConfigIncomplete => Reply::failure(
+            Code::Error,
+            "Nothing was changed: so many other configurations were being sent that this one was lost. Try again.",
+        ),
+        other => Reply::failure(Code::Error, format!("unexpected outcome: {other:?}")),
     }
 }
 

@@ -3,6 +3,7 @@
 //! the texts without their secrets ([`secrets`]), and so the hash of a text, which would give them away to
 //! patience, is for those who may change it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,9 @@ use crate::api::spec::Origin::Leasehold;
 use crate::api::spec::{
     Access, ApiContext, Args, Caller, Kind, Plan, Refusal, Reply, Spec, needed, optional,
 };
-use crate::config::secrets;
-use crate::state::document::{self, Form};
-use crate::state::{ConfigVersion, ConfigWhy, Meta, Version};
+use crate::config::{Config, secrets};
+use crate::state::document::{self, Form, Sha256};
+use crate::state::{Body, ConfigVersion, ConfigWhy, Meta, Sources, Version};
 
 /// `config-history`: what is kept, without the texts.
 pub const LIST: Spec = Spec::reads("config-history", Leasehold, list)
@@ -66,20 +67,24 @@ fn list(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
 }
 
 fn row(version: &Version, caller: &Caller) -> Value {
-    let document = version.text.document;
     let mut row = json!({
         "version": version.number.0,
         "time": version.wall_seconds(),
         "author": version.note.author,
         "reason": reason(version.note.why),
         "comment": version.note.comment,
-        "hash": version.note.config_hash.to_string(),
     });
-    if caller.may(Access::Write) {
-        row["sha256"] = document.hash.to_string().into();
+    // A version that was made by changing a part of another has no text before somebody asks for it.
+    if let Some(document) = version.text().map(|text| text.document) {
+        if !matches!(version.note.why, ConfigWhy::Edit(_)) {
+            row["hash"] = version.note.config_hash.to_string().into();
+        }
+        if caller.may(Access::Write) {
+            row["sha256"] = document.hash.to_string().into();
+        }
+        row["form"] = form(document.form).into();
+        row["size"] = document.size.into();
     }
-    row["form"] = form(document.form).into();
-    row["size"] = document.size.into();
     if let ConfigWhy::Rollback(to) = version.note.why {
         row["rollback-to"] = to.0.into();
     }
@@ -92,6 +97,7 @@ fn reason(why: ConfigWhy) -> &'static str {
         ConfigWhy::Seed => "seed",
         ConfigWhy::Reload => "reload",
         ConfigWhy::Rollback(_) => "rollback",
+        ConfigWhy::Edit(verb) => verb.name(),
     }
 }
 
@@ -105,9 +111,23 @@ fn form(form: Form) -> &'static str {
 fn get(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     known(args, &["version", "consistency"])?;
     let version = kept_or_current(args, "version", cx)?;
-    let mut row = row(&version, cx.caller);
+    let mut row = row(&version.version, cx.caller);
+    let may_write = cx.caller.may(Access::Write);
     Ok(Plan::later(move || {
-        row["document"] = shown_text(&version)?.into();
+        if let Body::Edit { arguments, .. } = &version.version.body {
+            let config = version.config()?;
+            let text = config.document();
+            row["hash"] = config.hash().into();
+            if may_write {
+                row["sha256"] = Sha256::of(text.as_bytes()).to_string().into();
+            }
+            row["form"] = form(Form::Json).into();
+            row["size"] = text.len().into();
+            let mut arguments = serde_json::from_slice(arguments).unwrap_or_default();
+            secrets::hide(&mut arguments);
+            row["arguments"] = arguments;
+        }
+        row["document"] = version.shown_text()?.into();
         Ok(Plan::Answer(Reply::data(&row)))
     }))
 }
@@ -119,10 +139,10 @@ fn diff(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let of = Of::from(args, &from, &to)?;
     Ok(Plan::later(move || {
         let (old, new) = (of.text(&from)?, of.text(&to)?);
-        let (text, cut) = unified(&old, &new, from.number, to.number);
+        let (text, cut) = unified(&old, &new, from.version.number, to.version.number);
         let arguments = json!({
-            "from": from.number.0,
-            "to": to.number.0,
+            "from": from.version.number.0,
+            "to": to.version.number.0,
             "of": of.name(),
             "diff": text,
             "truncated": cut,
@@ -147,8 +167,10 @@ enum Of {
 
 impl Of {
     /// The texts, if both are people's files; a text that a program sent has no lines to speak of.
-    fn from(args: &Args<'_>, from: &Version, to: &Version) -> Result<Of, Refusal> {
-        let files = [from, to].iter().all(|version| version.text.document.form == Form::Kea);
+    fn from(args: &Args<'_>, from: &Kept, to: &Kept) -> Result<Of, Refusal> {
+        let is_file =
+            |it: &Kept| it.version.text().map(|text| text.document.form) == Some(Form::Kea);
+        let files = is_file(from) && is_file(to);
         match args.string_or("of")? {
             None if files => Ok(Of::Source),
             None | Some("document") => Ok(Of::Document),
@@ -164,13 +186,11 @@ impl Of {
         }
     }
 
-    fn text(self, version: &Version) -> Result<String, Refusal> {
+    fn text(self, version: &Kept) -> Result<String, Refusal> {
         let mut text = match self {
-            Of::Source => shown_text(version)?,
+            Of::Source => version.shown_text()?,
             Of::Document => {
-                let parsed = document::parse(version.text.document.form, &text_of(version)?);
-                let config = parsed.map_err(|mistakes| outdated(version, &mistakes))?.config;
-                let mut json = config.document_json();
+                let mut json = version.config()?.document_json();
                 secrets::hide(&mut json);
                 serde_json::to_string_pretty(&json)
                     .map_err(|error| Refusal::error(error.to_string()))?
@@ -201,9 +221,10 @@ fn unified(old: &str, new: &str, from: ConfigVersion, to: ConfigVersion) -> (Str
 
 fn rollback(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     known(args, &[&["version"], Change::NAMES].concat())?;
-    let version = kept(args, "version", cx)?;
+    let kept = kept(args, "version", cx)?;
     let current = cx.view.config_version();
-    if version.number == current {
+    let number = kept.version.number;
+    if number == current {
         return Err(Refusal::error(format!(
             "Version {} is in force. Nothing was changed.",
             current.0
@@ -211,11 +232,14 @@ fn rollback(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     }
     let change = Change::of(args, cx)?;
     Ok(Plan::later(move || {
-        let parsed = document::parse(version.text.document.form, &text_of(&version)?);
-        let config = parsed.map_err(|mistakes| outdated(&version, &mistakes))?.config;
-        let (hash, number) = (config.hash().to_owned(), version.number);
+        let config = kept.config()?;
+        let hash = config.hash().to_owned();
         let why = ConfigWhy::Rollback(number);
-        Ok(change.plan(version.text.clone(), config, why, move |new| {
+        let text = match kept.version.text() {
+            Some(text) => text.clone(),
+            None => document::pack(Form::Json, config.document()),
+        };
+        Ok(change.plan(text, config, why, move |new| {
             let text =
                 format!("Version {} says what version {} said, and is in force.", new.0, number.0);
             Reply::success(text).with(&json!({ "version": new.0, "hash": hash }))
@@ -223,51 +247,60 @@ fn rollback(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     }))
 }
 
-/// The text as it may be shown.
-fn shown_text(version: &Version) -> Result<String, Refusal> {
-    let text = text_of(version)?;
-    match secrets::hidden_source(&text) {
-        Ok(std::borrow::Cow::Borrowed(_)) => Ok(text),
-        Ok(std::borrow::Cow::Owned(hidden)) => Ok(hidden),
-        // Without its structure nobody knows what in it is secret.
-        Err(mistakes) => Err(outdated(version, &mistakes)),
+/// A version, and what it is made of.
+struct Kept {
+    version: Arc<Version>,
+    sources: Sources,
+}
+
+impl Kept {
+    /// The text as it may be shown: as given, or, of a version that was made by changing a part of
+    /// another, of the whole.
+    fn shown_text(&self) -> Result<String, Refusal> {
+        let text = match self.version.text() {
+            Some(text) => text.unpack().map_err(|bad| {
+                let number = self.version.number.0;
+                Refusal::error(format!("internal error: the text of version {number}: {bad}"))
+            })?,
+            None => self.config()?.document().to_owned(),
+        };
+        match secrets::hidden_source(&text) {
+            Ok(Cow::Borrowed(_)) => Ok(text),
+            Ok(Cow::Owned(hidden)) => Ok(hidden),
+            // Without its structure nobody knows what in it is secret.
+            Err(mistakes) => Err(self.outdated(&mistakes)),
+        }
+    }
+
+    /// What it says.
+    fn config(&self) -> Result<Arc<Config>, Refusal> {
+        self.sources.config().map_err(|unusable| self.outdated(&unusable))
+    }
+
+    fn outdated(&self, why: &dyn std::fmt::Display) -> Refusal {
+        Refusal::error(format!(
+            "Version {} cannot be used by this program any more. {why}",
+            self.version.number.0
+        ))
     }
 }
 
-/// The text with its secrets.
-fn text_of(version: &Version) -> Result<String, Refusal> {
-    version.text.unpack().map_err(|bad| {
-        Refusal::error(format!("internal error: the text of version {}: {bad}", version.number.0))
-    })
-}
-
-fn outdated(version: &Version, mistakes: &crate::config::Mistakes) -> Refusal {
-    Refusal::error(format!(
-        "Version {} cannot be used by this program any more. {mistakes}",
-        version.number.0
-    ))
-}
-
 /// The version that a mandatory argument names.
-fn kept(args: &Args<'_>, name: &str, cx: &ApiContext<'_>) -> Result<Arc<Version>, Refusal> {
+fn kept(args: &Args<'_>, name: &str, cx: &ApiContext<'_>) -> Result<Kept, Refusal> {
     let number = version_or(args, name)?
         .ok_or_else(|| Refusal::error(format!("missing parameter '{name}'")))?;
     find(number, cx.view.meta())
 }
 
 /// The version that an argument names, or the one in force.
-fn kept_or_current(
-    args: &Args<'_>,
-    name: &str,
-    cx: &ApiContext<'_>,
-) -> Result<Arc<Version>, Refusal> {
+fn kept_or_current(args: &Args<'_>, name: &str, cx: &ApiContext<'_>) -> Result<Kept, Refusal> {
     let meta = cx.view.meta();
     find(version_or(args, name)?.unwrap_or(meta.config_version()), meta)
 }
 
-fn find(number: ConfigVersion, meta: &Meta) -> Result<Arc<Version>, Refusal> {
-    if let Some(version) = meta.version(number) {
-        return Ok(version.clone());
+fn find(number: ConfigVersion, meta: &Meta) -> Result<Kept, Refusal> {
+    if let (Some(version), Some(sources)) = (meta.version(number), meta.sources(number)) {
+        return Ok(Kept { version: Arc::clone(version), sources });
     }
     let first = meta.history().next().ok_or_else(none_yet)?.number;
     Err(Refusal::empty(format!(

@@ -1,15 +1,19 @@
 //! The handlers, by subject. Pure: arguments and views in, plans out.
 
+pub mod class;
 pub mod cluster;
 pub mod config;
 pub mod config_file;
+mod edits;
 pub mod ha;
 pub mod history;
 pub mod lease4;
 pub mod lease_history;
+pub mod network4;
 pub mod process;
 pub mod reservation;
 pub mod select_test;
 pub mod service;
 pub mod stat_lease4;
 pub mod statistics;
+pub mod subnet4;

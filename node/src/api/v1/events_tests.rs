@@ -10,8 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::api::testing::Fake;
-use crate::api::{Api, Limits, http};
+use crate::api::{Api, Door, Limits, http};
 use crate::history::{Ending, History};
+use crate::settings::Listener;
 use crate::state::{Command, DeleteLease, LeaseState, PutLease, PutMode, SetConfig};
 use crate::types::{HwAddr, Lifetime, SubnetId};
 
@@ -31,7 +32,8 @@ async fn server() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let api = Api::new(Arc::clone(&fake) as _, Limits::default());
-    tokio::spawn(http::serve(api, listener, stopped));
+    let door = Door::new(Listener::plain(address)).unwrap();
+    tokio::spawn(http::serve(api, listener, door, stopped));
     Server { fake, history, address, _dir: dir, _stop: stop }
 }
 
@@ -92,7 +94,7 @@ impl Server {
 
     fn delete(&self, host: u8) {
         let address = Ipv4Addr::new(192, 0, 2, host);
-        self.fake.apply(Command::DeleteLease(DeleteLease { address }));
+        self.fake.apply(Command::DeleteLease(DeleteLease { address, seen: None }));
     }
 }
 

@@ -9,17 +9,17 @@ pub use lease4::cached_lifetime;
 
 use super::State;
 use super::command::{Command, Generation};
-use super::document::{Packed, Reading};
 use super::outcome::Outcome;
+use super::prepare::Readers;
 
 impl State {
     /// Applies one command at the applied index and time. `place` is its place in the log, which a
-    /// holding that it begins takes as its generation; `read` reads a document that comes into force.
+    /// holding that it begins takes as its generation; `readers` read a document that comes into force and make edits.
     pub(super) fn command(
         &mut self,
         place: Generation,
         command: &Command,
-        read: &mut dyn FnMut(&Packed) -> Reading,
+        readers: &mut Readers<'_>,
     ) -> Outcome {
         match command {
             Command::Grant(grant) => self.grant(place, grant),
@@ -31,7 +31,8 @@ impl State {
             Command::DeleteLease(delete) => self.delete_lease(delete),
             Command::WipeLeases(wipe) => self.wipe_leases(wipe),
             Command::ConfigChunk(chunk) => self.meta.config_chunk(chunk),
-            Command::SetConfig(set) => self.set_config(set, read),
+            Command::SetConfig(set) => self.set_config(set, readers.read),
+            Command::EditConfig(edit) => self.edit_config(edit, readers.edit),
             Command::Tick => Outcome::Noted,
             Command::SetWallOffset(offset) => self.set_wall_offset(*offset),
             Command::NodeInfo(info) => self.node_info(info),

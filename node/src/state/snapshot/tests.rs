@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::edit::{Edit, Verb};
 use crate::state::command::*;
 use crate::state::testing::{lease, machine, nth_client};
-use crate::state::{Change, encode_lease};
+use crate::state::{Change, Outcome, encode_lease};
 use crate::types::Lifetime;
 
 const CONFIG: &str =
@@ -66,9 +67,27 @@ fn full(count: u32) -> State {
         };
         state.apply(3 + at as u64, &batch);
     }
+    let edit = |id: u32| {
+        let verb = Verb::SubnetAdd;
+        let text = format!(r#"{{"subnet4":[{{"id":{id},"subnet":"11.0.{id}.0/24"}}]}}"#);
+        let note = Note { author: "alice".into(), why: ConfigWhy::Edit(verb), ..Note::default() };
+        let edit = Edit { verb, arguments: text.into() };
+        Command::EditConfig(EditConfig {
+            id: id.into(),
+            expected: None,
+            checked: None,
+            level: 1,
+            note,
+            edit,
+        })
+    };
+    let edits = vec![edit(7), edit(8)];
+    let stamp = ClusterTime::from_millis(100_000);
+    let outcomes = state.apply(u64::from(count) + 3, &Batch { stamp, commands: edits });
+    assert!(matches!(outcomes[1], Outcome::ConfigEdited { .. }), "{outcomes:?}");
     let gone = vec![Command::Release(give_up(1)), Command::Decline(give_up(2))];
     state.apply(
-        u64::from(count) + 3,
+        u64::from(count) + 4,
         &Batch { stamp: ClusterTime::from_millis(100_000), commands: gone },
     );
     state.check().unwrap();

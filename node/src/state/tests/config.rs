@@ -52,7 +52,7 @@ fn r25_a_document_travels_in_pieces_in_any_order_and_more_than_once() {
     assert_eq!(world.one(secs(2), set.clone()), Outcome::ConfigSet(ConfigVersion(2)));
     let meta = world.state.view().meta();
     assert!(meta.drafts().is_empty());
-    assert_eq!(meta.current().unwrap().text, text);
+    assert_eq!(meta.current().unwrap().text(), Some(&text));
     assert_eq!(meta.config().unwrap().subnets.len(), 0);
     // The outcome was lost and the command is repeated: it is the same change.
     assert_eq!(world.one(secs(3), set), Outcome::ConfigSet(ConfigVersion(2)));
@@ -219,8 +219,8 @@ fn r25_history_keeps_the_last_fifty_with_author_time_and_text() {
     assert_eq!(version.note.author, "user 19");
     assert_eq!(version.wall, 1_021_000);
     let text = super::document("", "\"renew-timer\":19,");
-    assert_eq!(version.text.unpack().unwrap(), text);
-    assert_eq!(version.text.document.hash, Sha256::of(text.as_bytes()));
+    assert_eq!(version.text().unwrap().unpack().unwrap(), text);
+    assert_eq!(version.text().unwrap().document.hash, Sha256::of(text.as_bytes()));
     // The time of an entry is what people saw then.
     world.one(secs(99), Command::SetWallOffset(WallOffset(0)));
     assert_eq!(world.state.view().meta().version(ConfigVersion(21)).unwrap().wall, 1_021_000);
@@ -366,7 +366,7 @@ proptest! {
                         done.insert(id, version);
                         pieces.clear();
                         let current = world.state.view().meta().current().unwrap();
-                        prop_assert_eq!(current.text.unpack().unwrap(), text.unpack().unwrap());
+                        prop_assert_eq!(current.text().unwrap().unpack().unwrap(), text.unpack().unwrap());
                     } else {
                         prop_assert_eq!(outcome, Outcome::ConfigIncomplete);
                     }

@@ -121,7 +121,7 @@ fn administrators_and_configurations_are_told_with_their_places() {
     let a = nth_client(1);
     world.granted(secs(1), &a, "192.0.2.10", Why::Selecting, 60);
     world.events.clear();
-    let delete = |address| Command::DeleteLease(DeleteLease { address: ip(address) });
+    let delete = |address| Command::DeleteLease(DeleteLease { address: ip(address), seen: None });
     let set = Command::SetConfig(SetConfig::json(document("", r#""renew-timer":9,"#)));
     let commands = vec![delete("192.0.2.10"), delete("192.0.2.99"), set];
     world.at(secs(2), commands);

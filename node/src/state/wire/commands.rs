@@ -41,6 +41,7 @@ pub(super) fn to_pb(command: &Command) -> pb::Command {
         }
         Command::ConfigChunk(chunk) => Kind::ConfigChunk(config::chunk_to_pb(chunk)),
         Command::SetConfig(set) => Kind::SetConfig(config::set_to_pb(set)),
+        Command::EditConfig(edit) => Kind::EditConfig(config::edit_to_pb(edit)),
         Command::Tick => Kind::Tick(pb::Tick {}),
         Command::SetWallOffset(offset) => Kind::SetWallOffset(pb::WallOffset { millis: offset.0 }),
         Command::NodeInfo(info) => Kind::NodeInfo(node_info_to_pb(info)),
@@ -77,6 +78,7 @@ pub(super) fn from_pb(command: pb::Command) -> Result<Command, BadWire> {
         }
         Kind::ConfigChunk(chunk) => Command::ConfigChunk(config::chunk_from_pb(chunk)?),
         Kind::SetConfig(set) => Command::SetConfig(config::set_from_pb(set)?),
+        Kind::EditConfig(edit) => Command::EditConfig(config::edit_from_pb(edit)?),
         Kind::Tick(pb::Tick {}) => Command::Tick,
         Kind::SetWallOffset(offset) => Command::SetWallOffset(WallOffset(offset.millis)),
         Kind::NodeInfo(info) => Command::NodeInfo(node_info_from_pb(info)),

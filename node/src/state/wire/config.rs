@@ -7,9 +7,10 @@ use bytes::Bytes;
 use leasehold_proto::command as pb;
 
 use super::{BadWire, copied};
-use crate::state::command::{ConfigChunk, ConfigVersion, ConfigWhy, Note, SetConfig};
+use crate::config::edit::{Edit, Verb};
+use crate::state::command::{ConfigChunk, ConfigVersion, ConfigWhy, EditConfig, Note, SetConfig};
 use crate::state::document::{Document, Draft, Form, Packed, Sha256};
-use crate::state::history::Version;
+use crate::state::history::{Body, Version};
 use crate::state::pieces::PieceKey;
 use crate::types::ClusterTime;
 
@@ -79,18 +80,49 @@ pub(super) fn set_from_pb(set: pb::SetConfig) -> Result<SetConfig, BadWire> {
     })
 }
 
+pub(super) fn edit_to_pb(command: &EditConfig) -> pb::EditConfig {
+    pb::EditConfig {
+        expected: command.expected.map(|version| version.0),
+        id: command.id,
+        checked: command.checked.map(|version| version.0),
+        level: command.level,
+        note: Some(note_to_pb(&command.note)),
+        verb: (command.edit.verb as u8).into(),
+        arguments: command.edit.arguments.to_string(),
+    }
+}
+
+pub(super) fn edit_from_pb(command: pb::EditConfig) -> Result<EditConfig, BadWire> {
+    Ok(EditConfig {
+        id: command.id,
+        expected: command.expected.map(ConfigVersion),
+        checked: command.checked.map(ConfigVersion),
+        level: command.level,
+        note: note_from_pb(command.note.as_ref())?,
+        edit: Edit { verb: verb(command.verb)?, arguments: command.arguments.into() },
+    })
+}
+
+fn verb(number: u32) -> Result<Verb, BadWire> {
+    let verb = u8::try_from(number).ok().and_then(Verb::from_number);
+    verb.ok_or(BadWire::Field("verb"))
+}
+
 fn note_to_pb(note: &Note) -> pb::ConfigNote {
     let (why, rollback) = match note.why {
         ConfigWhy::Set => (pb::ConfigWhy::Set, 0),
         ConfigWhy::Seed => (pb::ConfigWhy::Seed, 0),
         ConfigWhy::Reload => (pb::ConfigWhy::Reload, 0),
         ConfigWhy::Rollback(to) => (pb::ConfigWhy::Rollback, to.0),
+        ConfigWhy::Edit(_) => (pb::ConfigWhy::Edit, 0),
     };
+    let verb = if let ConfigWhy::Edit(verb) = note.why { (verb as u8).into() } else { 0 };
     pb::ConfigNote {
         author: note.author.clone(),
         comment: note.comment.clone(),
         why: why.into(),
         rollback,
+        verb,
         config_hash: copied(&note.config_hash.0),
     }
 }
@@ -102,6 +134,7 @@ fn note_from_pb(note: Option<&pb::ConfigNote>) -> Result<Note, BadWire> {
         Ok(pb::ConfigWhy::Seed) => ConfigWhy::Seed,
         Ok(pb::ConfigWhy::Reload) => ConfigWhy::Reload,
         Ok(pb::ConfigWhy::Rollback) => ConfigWhy::Rollback(ConfigVersion(note.rollback)),
+        Ok(pb::ConfigWhy::Edit) => ConfigWhy::Edit(verb(note.verb)?),
         Ok(pb::ConfigWhy::Unspecified) | Err(_) => return Err(BadWire::Field("why")),
     };
     Ok(Note {
@@ -118,9 +151,10 @@ pub(in crate::state) fn version_to_pb(version: &Version) -> pb::HeadVersion {
         wall: version.wall,
         level: version.level,
         id: version.id,
-        document: Some(document_to_pb(&version.text.document)),
+        document: version.text().map(|text| document_to_pb(&text.document)),
         note: Some(note_to_pb(&version.note)),
         digest: version.digest,
+        verb: if let Body::Edit { verb, .. } = &version.body { (*verb as u8).into() } else { 0 },
     }
 }
 
@@ -130,22 +164,31 @@ pub(in crate::state) fn version_from_pb(
     pieces: &mut BTreeMap<PieceKey, Bytes>,
 ) -> Result<Version, BadWire> {
     let number = ConfigVersion(head.number);
-    let document = document_from_pb(head.document.as_ref())?;
-    let piece = |index| {
-        let piece = pieces.remove(&PieceKey::Version(number, index));
-        piece.ok_or(BadWire::Field("a piece of a configuration"))
+    let bad = || BadWire::Field("a piece of a configuration");
+    let mut piece = |index| pieces.remove(&PieceKey::Version(number, index)).ok_or_else(bad);
+    let body = match (&head.document, head.verb) {
+        (None, number) => {
+            let (verb, arguments) = (verb(number)?, piece(0)?);
+            std::str::from_utf8(&arguments).map_err(|_| bad())?;
+            Body::Edit { verb, arguments }
+        }
+        (document, 0) => {
+            let document = document_from_pb(document.as_ref())?;
+            let pieces = (0..allowed(&document)?).map(piece);
+            let pieces: Arc<[Bytes]> = pieces.collect::<Result<_, _>>()?;
+            Body::Text(Packed { document, pieces })
+        }
+        _ => return Err(BadWire::Field("what a version is")),
     };
-    let pieces: Arc<[Bytes]> = (0..allowed(&document)?).map(piece).collect::<Result<_, _>>()?;
-    let text = Packed { document, pieces };
-    if text.digest() != head.digest {
-        return Err(BadWire::Field("a piece of a configuration"));
+    if body.digest() != head.digest {
+        return Err(bad());
     }
     Ok(Version {
         number,
         wall: head.wall,
         level: head.level,
         note: note_from_pb(head.note.as_ref())?,
-        text,
+        body,
         id: head.id,
         digest: head.digest,
     })

@@ -5,9 +5,10 @@ use pb::outcome::Kind;
 use pb::taken::By;
 
 use super::{BadWire, Granted, Outcome, client_id, copied, hw_addr};
+use crate::config::edit::{Changed, NoEdit, NoEditKind};
 use crate::state::command::{ConfigVersion, Generation};
 use crate::state::outcome::Taken;
-use crate::types::{ClientKey, ClusterTime, Lifetime, SubnetId};
+use crate::types::{ClientKey, ClusterTime, Lifetime, Prefix, SubnetId};
 
 pub(super) fn to_pb(outcome: &Outcome) -> pb::Outcome {
     let nothing = pb::Nothing {};
@@ -39,6 +40,25 @@ pub(super) fn to_pb(outcome: &Outcome) -> pb::Outcome {
         Outcome::ConfigRefused(text) => Kind::ConfigRefused(text.clone()),
         Outcome::ConfigChunk { missing } => Kind::ConfigChunk(*missing),
         Outcome::ConfigIncomplete => Kind::ConfigIncomplete(nothing),
+        Outcome::ConfigEdited { version, changed } => {
+            let (subnet, prefix) = changed.subnet.unzip();
+            Kind::ConfigEdited(pb::ConfigEdited {
+                version: version.0,
+                subnet: subnet.map(|id| id.0),
+                network: prefix.map_or(0, |prefix| prefix.network().into()),
+                length: prefix.map_or(0, |prefix| prefix.len().into()),
+                name: changed.name.clone(),
+            })
+        }
+        Outcome::ConfigNotEdited(no) => {
+            let result = match no.kind {
+                NoEditKind::Error => 1,
+                NoEditKind::Empty => 3,
+                NoEditKind::Conflict => 4,
+            };
+            Kind::ConfigNotEdited(pb::ConfigNotEdited { result, text: no.text.clone() })
+        }
+        Outcome::ConfigEditsFull => Kind::ConfigEditsFull(nothing),
         Outcome::Noted => Kind::Noted(nothing),
     };
     pb::Outcome { kind: Some(kind) }
@@ -67,8 +87,33 @@ pub(super) fn from_pb(outcome: pb::Outcome) -> Result<Outcome, BadWire> {
         Kind::ConfigRefused(text) => Outcome::ConfigRefused(text),
         Kind::ConfigChunk(missing) => Outcome::ConfigChunk { missing },
         Kind::ConfigIncomplete(_) => Outcome::ConfigIncomplete,
+        Kind::ConfigEdited(edited) => edited_from_pb(edited)?,
+        Kind::ConfigNotEdited(no) => {
+            let kind = match no.result {
+                1 => NoEditKind::Error,
+                3 => NoEditKind::Empty,
+                4 => NoEditKind::Conflict,
+                _ => return Err(BadWire::Field("result")),
+            };
+            Outcome::ConfigNotEdited(NoEdit { kind, text: no.text })
+        }
+        Kind::ConfigEditsFull(_) => Outcome::ConfigEditsFull,
         Kind::Noted(_) => Outcome::Noted,
     })
+}
+
+fn edited_from_pb(edited: pb::ConfigEdited) -> Result<Outcome, BadWire> {
+    let prefix = || {
+        let length = u8::try_from(edited.length).ok();
+        let prefix = length.and_then(|length| Prefix::new(edited.network.into(), length).ok());
+        prefix.ok_or(BadWire::Field("prefix"))
+    };
+    let subnet = match edited.subnet {
+        Some(id) => Some((SubnetId(id), prefix()?)),
+        None => None,
+    };
+    let changed = Changed { subnet, name: edited.name };
+    Ok(Outcome::ConfigEdited { version: ConfigVersion(edited.version), changed })
 }
 
 fn granted_to_pb(granted: &Granted) -> pb::Granted {

@@ -3,11 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::edit::{Changed, Edit, NoEdit, NoEditKind, Verb};
 use crate::state::command::*;
 use crate::state::document::{Document, Form, Sha256};
 use crate::state::outcome::Taken;
 use crate::state::testing::{any_hw, any_id, any_state, any_time};
-use crate::types::{ClientKey, Lifetime, SubnetId};
+use crate::types::{ClientKey, Lifetime, Prefix, SubnetId};
 
 fn any_address() -> impl Strategy<Value = Ipv4Addr> {
     any::<u32>().prop_map(Ipv4Addr::from)
@@ -184,6 +185,28 @@ fn any_set_config() -> impl Strategy<Value = SetConfig> {
     )
 }
 
+fn any_edit_config() -> impl Strategy<Value = EditConfig> {
+    let verb = || prop::sample::select(Verb::ALL.map(|(verb, _)| verb).to_vec());
+    let edit = (verb(), ".{0,20}")
+        .prop_map(|(verb, arguments)| Edit { verb, arguments: arguments.into() });
+    let numbers = (
+        any::<u64>(),
+        prop::option::of(any::<u64>()),
+        prop::option::of(any::<u64>()),
+        any::<u32>(),
+    );
+    (numbers, edit, verb(), ".{0,8}").prop_map(
+        |((id, expected, checked, level), edit, why, author)| EditConfig {
+            id,
+            expected: expected.map(ConfigVersion),
+            checked: checked.map(ConfigVersion),
+            level,
+            note: Note { author, why: ConfigWhy::Edit(why), ..Note::default() },
+            edit,
+        },
+    )
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         any_grant().prop_map(Command::Grant),
@@ -205,6 +228,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::ConfigChunk(ConfigChunk { document, index, bytes })
         }),
         any_set_config().prop_map(Command::SetConfig),
+        any_edit_config().prop_map(Command::EditConfig),
         Just(Command::Tick),
         any::<i64>().prop_map(|millis| Command::SetWallOffset(WallOffset(millis))),
         any_info().prop_map(Command::NodeInfo),
@@ -262,6 +286,19 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
         ".{0,8}".prop_map(Outcome::ConfigRefused),
         any::<u32>().prop_map(|missing| Outcome::ConfigChunk { missing }),
         Just(Outcome::ConfigIncomplete),
+        Just(Outcome::ConfigEditsFull),
+        (any::<u64>(), prop::option::of((any::<u32>(), any_address(), 0u8..=32)), ".{0,8}")
+            .prop_map(|(version, subnet, name)| {
+                let subnet = subnet
+                    .map(|(id, address, len)| (SubnetId(id), Prefix::new(address, len).unwrap()));
+                let changed = Changed { subnet, name };
+                Outcome::ConfigEdited { version: ConfigVersion(version), changed }
+            }),
+        (0u8..3, ".{0,8}").prop_map(|(kind, text)| {
+            let kind =
+                [NoEditKind::Error, NoEditKind::Empty, NoEditKind::Conflict][usize::from(kind)];
+            Outcome::ConfigNotEdited(NoEdit { kind, text })
+        }),
     ]
 }
 
