@@ -35,6 +35,8 @@ pub mod json;
 pub mod limits;
 pub mod registry;
 #[cfg(test)]
+mod edit_tests;
+#[cfg(test)]
 mod scripts;
 pub mod spec;
 #[cfg(test)]

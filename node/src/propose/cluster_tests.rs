@@ -12,11 +12,13 @@ use tonic::service::Routes;
 
 use super::*;
 use crate::clock::{Stopwatch, SystemClock};
+use crate::config::edit::{Edit, Verb};
 use crate::raft::{Keeping, Plan, Raft, Start, Timers, form};
 use crate::state::document::{self, Form};
 use crate::state::testing::nth_client;
 use crate::state::{
-    ConfigVersion, Grant, GrantItem, NewConfig, Note, Origin, Outcome, SetConfig, State, Why,
+    ConfigVersion, EditConfig, Grant, GrantItem, NewConfig, Note, Origin, Outcome, SetConfig,
+    State, Why,
 };
 use crate::storage::{DiskLog, IdentityFile, LogSettings};
 use crate::types::{ClusterTime, Lifetime, NodeId, SubnetId};
@@ -299,6 +301,51 @@ async fn r24_the_leader_lets_nothing_into_the_log_that_its_parser_refuses() {
     ));
     for node in nodes {
         assert_eq!(node.raft.status().stopped, None);
+        node.end().await;
+    }
+}
+
+/// Changes through all nodes at once: of the same subnet one is added, of different ones all are, and
+/// every node comes to the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r25_three_nodes_change_the_configuration_at_once() {
+    let nodes = three().await;
+    let add = |id: u64, subnet: u32| {
+        let text = format!(r#"{{"subnet4":[{{"id":{subnet},"subnet":"10.{subnet}.0.0/16"}}]}}"#);
+        let edit = Edit { verb: Verb::SubnetAdd, arguments: text.into() };
+        let (expected, checked, note) = (None, Some(ConfigVersion(77)), Note::default());
+        Command::EditConfig(EditConfig { id, expected, checked, level: 1, note, edit })
+    };
+    let within = Duration::from_secs(20);
+    let mut asking = tokio::task::JoinSet::new();
+    for (at, node) in (1u32..).zip(&nodes) {
+        let proposer = node.proposer.clone();
+        let commands = [add(at.into(), 99), add(u64::from(at) + 10, 100 + at)];
+        asking.spawn(async move {
+            let [same, own] = commands;
+            (proposer.submit(same, within).await, proposer.submit(own, within).await)
+        });
+    }
+    let mut added = 0;
+    for (same, own) in asking.join_all().await {
+        assert!(matches!(outcome(own), Outcome::ConfigEdited { .. }));
+        match outcome(same) {
+            Outcome::ConfigEdited { .. } => added += 1,
+            Outcome::ConfigNotEdited(no) => {
+                assert_eq!(no.text, "ID of the new IPv4 subnet '99' is already in use");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(added, 1);
+    let again = outcome(nodes[2].proposer.submit(add(11, 101), within).await);
+    assert!(matches!(again, Outcome::ConfigSet(_)), "the same change: {again:?}");
+    agree_on_version(&nodes, 5).await;
+    let states = || nodes.iter().map(|node| node.state.read().digest()).collect::<Vec<_>>();
+    eventually("the nodes agree", || states().iter().all(|digest| *digest == states()[0])).await;
+    for node in nodes {
+        assert_eq!(node.raft.status().stopped, None);
+        assert_eq!(node.state.read().view().config().unwrap().subnets.len(), 5);
         node.end().await;
     }
 }
