@@ -1,4 +1,5 @@
-//! `reservation-*`: hosts of the configuration (kea-api §2.5, §3.10; Kea's `host_cmds`).
+//! `reservation-*`: hosts of the configuration (kea-api §2.5, §3.10; Kea's `host_cmds`). What the
+//! writing ones refuse is said in [`crate::config::edit`].
 //!
 //! There is one store, so every `operation-target` means it. Texts are Kea's to the letter, because
 //! scripts compare them. Pages differ on purpose: their order is by subnet and then by a hash, so
@@ -9,10 +10,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::edits::{self, AUTHOR, COMMENT, EXPECTED};
 use crate::api::spec::Origin::HostCmds;
 use crate::api::spec::{
     ApiContext, Args, Argument, Code, Kind, Plan, Refusal, Reply, Spec, either, needed, optional,
 };
+use crate::config::edit::Verb;
 use crate::config::{Config, Host, HostCursor, IdentifierKind};
 use crate::options::hex_bytes;
 use crate::types::SubnetId;
@@ -56,14 +59,60 @@ pub const GET_BY_ADDRESS: Spec =
         .about("Returns the reservations of an address.")
         .takes(&[needed("ip-address", Kind::Text, "The address."), IN_SUBNET, TARGET]);
 
+/// `reservation-add`.
+pub const ADD: Spec = Spec::writes("reservation-add", HostCmds, add)
+    .about(
+        "Adds a reservation to a subnet, or to the global ones. The address may be leased to another client: it \
+         is kept from that one when it renews.",
+    )
+    .takes(&[
+        needed(
+            "reservation",
+            Kind::Map,
+            "An entry of `reservations`, with its `subnet-id`. Without that, or with 0, it is global; without it, it \
+             must not have an address.",
+        ),
+        TARGET,
+        EXPECTED,
+        AUTHOR,
+        COMMENT,
+    ]);
+/// `reservation-update`.
+pub const UPDATE: Spec = Spec::writes("reservation-update", HostCmds, update)
+    .about("Replaces the reservation with the same identifier in the same subnet.")
+    .takes(&[
+        needed(
+            "reservation",
+            Kind::Map,
+            "The whole entry of `reservations`, with its `subnet-id`; 0 means a global one.",
+        ),
+        TARGET,
+        EXPECTED,
+        AUTHOR,
+        COMMENT,
+    ]);
+/// `reservation-del`.
+pub const DEL: Spec = Spec::writes("reservation-del", HostCmds, del)
+    .about("Deletes a reservation. A lease of its client stays.")
+    .takes(&[
+        SUBNET,
+        BY_ADDRESS,
+        BY_TYPE,
+        BY_IDENTIFIER,
+        TARGET,
+        EXPECTED,
+        AUTHOR,
+        COMMENT,
+    ]);
+
 /// What names one reservation.
-const ONE: &[Argument] = &[
-    needed("subnet-id", Kind::Integer, "The subnet; 0 means the global reservations."),
-    either("ip-address", Kind::Text, "The reserved address; or, instead, the two below."),
-    either("identifier-type", Kind::Text, IDENTIFIER_TYPE),
-    either("identifier", Kind::Text, IDENTIFIER),
-    TARGET,
-];
+const ONE: &[Argument] = &[SUBNET, BY_ADDRESS, BY_TYPE, BY_IDENTIFIER, TARGET];
+const SUBNET: Argument =
+    needed("subnet-id", Kind::Integer, "The subnet; 0 means the global reservations.");
+const BY_ADDRESS: Argument =
+    either("ip-address", Kind::Text, "The reserved address; or, instead, the two below.");
+const BY_TYPE: Argument = either("identifier-type", Kind::Text, IDENTIFIER_TYPE);
+const BY_IDENTIFIER: Argument = either("identifier", Kind::Text, IDENTIFIER);
 const IDENTIFIER_TYPE: &str = "`hw-address`, `duid`, `circuit-id`, `client-id` or `flex-id`.";
 const IDENTIFIER: &str =
     "The identifier: hexadecimal with or without colons or `0x`, or a text in single quotes.";
@@ -184,6 +233,37 @@ fn get_by_address(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal>
             None => hosts(&config, config.all_hosts_of_address(address)),
         })
     }))
+}
+
+fn add(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    if args.is_absent() {
+        return Err(Refusal::error("no parameters specified for the command"));
+    }
+    let has_subnet = |entry: &Value| entry.get("subnet-id").is_some();
+    let text = match args.get("reservation").is_some_and(has_subnet) {
+        true => "Host added.",
+        false => "Host added. subnet-id not specified, assumed global (subnet-id 0).",
+    };
+    edits::plan(args, cx, Verb::ReservationAdd, move |_| Reply::success(text))
+}
+
+fn update(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    if args.is_absent() {
+        let text = "invalid command: does not contain mandatory 'arguments'";
+        return Err(Refusal::error(text));
+    }
+    edits::plan(args, cx, Verb::ReservationUpdate, |_| Reply::success("Host updated."))
+}
+
+fn del(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
+    match Wanted::parse(args) {
+        Ok(_) => edits::plan(args, cx, Verb::ReservationDel, |_| Reply::success("Host deleted.")),
+        // An address that no reservation can have.
+        Err(Refusal { code: Code::Empty, .. }) => {
+            Err(Refusal::empty("Host not deleted (not found)."))
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// The answer with a list of hosts.
