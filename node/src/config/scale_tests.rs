@@ -118,3 +118,24 @@ fn figures_of_an_edit_among_a_million() {
     let document = config.document().len();
     println!("document of {document} bytes: {:?}", begin.elapsed());
 }
+
+/// `cargo test --release an_edit_among -- --ignored --nocapture`
+#[test]
+#[ignore = "prints figures, and checks nothing that other tests do not"]
+fn an_edit_among_ten_thousand_subnets() {
+    use super::edit::{Edit, Verb};
+    let config = from_text(&large(10_000, 2)).unwrap().config;
+    let add = |id: u32| {
+        let text = format!(r#"{{"subnet4":[{{"id":{id},"subnet":"172.16.{}.0/24"}}]}}"#, id % 200);
+        Edit { verb: Verb::SubnetAdd, arguments: text.into() }
+    };
+    let time = |what: &str, work: &dyn Fn()| {
+        let watch = crate::clock::Stopwatch::start();
+        work();
+        println!("{what}: {:?}, document of {} bytes", watch.elapsed(), config.document().len());
+    };
+    time("subnet4-add", &|| drop(config.edited(&[add(20_001)]).unwrap()));
+    let many: Vec<Edit> = (20_000..20_200).map(add).collect();
+    time("200 at once", &|| drop(config.edited(&many).unwrap()));
+    time("subnet4-get", &|| drop(config.print_subnet(SubnetId(5_000)).unwrap()));
+}
