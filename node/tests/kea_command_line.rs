@@ -74,7 +74,7 @@ impl Place {
             r#"// A comment, as Kea allows.
 {{ "Dhcp4": {{
     "interfaces-config": {{ "interfaces": [ "lo/127.0.0.1" ], "dhcp-socket-type": "udp" }},
-    "lease-database": {{ "type": "memfile", "name": "{dir}/kea-leases4.csv" }},
+    "lease-database": {{ "type": "memfile", "name": "{dir}/kea-leases4.csv", "password": "s3cret" }},
     "control-sockets": [
         {{ "socket-type": "unix", "socket-name": "{dir}/kea4-ctrl-socket" }},
         {{ "socket-type": "http", "socket-address": "127.0.0.1", "socket-port": {http} }} ],
@@ -291,6 +291,10 @@ fn the_file_is_written_and_read_again() {
         assert_eq!(refused["result"], 1);
         assert!(refused["text"].as_str().unwrap().starts_with("not allowed to write config into"));
     }
+    // It is for a restart, so it has the secret that no answer shows.
+    let secret = |text: &str| text.contains("s3cret");
+    assert!(secret(&std::fs::read_to_string(&out).unwrap()));
+    assert!(!secret(&daemon.http("config-get", Value::Null).to_string()));
     // What is written is the configuration, and is accepted as one.
     let checked = place.output(&["-t", out.to_str().unwrap()]);
     assert!(checked.status.success(), "{}", text(&checked.stderr));
