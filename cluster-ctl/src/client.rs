@@ -127,9 +127,15 @@ impl Client {
                     tried.push(format!("{node}: {why}"));
                 }
                 Err(error) => {
+                    let hint = match &error {
+                        ureq::Error::Protocol(_) if !is_https(node) => {
+                            " If it speaks TLS there, name it with https://."
+                        }
+                        _ => "",
+                    };
                     return Err(Failure::Unreachable(format!(
-                        "{node} was asked and gave no usable answer: {error}. If this was a change, it may have been \
-                         made: look before you repeat it."
+                        "{node} was asked and gave no usable answer: {error}.{hint} If this was a change, it may have \
+                         been made: look before you repeat it."
                     )));
                 }
             }

@@ -309,7 +309,10 @@ pub fn read_text(name: &str) -> Result<String, Mistakes> {
 pub fn read_kea_file(file: &Path) -> Result<Parsed, Mistakes> {
     let name = file.display().to_string();
     let text = read_text(&name)?;
-    config::parse(&text, &name, &mut |path| read_text(path).map_err(|why| why.to_string()))
+    let mut load = |path: &str| read_text(path).map_err(|why| why.to_string());
+    let parsed = config::parse(&text, &name, &mut load)?;
+    config::secrets::all_there(&parsed.config, &name)?;
+    Ok(parsed)
 }
 
 /// What a Kea document says about the machine it runs on, for the Kea personality alone (R26).

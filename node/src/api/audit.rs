@@ -9,7 +9,6 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::backend::Backend;
 use super::spec::{Access, Args, Caller, Code, Reply, Spec};
 
 /// Characters of a reply's text that are kept.
@@ -73,7 +72,7 @@ struct Open {
 
 impl Line {
     /// The line of a command; empty for one that changes nothing.
-    pub(super) fn of(spec: &Spec, args: &Args<'_>, caller: &Caller, backend: &dyn Backend) -> Line {
+    pub(super) fn of(spec: &Spec, args: &Args<'_>, caller: &Caller, node: &str) -> Line {
         if spec.access == Access::Read {
             return Line { open: None };
         }
@@ -82,7 +81,7 @@ impl Line {
                 command: spec.name,
                 user: plain(caller.user.as_deref().unwrap_or("-"), WHO),
                 from: plain(&caller.from, WHO),
-                node: plain(&backend.report().name, WHO),
+                node: plain(node, WHO),
                 object: object(args),
                 index: None,
             }),

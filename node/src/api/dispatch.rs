@@ -41,13 +41,16 @@ const LONG_AT_ONCE: usize = 4;
 /// Runs commands against a node.
 pub struct Dispatcher {
     backend: Arc<dyn Backend>,
+    /// The label of this node, for the audit log.
+    name: String,
     long: Arc<Semaphore>,
 }
 
 impl Dispatcher {
     /// A dispatcher for `backend`.
     pub fn new(backend: Arc<dyn Backend>) -> Dispatcher {
-        Dispatcher { backend, long: Arc::new(Semaphore::new(LONG_AT_ONCE)) }
+        let name = backend.report().name;
+        Dispatcher { backend, name, long: Arc::new(Semaphore::new(LONG_AT_ONCE)) }
     }
 
     /// The node behind it.
@@ -76,7 +79,7 @@ impl Dispatcher {
         let permitted = caller.may(spec.access);
         if !permitted {
             let args = Args::new(request.arguments.as_ref());
-            Line::of(spec, &args, caller, &*self.backend).forbidden();
+            Line::of(spec, &args, caller, &self.name).forbidden();
         }
         permitted
     }
@@ -87,7 +90,7 @@ impl Dispatcher {
         };
         let args = Args::new(arguments);
         // Dropped half-way, it says that the outcome is unknown.
-        let mut line = Line::of(spec, &args, caller, &*self.backend);
+        let mut line = Line::of(spec, &args, caller, &self.name);
         if !caller.may(spec.access) {
             line.forbidden();
             return Reply::failure(

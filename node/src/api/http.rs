@@ -156,6 +156,7 @@ async fn admit(State(visitor): State<Visitor>, mut request: HttpRequest, next: N
             next.run(request).await
         }
         Err(challenge) => {
+            debug!(from = %visitor.from, "nobody we know: wrong or no credentials");
             let mut response = refuse(StatusCode::UNAUTHORIZED, "Unauthorized");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             response

@@ -110,6 +110,23 @@ pub fn restored(text: &str, current: Option<&Config>) -> Result<Option<String>, 
     Ok((!edits.is_empty()).then(|| replaced(text, edits)))
 }
 
+/// Refuses a file that was made of what was shown: a server must not start with [`HIDDEN`] for a password.
+///
+/// # Errors
+/// Every secret that is hidden in it, by its path.
+pub fn all_there(config: &Config, source: &str) -> Result<(), Mistakes> {
+    let Err(Mistakes(mut hidden)) = restored(config.document(), None) else { return Ok(()) };
+    for mistake in &mut hidden {
+        // Places in the document are not those of the file.
+        (mistake.line, mistake.column, mistake.source) = (0, 0, source.into());
+        mistake.text = format!(
+            "{source}: {} is \"{HIDDEN}\", which is shown in place of a secret: give the secret",
+            mistake.path
+        );
+    }
+    Err(Mistakes(hidden))
+}
+
 /// Most documents have none, and need no second reading.
 fn may_have_secrets(text: &str) -> bool {
     // A key may be written with escapes.
@@ -474,6 +491,15 @@ mod tests {
         assert!(mistake.path.ends_with("clients[2].password") && mistake.line == 1, "{mistake:?}");
         assert!(restored(&with(vec![client("a")]), None).is_err());
         assert_eq!(restored(r#"{"Dhcp4":{"comment":"*****"}}"#, None).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_made_of_what_was_shown_is_no_file_to_start_from() {
+        assert_eq!(all_there(&config(FILE), "kea.conf"), Ok(()));
+        let shown = config(&hidden_source(FILE).unwrap());
+        let text = all_there(&shown, "kea.conf").unwrap_err().to_string();
+        assert_eq!(text.lines().count(), 5, "{text}");
+        assert!(text.contains("kea.conf: Dhcp4.lease-database.password is"), "{text}");
     }
 
     #[test]

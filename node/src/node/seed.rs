@@ -98,6 +98,7 @@ fn read_source(path: &Path) -> Result<(String, Parsed), Mistakes> {
         included.insert(path.to_owned(), text.clone());
         Ok(text)
     })?;
+    config::secrets::all_there(&parsed.config, &name)?;
     if included.is_empty() {
         return Ok((text, parsed));
     }

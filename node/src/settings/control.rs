@@ -244,6 +244,9 @@ impl UserSetting {
             return Some(format!("[[control.users]] {name:?}: {why}"));
         }
         match (&self.user, &self.password, &self.password_file) {
+            (_, Some(password), _) if password.reveal() == HIDDEN => Some(format!(
+                "[[control.users]] {who:?}: \"{HIDDEN}\" is shown in place of a password, and is none"
+            )),
             (_, Some(_), Some(_)) => Some(format!(
                 "[[control.users]] {who:?} has both password and password-file: one is enough"
             )),
