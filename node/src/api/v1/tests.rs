@@ -83,6 +83,7 @@ async fn lines_of_json_and_the_applied_index() {
     ] {
         let answer = server.raw(request.as_bytes()).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let head = head.to_lowercase();
         assert!(head.contains("content-type: application/x-ndjson"), "{head}");
         let applied = server.fake.state().read().applied();
         assert!(head.contains(&format!("leasehold-applied-index: {applied}")), "{head}");
