@@ -115,6 +115,21 @@ async fn strangers_are_refused_and_readers_change_nothing() {
         assert!(lower.contains("content-type: application/json") && lower.contains("\r\ndate: "));
         assert_eq!(body, r#"{ "result": 401, "text": "Unauthorized" }"#);
     }
+    // What is not a command has the same door, and a reader may ask.
+    let request = |authorization: &str| {
+        format!(
+            "GET /v1/leases?consistency=local HTTP/1.1\r\nHost: x\r\n{authorization}Connection: close\r\n\r\n"
+        )
+    };
+    let (head, _) = server.ask(&request("")).await;
+    assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let reader = format!("Authorization: Basic {}\r\n", STANDARD.encode("stork:pass-s"));
+    stream.write_all(request(&reader).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.ends_with("\r\n0\r\n\r\n"), "a whole answer: {answer}");
     let stork = Some("stork:pass-s");
     let (head, body) = server.ask(&post("lease4-add", lease.clone(), stork)).await;
     assert!(head.starts_with("HTTP/1.1 403"), "{head}");

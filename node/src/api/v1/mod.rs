@@ -85,19 +85,11 @@ pub async fn answer(
         let text = format!("there is no {}; there is {}", uri.path(), known.join(", "));
         return refuse(StatusCode::NOT_FOUND, &text);
     };
-    if !permits(&caller, route.access) {
+    if !caller.may(route.access) {
         return refuse(StatusCode::FORBIDDEN, "Forbidden");
     }
     match Query::parse(uri.query().unwrap_or_default(), route.parameters) {
         Ok(query) => (route.run)(Call { api, caller, query, headers, at_work }).await,
         Err(Bad(text)) => refuse(StatusCode::BAD_REQUEST, &text),
-    }
-}
-
-/// Whether the caller may do what needs `needed`.
-fn permits(caller: &Caller, needed: Access) -> bool {
-    match needed {
-        Access::Read => matches!(caller.access, Access::Read | Access::Write),
-        Access::Write => matches!(caller.access, Access::Write),
     }
 }

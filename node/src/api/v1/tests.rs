@@ -147,15 +147,6 @@ async fn a_large_table_comes_in_pieces() {
     assert_eq!(body, "");
 }
 
-#[test]
-fn reading_needs_the_permission_to_read() {
-    let caller = |access| Caller { access, ..Caller::anybody("unix") };
-    assert!(permits(&caller(Access::Read), Access::Read));
-    assert!(permits(&caller(Access::Write), Access::Read));
-    assert!(permits(&caller(Access::Write), Access::Write));
-    assert!(!permits(&caller(Access::Read), Access::Write));
-}
-
 /// `cargo nextest run -p leasehold --lib --run-ignored only --no-capture over_a_million` prints how long things
 /// take; the build says what that means.
 #[test]
