@@ -29,13 +29,13 @@ pub mod commands;
 pub mod connections;
 pub mod date;
 pub mod dispatch;
+#[cfg(test)]
+mod edit_tests;
 pub mod envelope;
 pub mod http;
 pub mod json;
 pub mod limits;
 pub mod registry;
-#[cfg(test)]
-mod edit_tests;
 #[cfg(test)]
 mod scripts;
 pub mod spec;

@@ -94,16 +94,7 @@ pub const UPDATE: Spec = Spec::writes("reservation-update", HostCmds, update)
 /// `reservation-del`.
 pub const DEL: Spec = Spec::writes("reservation-del", HostCmds, del)
     .about("Deletes a reservation. A lease of its client stays.")
-    .takes(&[
-        SUBNET,
-        BY_ADDRESS,
-        BY_TYPE,
-        BY_IDENTIFIER,
-        TARGET,
-        EXPECTED,
-        AUTHOR,
-        COMMENT,
-    ]);
+    .takes(&[SUBNET, BY_ADDRESS, BY_TYPE, BY_IDENTIFIER, TARGET, EXPECTED, AUTHOR, COMMENT]);
 
 /// What names one reservation.
 const ONE: &[Argument] = &[SUBNET, BY_ADDRESS, BY_TYPE, BY_IDENTIFIER, TARGET];

@@ -109,21 +109,19 @@ fn described(route: &Route) -> Value {
     let content: Map<String, Value> =
         route.produces.iter().map(|(kind, name)| ((*kind).to_owned(), schema(name))).collect();
     let parameters: Vec<Value> = route.parameters.iter().map(parameter).collect();
+    let mut answer = json!({ "description": "The answer", "content": content });
+    // A stream goes on: each of its events names its own place.
+    if !content.contains_key("text/event-stream") {
+        answer["headers"] = json!({ APPLIED_INDEX: {
+            "description": "The applied index that the answer is made from",
+            "schema": { "type": "integer" }
+        } });
+    }
     json!({
         "summary": route.about,
         "x-permission": match route.access { Access::Read => "read", Access::Write => "write" },
         "parameters": parameters,
-        "responses": {
-            "200": {
-                "description": "The answer",
-                "headers": { APPLIED_INDEX: {
-                    "description": "The applied index that the answer is made from",
-                    "schema": { "type": "integer" }
-                } },
-                "content": content
-            },
-            "default": failure()
-        }
+        "responses": { "200": answer, "default": failure() }
     })
 }
 
