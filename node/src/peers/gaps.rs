@@ -38,17 +38,19 @@ pub async fn fill(raft: Raft) {
     let mut pause = PAUSE;
     loop {
         sleep(pause).await;
-        let Some(missing) = history.missing(raft.applied().stamp) else {
-            pause = PAUSE;
-            continue;
-        };
-        pause = match ask_all(&raft, &history, &missing).await {
-            Some((node, upto)) => {
-                tracing::info!(%node, "took in the lease history of entries {} to {upto}", missing.from);
-                BREATH
-            }
-            None => LATER,
-        };
+        pause = step(&raft, &history).await;
+    }
+}
+
+/// Asks once for the newest gap. Answers how long to wait before the next time.
+pub async fn step(raft: &Raft, history: &Arc<History>) -> Duration {
+    let Some(missing) = history.missing(raft.applied().stamp) else { return PAUSE };
+    match ask_all(raft, history, &missing).await {
+        Some((node, upto)) => {
+            tracing::info!(%node, "took in the lease history of entries {} to {upto}", missing.from);
+            BREATH
+        }
+        None => LATER,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod forming;
+mod history;
 mod recovery;
 mod simulated;
 mod suite;
@@ -77,7 +78,7 @@ impl Node {
         let raft = Raft::start(start).await.map_err(|error| error.to_string())?;
         let (stop, stopped) = oneshot::channel();
         let server = raft
-            .serve(&listener, Routes::default(), async {
+            .serve(&listener, Routes::new(crate::peers::gaps::GapsService::server(&raft)), async {
                 let _ = stopped.await;
             })
             .map_err(|error| error.to_string())?;
