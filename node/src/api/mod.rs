@@ -35,6 +35,8 @@ pub mod envelope;
 pub mod http;
 pub mod json;
 pub mod limits;
+#[cfg(test)]
+mod reference;
 pub mod registry;
 #[cfg(test)]
 mod scripts;
