@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::registry::COMMANDS;
-use super::spec::{Access, Freshness, Kind, Need, Origin, Spec};
+use serde_json::{Value, json};
+
+use super::registry::{self, COMMANDS};
+use super::scripts;
+use super::spec::{Access, Code, Freshness, Kind, Need, Origin, Spec};
+use super::testing::Fake;
 
 /// One command of Kea a line.
 const KEA: &str = include_str!("kea-commands");
+/// Arguments of each command.
+const EXAMPLES: &str = include_str!("examples");
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/commands.md");
 
 /// A line of the list.
@@ -88,6 +94,93 @@ fn every_command_says_what_it_does_and_takes() {
             assert!(!twice, "{} names {} twice", spec.name, argument.name);
         }
     }
+}
+
+/// The lines of the examples: command and arguments.
+fn examples() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = EXAMPLES.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.split_once(' ').unwrap_or_else(|| panic!("{line}")))
+}
+
+#[test]
+fn every_argument_has_an_example_and_every_example_is_of_a_command() {
+    let mut wrong = Vec::new();
+    for (name, text) in examples() {
+        let arguments: Value = serde_json::from_str(text).unwrap();
+        match registry::find(name) {
+            None => wrong.push(format!("{name} is no command")),
+            Some(spec) => wrong.extend(
+                arguments
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .filter(|key| !spec.arguments.iter().any(|argument| argument.name == *key))
+                    .map(|key| format!("{name} does not take {key}")),
+            ),
+        }
+    }
+    for spec in COMMANDS {
+        for argument in spec.arguments {
+            let key = format!("\"{}\":", argument.name);
+            if !examples().any(|(name, text)| name == spec.name && text.contains(&key)) {
+                wrong.push(format!("{} has no example with {}", spec.name, argument.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Each argument of each example with every value of a wrong type, and each that is needed gone: a
+/// refusal with a text, result 1.
+#[test]
+fn arguments_of_a_wrong_type_are_refused_by_every_command() {
+    let fake = Fake::new();
+    let mut wrong = Vec::new();
+    for (name, text) in examples() {
+        let Some(spec) = registry::find(name) else { continue };
+        let example: Value = serde_json::from_str(text).unwrap();
+        for key in example.as_object().unwrap().keys() {
+            let Some(argument) = spec.arguments.iter().find(|other| other.name == key) else {
+                continue;
+            };
+            let mut changed: Vec<Value> = not(argument.kind)
+                .into_iter()
+                .map(|value| {
+                    let mut changed = example.clone();
+                    changed[key] = value;
+                    changed
+                })
+                .collect();
+            if argument.need == Need::Needed {
+                let mut without = example.clone();
+                without.as_object_mut().unwrap().swap_remove(key);
+                changed.push(without);
+            }
+            for arguments in changed {
+                let request = format!("{name} {arguments}");
+                match scripts::plan(&fake, &request) {
+                    Err(refusal) if refusal.code == Code::Error && !refusal.text.is_empty() => {}
+                    Err(refusal) => wrong.push(format!("{request}: {refusal:?}")),
+                    Ok(plan) => wrong.push(format!("{request}: {plan:?}")),
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of them:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Values that are not of the kind.
+fn not(kind: Kind) -> Vec<Value> {
+    let fits = |value: &Value| match kind {
+        Kind::Text => value.is_string(),
+        Kind::Integer => value.is_i64(),
+        Kind::Boolean => value.is_boolean(),
+        Kind::Map => value.is_object(),
+        Kind::List => value.is_array(),
+        Kind::TextOrInteger => value.is_string() || value.is_i64(),
+    };
+    let all = [json!("\u{0}é"), json!(7), json!(1.5), json!(true), json!({"a": {}}), json!([[]])];
+    all.into_iter().filter(|value| !fits(value)).collect()
 }
 
 /// The page is written anew with `UPDATE=1` in the environment.
@@ -180,5 +273,9 @@ fn command(spec: &Spec, page: &mut String) {
             Need::Either => "or another",
         };
         writeln!(page, "| {} | {kind} | {need} | {} |", argument.name, argument.about).unwrap();
+    }
+    for (_, text) in examples().filter(|(name, _)| *name == spec.name) {
+        let arguments = format!("\"arguments\": {text}");
+        writeln!(page, "\n```json\n{{\"command\": \"{}\", {arguments}}}\n```", spec.name).unwrap();
     }
 }

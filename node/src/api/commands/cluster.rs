@@ -199,6 +199,9 @@ fn find_node(value: &serde_json::Value, cx: &ApiContext<'_>) -> Result<NodeId, R
         }
         _ => value.as_u64() == Some(member.id.0),
     };
+    if !value.is_string() && !value.is_i64() {
+        return Err(Refusal::error("'node' is the name of a node or its number"));
+    }
     let mut found = cx.node.members.iter().filter(fits);
     match (found.next(), found.next()) {
         (Some(member), None) if member.role == Role::Learner => {
