@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::backend::Backend;
 use super::registry::{self, COMMANDS};
 use super::scripts;
-use super::spec::{Access, Code, Freshness, Kind, Need, Origin, Spec};
+use super::spec::{Access, Code, Freshness, Kind, Need, Origin, Plan, Spec};
 use super::testing::Fake;
+use crate::config::edit::NoEditKind;
+use crate::state::document;
 
 /// One command of Kea a line.
 const KEA: &str = include_str!("kea-commands");
@@ -122,7 +126,7 @@ fn every_argument_has_an_example_and_every_example_is_of_a_command() {
     for spec in COMMANDS {
         for argument in spec.arguments {
             let key = format!("\"{}\":", argument.name);
-            if !examples().any(|(name, text)| name == spec.name && text.contains(&key)) {
+            if !examples().any(|(_, text)| text.contains(&key)) {
                 wrong.push(format!("{} has no example with {}", spec.name, argument.name));
             }
         }
@@ -130,43 +134,59 @@ fn every_argument_has_an_example_and_every_example_is_of_a_command() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Each argument of each example with every value of a wrong type, and each that is needed gone: a
-/// refusal with a text, result 1.
+/// Each argument of each command with every value of a wrong type, among arguments that are right,
+/// and each that is needed gone: a refusal with a text, result 1.
 #[test]
 fn arguments_of_a_wrong_type_are_refused_by_every_command() {
     let fake = Fake::new();
     let mut wrong = Vec::new();
-    for (name, text) in examples() {
-        let Some(spec) = registry::find(name) else { continue };
-        let example: Value = serde_json::from_str(text).unwrap();
-        for key in example.as_object().unwrap().keys() {
-            let Some(argument) = spec.arguments.iter().find(|other| other.name == key) else {
-                continue;
-            };
+    for spec in COMMANDS {
+        let of_it = || examples().filter(|(name, _)| *name == spec.name).map(|(_, text)| text);
+        for argument in spec.arguments {
+            let key = format!("\"{}\":", argument.name);
+            let text = of_it().find(|text| text.contains(&key)).or_else(|| of_it().next());
+            let example: Value = serde_json::from_str(text.unwrap_or("{}")).unwrap();
             let mut changed: Vec<Value> = not(argument.kind)
                 .into_iter()
                 .map(|value| {
                     let mut changed = example.clone();
-                    changed[key] = value;
+                    changed[argument.name] = value;
                     changed
                 })
                 .collect();
             if argument.need == Need::Needed {
                 let mut without = example.clone();
-                without.as_object_mut().unwrap().swap_remove(key);
+                without.as_object_mut().unwrap().swap_remove(argument.name);
                 changed.push(without);
             }
             for arguments in changed {
-                let request = format!("{name} {arguments}");
-                match scripts::plan(&fake, &request) {
-                    Err(refusal) if refusal.code == Code::Error && !refusal.text.is_empty() => {}
-                    Err(refusal) => wrong.push(format!("{request}: {refusal:?}")),
-                    Ok(plan) => wrong.push(format!("{request}: {plan:?}")),
+                let request = format!("{} {arguments}", spec.name);
+                match refusal(&fake, &request) {
+                    Err((Code::Error, text)) if !text.is_empty() => {}
+                    other => wrong.push(format!("{request}: {other:?}")),
                 }
             }
         }
     }
     assert!(wrong.is_empty(), "{} of them:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// How a request is refused; what is planned if it is not. A change of the configuration is judged by
+/// what it would come to.
+fn refusal(fake: &Arc<Fake>, request: &str) -> Result<String, (Code, String)> {
+    let plan = scripts::plan(fake, request).map_err(|refusal| (refusal.code, refusal.text))?;
+    if let Plan::EditConfig(command, _) = &plan {
+        let config = fake.state().read().view().config().cloned().unwrap();
+        if let Err(no) = document::edit(&config, &command.edit) {
+            let code = match no.kind {
+                NoEditKind::Error => Code::Error,
+                NoEditKind::Empty => Code::Empty,
+                NoEditKind::Conflict => Code::Conflict,
+            };
+            return Err((code, no.text));
+        }
+    }
+    Ok(format!("{plan:?}"))
 }
 
 /// Values that are not of the kind.

@@ -20,8 +20,8 @@ pub const LEADER_TRANSFER: Spec =
         .about("Moves leadership to another node.")
         .takes(&[optional(
             "node",
-            Kind::Integer,
-            "Whom to; without it, whom the leader finds best.",
+            Kind::TextOrInteger,
+            "Whom to, by name or number; without it, whom the leader finds best.",
         )])
         .local();
 

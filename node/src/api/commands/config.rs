@@ -79,6 +79,8 @@ pub(super) fn running(cx: &ApiContext<'_>) -> Result<Arc<Config>, Refusal> {
 
 fn test(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let document = document(args)?;
+    // What `config-set` would say of the rest.
+    Change::of(args, cx)?;
     let current = cx.view.config().cloned();
     Ok(Plan::later(move || {
         let read = Read::parse(form_of(&document), text_of(&document), current.as_deref())?;

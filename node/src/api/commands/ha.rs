@@ -159,7 +159,7 @@ fn sync_complete(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> 
     const COMMAND: &str = "ha-sync-complete-notify";
     named(args, COMMAND, cx)?;
     match args.get("origin-id") {
-        Some(id) if !id.is_number() => Err(Refusal::error(format!(
+        Some(id) if !(id.is_i64() || id.is_u64()) => Err(Refusal::error(format!(
             "'origin-id' must be an integer in the '{COMMAND}' command"
         ))),
         _ => success("Server successfully notified about the synchronization completion."),
@@ -210,6 +210,9 @@ fn maintenance_notify(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refu
     let cancel = cancel.as_bool().ok_or_else(|| {
         Refusal::error(format!("'cancel' must be a boolean in the '{COMMAND}' command"))
     })?;
+    if args.get("state").is_some_and(|state| !state.is_string()) {
+        return Err(Refusal::error(format!("'state' must be a string in the '{COMMAND}' command")));
+    }
     named(args, COMMAND, cx)?;
     let own = cx.node.node;
     match cancel {
