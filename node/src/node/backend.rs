@@ -34,6 +34,9 @@ use crate::storage::DiskLog;
 /// What the sockets count beside the packets that they drop.
 const NOT_DROPPED: [&str; 4] = ["received", "sent", "pings", "ping_errors"];
 
+/// How long a command waits before it looks again for room in the queue of commands.
+const ROOM: Duration = Duration::from_millis(10);
+
 /// The parts of the node that the API reads.
 pub(super) struct NodeBackend {
     pub settings: Settings,
@@ -311,8 +314,17 @@ impl Backend for NodeBackend {
     fn submit(&self, command: Command, within: Duration) -> Answer<'_, Result<Done, SubmitError>> {
         Box::pin(async move {
             let watch = Stopwatch::start();
-            let answer = self.parts.proposer.submit(command, within).await;
-            self.applied_here(answer, within.saturating_sub(watch.elapsed())).await
+            let left = || within.saturating_sub(watch.elapsed());
+            let answer = loop {
+                match self.parts.proposer.submit(command.clone(), left()).await {
+                    // Clients' packets come first; a command of the API has time to wait for room.
+                    propose::Answer::Unsent(Unsent::Full) if !left().is_zero() => {
+                        tokio::time::sleep(ROOM).await;
+                    }
+                    answer => break answer,
+                }
+            };
+            self.applied_here(answer, left()).await
         })
     }
 
