@@ -4,7 +4,7 @@
 //! * [`oracle`]: the ledger of everything clients asked and were told, and one file per promise that is checked over it. Pure;
 //!   time is an argument in milliseconds, so a simulation uses the same files.
 //! * [`floor`]: where faults happen. `floor::netns` runs the real binaries in network namespaces with real clients.
-//! * [`kea`]: the same packets to a real Kea and to one node, compared field by field.
+//! * [`kea`]: the same packets, and the same requests to the control API, to a real Kea and to one node, compared field by field.
 //! * [`abuse`]: malformed packets as a data file. [`perfdhcp`]: the load generator of Kea and what it printed.
 //!
 //! | Tests | Take about |
@@ -13,7 +13,9 @@
 //! | `real_clients` | 3–4 min: the clients' own timers |
 //! | `formation`, `cluster` | 1 min each |
 //! | `kea` | 1 min: some sixty configurations, two servers each |
+//! | `api_abuse` | 30 s to 1 min |
 //! | `perf` | 30 s |
+//! | `control_api`, `api_cluster` | 10 s each |
 //! | `abuse`, `floor`, `mutants` | seconds |
 //!
 //! `SUBJECT=kea` runs the same tests against one Kea server, where that has a meaning: what fails there, too, is not our fault.

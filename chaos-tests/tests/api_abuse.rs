@@ -192,18 +192,25 @@ fn idle(target: &Target<'_>) -> Result<()> {
         b"POST / HTTP/1.1\r\nContent-Length: 50\r\n",
         b"POST / HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{\"command\":",
     ];
-    let open = target.namespace.inside(|| -> Vec<Http> {
-        let connect = |number: usize| {
-            let mut http = Http::open(api()).ok()?;
-            http.send(half[number % half.len()]).ok()?;
-            Some(http)
-        };
-        (0..10_000).filter_map(connect).collect()
-    })?;
+    let connect = |number: usize| {
+        let mut http = Http::open(api()).ok()?;
+        http.send(half[number % half.len()]).ok()?;
+        Some(http)
+    };
+    // By eight at once, as a crowd would.
+    let crowd = |first: usize| {
+        target
+            .namespace
+            .inside(|| (first..10_000).step_by(8).filter_map(connect).collect::<Vec<Http>>())
+    };
+    let open: Result<Vec<Vec<Http>>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|first| scope.spawn(move || crowd(first))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a thread that connects")).collect()
+    });
+    let mut open: Vec<Http> = open?.into_iter().flatten().collect();
     println!("{} connections were opened and left", open.len());
     ensure!(open.len() > 5_000, "only {} connections could be opened", open.len());
     target.answers("10 000 idle connections")?;
-    let mut open = open;
     let closed = open.iter_mut().filter_map(|http| http.is_closed().then_some(())).count();
     println!("{closed} of them were closed by the node to make room");
     ensure!(closed > open.len() / 2, "only {closed} of {} were closed", open.len());
