@@ -30,12 +30,13 @@ fn listed(history: &Value) -> String {
         .map(|version| {
             let text = |name: &str| version[name].as_str().unwrap_or_default().to_owned();
             let mark = if version["version"] == *current { "*" } else { "" };
-            let hash: String = text("hash").chars().take(12).collect();
+            let hash: String = version["hash"].as_str().unwrap_or("-").chars().take(12).collect();
             [
                 format!("{}{mark}", version["version"]),
                 utc(version["time"].as_i64().unwrap_or_default()),
                 reason(version),
-                size(version["size"].as_u64().unwrap_or_default()),
+                // A change of a part has no text of its own, and no hash.
+                version["size"].as_u64().map_or_else(|| "-".to_owned(), size),
                 hash,
                 text("author"),
                 text("comment").lines().next().unwrap_or_default().to_owned(),
@@ -202,6 +203,12 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("as agreed"), "one line for each");
+        let edit = json!({"version": 3, "time": 1_795_470_003, "author": "ann", "reason": "subnet4-add", "comment": ""});
+        let text = listed(&json!({"current": 3, "versions": [version(2), edit]}));
+        assert!(
+            text.contains("subnet4-add  -       -             ann"),
+            "a part has no size: {text}"
+        );
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl NodeBackend {
     }
 
     async fn write_leases(&self, leases: WriteLeases) -> Result<Acted, String> {
-        let path = self.places.path(Some(&leases.name), "leases")?;
+        let path = self.places.lease_file(&leases.name)?;
         let shown = path.display().to_string();
         let writing = tokio::task::spawn_blocking(move || {
             written::put_with(&path, "lease4-write", |out| leases.print(out))

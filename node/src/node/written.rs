@@ -58,6 +58,16 @@ impl Places {
         allowed.filter(|_| !name.contains('\0')).ok_or_else(|| self.refusal(name, what))
     }
 
+    /// The path of a file of leases: in the directory of the node only. Beside the configuration file lie that
+    /// file itself, certificates and passwords, and leases written over one of them would be the end of
+    /// the next start.
+    ///
+    /// # Errors
+    /// Why not, for the caller.
+    pub fn lease_file(&self, name: &str) -> Result<PathBuf, String> {
+        Places { own: self.own.clone(), start_up: None }.path(Some(name), "leases")
+    }
+
     fn refusal(&self, name: &str, what: &str) -> String {
         match &self.start_up {
             Some(file) => format!(
@@ -221,6 +231,18 @@ mod tests {
         assert!(
             kea().path(Some("/x"), "config").unwrap_err().contains("must be in the same directory")
         );
+    }
+
+    #[test]
+    fn leases_are_never_written_beside_the_configuration_file() {
+        for places in [node(), kea()] {
+            let at = |name: &str| places.lease_file(name).ok();
+            assert_eq!(at("dhcp4.conf"), Some("/data/written/dhcp4.conf".into()));
+            assert_eq!(at("/data/written/a.csv"), Some("/data/written/a.csv".into()));
+            for name in ["/etc/kea/dhcp4.conf", "/etc/kea/a.csv", "../a", ""] {
+                assert!(places.lease_file(name).unwrap_err().contains("write-dir"), "{name:?}");
+            }
+        }
     }
 
     #[test]

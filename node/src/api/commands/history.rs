@@ -34,7 +34,11 @@ pub const DIFF: Spec = Spec::reads("config-diff", Leasehold, diff)
     .takes(&[
         needed("from", Kind::Integer, "The older version."),
         optional("to", Kind::Integer, "The newer version; without it, the one in force."),
-        optional("of", Kind::Text, "`meaning` (default) or `source`."),
+        optional(
+            "of",
+            Kind::Text,
+            "`document` (default), the whole laid out, or `source`, the text as it was written.",
+        ),
     ]);
 
 /// `config-rollback`: makes the text of an earlier version the next one.

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
 
+use super::lease4::parse::LONGEST_HEX;
 use crate::api::spec::Origin::Leasehold;
 use crate::api::spec::{
     ApiContext, Args, Code, Kind, Plan, Refusal, Reply, Spec, either, optional,
@@ -104,6 +105,7 @@ fn wanted(args: &Args<'_>) -> Result<Wanted, Refusal> {
 
 /// `0200ab` as `02:00:ab`; what has colons stays.
 fn spread(text: &str) -> String {
+    let text = &text[..text.floor_char_boundary(LONGEST_HEX)];
     let plain = text.len() > 2 && text.len().is_multiple_of(2);
     if !plain || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return text.to_owned();

@@ -5,6 +5,8 @@
 //! code and classes, everything else by itself. What is named is merged or removed; nothing else is
 //! touched.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
 use super::subnets::{about, given_id, no_map, no_reservations, not_there, prefix};
 use super::tree::{id_of, list_of, prefix_of};
 use super::{Changed, NoEdit, Scene, Stop};
@@ -101,11 +103,14 @@ fn merge_list(
     new: Vec<Element>,
     definitions: &Definitions,
 ) {
+    let mut places = Places::of(kind, old, definitions);
     for entry in new {
         let key = key(kind, &entry, definitions);
-        let same = old.iter_mut().find(|own| self::key(kind, own, definitions) == key);
-        match (same, entry) {
-            (None, entry) => old.push(entry),
+        match (places.first(&key).and_then(|at| old.get_mut(at)), entry) {
+            (None, entry) => {
+                places.note(key, old.len());
+                old.push(entry);
+            }
             (
                 Some(Element { value: Value::Map(own), .. }),
                 Element { value: Value::Map(new), .. },
@@ -138,9 +143,7 @@ fn remove_from_map(
                 remove_from_map(inner, old, named, definitions);
             }
             (Value::List(old), Value::List(named)) => {
-                for entry in named {
-                    remove_from_list(kind, old, entry, definitions);
-                }
+                remove_from_list(kind, old, named, definitions);
             }
             _ => drop(map.remove(&member.key)),
         }
@@ -151,27 +154,62 @@ fn remove_from_map(
 fn remove_from_list(
     kind: Option<Kind>,
     list: &mut Vec<Element>,
-    named: &Element,
+    named: &[Element],
     definitions: &Definitions,
 ) {
-    let key = key(kind, named, definitions);
-    let Some(at) = list.iter().position(|own| self::key(kind, own, definitions) == key) else {
-        return;
-    };
-    if let (Key::Pool(_), Value::Map(named), Value::Map(own)) =
-        (&key, &named.value, &mut list[at].value)
-        && named.members.len() > 1
-        && let Some(Kind::Maps(inner)) = kind
-    {
-        let mut rest = named.clone();
-        rest.remove("pool");
-        return remove_from_map(Some(inner), own, &rest, definitions);
+    let mut places = Places::of(kind, list, definitions);
+    let mut gone = BTreeSet::new();
+    for entry in named {
+        let key = key(kind, entry, definitions);
+        let Some(at) = places.first(&key) else { continue };
+        if let (Key::Pool(_), Value::Map(named), Some(Value::Map(own))) =
+            (&key, &entry.value, list.get_mut(at).map(|own| &mut own.value))
+            && named.members.len() > 1
+            && let Some(Kind::Maps(inner)) = kind
+        {
+            let mut rest = named.clone();
+            rest.remove("pool");
+            remove_from_map(Some(inner), own, &rest, definitions);
+        } else {
+            places.forget_first(&key);
+            gone.insert(at);
+        }
     }
-    list.remove(at);
+    let mut at = 0;
+    list.retain(|_| {
+        at += 1;
+        !gone.contains(&(at - 1))
+    });
+}
+
+/// Where the entries of a list stand, by what they are known by. An edit may name thousands of entries
+/// of a list of thousands, and every node makes it: none is looked for along the list.
+struct Places(BTreeMap<Key, VecDeque<usize>>);
+
+impl Places {
+    fn of(kind: Option<Kind>, list: &[Element], definitions: &Definitions) -> Places {
+        let mut places = Places(BTreeMap::new());
+        for (at, entry) in list.iter().enumerate() {
+            places.note(key(kind, entry, definitions), at);
+        }
+        places
+    }
+
+    fn note(&mut self, key: Key, at: usize) {
+        self.0.entry(key).or_default().push_back(at);
+    }
+
+    fn first(&self, key: &Key) -> Option<usize> {
+        self.0.get(key)?.front().copied()
+    }
+
+    fn forget_first(&mut self, key: &Key) {
+        self.0.get_mut(key).map(VecDeque::pop_front);
+    }
 }
 
 /// What an entry of a list is known by.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     /// Its addresses, as text in one form.
     Pool(String),

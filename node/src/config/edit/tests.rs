@@ -278,6 +278,32 @@ fn a_delta_removes_what_it_names_and_nothing_else() {
     assert_eq!(at(&delta(&config, Verb::SubnetDeltaDel, whole), "/subnet4/0/pools"), json!([]));
 }
 
+/// Every node makes an edit before it goes on: one that names tens of thousands of entries of a list that
+/// has as many must not take minutes. The limit is a hundred times what it takes.
+#[test]
+fn a_delta_of_long_lists_takes_no_time() {
+    let entries = |from: u32| json!({ "user-context": { "list": (from..from + 25_000).collect::<Vec<u32>>() } });
+    let began = std::time::Instant::now();
+    let one = delta(&base(), Verb::SubnetDeltaAdd, entries(10_000));
+    let both = delta(&one, Verb::SubnetDeltaAdd, entries(35_000));
+    let list = |config: &Config| at(config, "/subnet4/0/user-context/list");
+    assert_eq!(list(&both).as_array().unwrap().len(), 50_000);
+    let again = delta(&both, Verb::SubnetDeltaAdd, entries(20_000));
+    assert_eq!(list(&again), list(&both), "what is there stays as it is");
+    let back = delta(&again, Verb::SubnetDeltaDel, entries(35_000));
+    assert_eq!(list(&back), list(&one));
+    assert!(began.elapsed().as_secs() < 100, "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_delta_removes_as_many_as_it_names() {
+    let twice = json!({ "user-context": { "list": [1, 2, 1, 3, 1] } });
+    let config = delta(&base(), Verb::SubnetDeltaAdd, twice);
+    let named = json!({ "user-context": { "list": [1, 1, 4] } });
+    let config = delta(&config, Verb::SubnetDeltaDel, named);
+    assert_eq!(at(&config, "/subnet4/0/user-context/list"), json!([2, 3, 1]));
+}
+
 #[test]
 fn what_a_delta_must_not_be() {
     for verb in [Verb::SubnetDeltaAdd, Verb::SubnetDeltaDel] {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::change::not_written;
-use super::parse::{Wanted, lease_of};
+use super::parse::{LEASE, Wanted, lease_of};
 use crate::api::json::type_name;
 use crate::api::spec::Origin::Leasehold;
 use crate::api::spec::{ApiContext, Args, Code, Fate, Kind, Plan, Refusal, Reply, Spec, either};
@@ -94,7 +94,11 @@ fn arguments(value: &Value) -> Result<Arc<Value>, Refusal> {
     if value.is_object() {
         return Ok(Arc::new(value.clone()));
     }
-    Err(Refusal::error(format!("each item must be a map, got {} instead", type_name(value))))
+    Err(no_map(value))
+}
+
+fn no_map(value: &Value) -> Refusal {
+    Refusal::error(format!("each item must be a map, got {} instead", type_name(value)))
 }
 
 /// What is to be deleted. The lease of a client is looked up at once, in the indexes of the live
@@ -111,7 +115,12 @@ enum Whose {
 
 impl Deletion {
     fn parse(value: &Value, cx: &ApiContext<'_>) -> Result<Deletion, Refusal> {
-        let value = arguments(value)?;
+        let map = value.as_object().ok_or_else(|| no_map(value))?;
+        // Only what names it: whatever else may stand there is not copied under the lock.
+        let member = |name: &str| Some((name.to_owned(), map.get(name)?.clone()));
+        let value: Map<String, Value> =
+            LEASE.iter().filter_map(|argument| member(argument.name)).collect();
+        let value = Arc::new(Value::Object(value));
         let wanted = Wanted::parse(&Args::new(Some(&value)), "Delete")?;
         let (names, whose): (&[&str], _) = match wanted {
             Wanted::Address(address) => (&["ip-address"], Whose::Address(address)),

@@ -277,8 +277,13 @@ pub(super) fn address(text: &str) -> Result<Ipv4Addr, Refusal> {
     })
 }
 
+/// No identifier is written with more bytes: what is longer is none, and neither is its beginning. A
+/// request may have megabytes of it, and it is read under the lock (R22).
+pub(in crate::api) const LONGEST_HEX: usize = 1024;
+
 /// Reads bytes as Kea does: `02:00:0a`, with one digit where it does, `02 00 0a`, or `02000a`.
 fn with_colons(text: &str) -> String {
+    let text = &text[..text.floor_char_boundary(LONGEST_HEX)];
     let plain = text.len() > 2
         && text.len().is_multiple_of(2)
         && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -301,4 +306,20 @@ pub fn client_id(text: &str) -> Result<ClientId, Refusal> {
     with_colons(text)
         .parse()
         .map_err(|error| Refusal::error(format!("invalid client-id '{text}': {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn megabytes_are_no_identifier_and_are_not_taken_apart() {
+        assert_eq!(client_id(&"01".repeat(255)).unwrap().bytes().len(), 255);
+        for long in
+            ["01".repeat(1 << 20), "1:".repeat(1 << 20), "01 ".repeat(1 << 20), "ü".repeat(1 << 20)]
+        {
+            assert!(hw_address(&long).is_err() && client_id(&long).is_err());
+            assert!(with_colons(&long).len() <= 2 * LONGEST_HEX);
+        }
+    }
 }
