@@ -52,6 +52,18 @@ impl Utc {
     }
 }
 
+impl Utc {
+    /// The day of the week, Sunday first: 0 to 6.
+    pub fn weekday(&self) -> usize {
+        // Years begin in March, as above. 1 March of the year 0 was a Wednesday.
+        let shift = i64::from(self.month <= 2);
+        let (year, month) = (self.year - shift, self.month + 12 * shift - 3);
+        let days =
+            365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + self.day;
+        usize::try_from((days + 2) % 7).unwrap_or(0)
+    }
+}
+
 /// `YYYY-MM-DD HH:MM:SS.ffffff`, as Kea writes times in answers.
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,5 +87,23 @@ mod tests {
         ] {
             assert_eq!(Utc::of_millis(millis).to_string(), text);
         }
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let of_day = |day: i64| Utc::of_seconds(day * 86_400);
+        let mut last = of_day(0);
+        // 1 January 1970 was a Thursday.
+        assert_eq!((last.year, last.month, last.day, last.weekday()), (1970, 1, 1, 4));
+        for days in 1..2_932_897 {
+            let utc = of_day(days);
+            let next_day = (utc.year, utc.month, utc.day) == (last.year, last.month, last.day + 1);
+            let next_month = (utc.year, utc.month, utc.day) == (last.year, last.month + 1, 1);
+            let next_year = (utc.year, utc.month, utc.day, last.month) == (last.year + 1, 1, 1, 12);
+            assert!(next_day || next_month || next_year, "{last} {utc}");
+            assert_eq!(utc.weekday(), (last.weekday() + 1) % 7, "{utc}");
+            last = utc;
+        }
+        assert_eq!((last.year, last.month, last.day), (9999, 12, 31));
     }
 }
