@@ -2,6 +2,12 @@
 //!
 //! Loopback only, on ports that were free a moment ago.
 
+#![allow(clippy::unwrap_used)] // all of this file is tests, the helpers too
+#![expect(
+    clippy::disallowed_methods,
+    reason = "limits of waiting for a process, which has its own clock"
+)]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{PermissionsExt, symlink};

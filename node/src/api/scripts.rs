@@ -13,7 +13,6 @@
 //!
 //! With `UPDATE_SCRIPTS=1` in the environment the expectations are written anew; read the diff.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -51,6 +51,7 @@ fn places_of_mistakes_are_found_in_a_large_document() {
 /// `cargo test -p leasehold --lib figures_of_an_edit -- --ignored --nocapture`
 #[test]
 #[ignore = "figures for a release note: takes a minute and a gigabyte, and asserts little"]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
 fn figures_of_an_edit_among_a_million() {
     use std::time::Instant;
 
@@ -59,7 +60,7 @@ fn figures_of_an_edit_among_a_million() {
     let resident = || -> u64 {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-        pages.unwrap_or(0u64) * 4096 >> 20
+        (pages.unwrap_or(0u64) * 4096) >> 20
     };
     let before = resident();
     let begin = Instant::now();

@@ -52,7 +52,7 @@ impl NodeBackend {
             Effect::Maintain(node, begins) => self.maintain(node, begins, within).await,
             Effect::WriteFile(file) => self.write_file(file).await,
             Effect::NameChange(change) => self.name_change(change),
-            Effect::WriteLeases(leases) => self.write_leases(leases).await,
+            Effect::WriteLeases(leases) => self.write_leases(*leases).await,
             Effect::Reload => self.reload(within).await,
             Effect::Compact => match timeout(within, self.parts.raft.snapshot()).await {
                 Ok(Ok(())) => Ok(Acted::Done),

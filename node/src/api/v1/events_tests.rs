@@ -100,6 +100,7 @@ impl Server {
 
 impl Open {
     /// Reads until `what` is there.
+    #[expect(clippy::disallowed_methods, reason = "the limit of waiting for a task")]
     async fn until(&mut self, what: &str) -> &str {
         let mut bytes = [0; 4096];
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);

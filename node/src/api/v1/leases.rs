@@ -367,9 +367,9 @@ impl Pages {
     }
 
     /// Writes leases until the piece is full. At the end of all it breaks with `next`.
-    fn take<'a>(
+    fn take(
         &mut self,
-        leases: &mut dyn Iterator<Item = &'a Arc<Lease>>,
+        leases: &mut dyn Iterator<Item = &Arc<Lease>>,
         printer: &Printer<'_>,
         out: &mut String,
     ) -> ControlFlow<Option<Ipv4Addr>> {

@@ -56,7 +56,7 @@ impl State {
     fn can_spare(&self, node: NodeId) -> bool {
         let others =
             self.meta.nodes().filter(|(id, e)| *id != node && e.liveness == Liveness::Up).count();
-        others >= self.meta.members() / 2 + 1
+        others > self.meta.members() / 2
     }
 
     /// C6: a departed node's identities count for the longest lease time, not for ever.
