@@ -131,7 +131,7 @@ pub enum Effect {
     /// Send a name change request, from this node; nothing while DDNS is off.
     NameChange(NameChange),
     /// Write the leases to a file where this node allows it.
-    WriteLeases(WriteLeases),
+    WriteLeases(Box<WriteLeases>),
 }
 
 impl Effect {
@@ -224,6 +224,8 @@ pub struct NodeReport {
     pub cluster: String,
     /// Process id.
     pub pid: u32,
+    /// How many processors the process may use.
+    pub processors: u32,
     /// Since the start of the process.
     pub uptime: Duration,
     /// Since the last configuration became active.

@@ -246,6 +246,7 @@ impl Backend for Fake {
             rack: "b".into(),
             cluster: "c0ffee".into(),
             pid: 4628,
+            processors: 4,
             uptime: Duration::from_secs(70),
             since_reload: Duration::from_secs(7),
             sockets: Sockets::Ready,

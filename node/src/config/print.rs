@@ -167,6 +167,10 @@ fn print_map_of(
     out.flush(Out::PIECE);
 }
 
+/// Lists of the outermost map that Kea shows only where there is something in them. A subnet always
+/// shows its reservations.
+const LEFT_OUT: [&str; 2] = ["client-classes", "reservations"];
+
 /// The keywords of a map that are shown.
 fn shown<'a>(
     scope: &'static Scope,
@@ -175,6 +179,10 @@ fn shown<'a>(
     inherits: bool,
 ) -> Vec<(Cow<'static, str>, Shown<'a>)> {
     let outermost = scope.name == DHCP4.name;
+    let left_out = |keyword: &Keyword| {
+        let none = || map.get(keyword.name).is_none_or(|element| element.list().is_empty());
+        outermost && LEFT_OUT.contains(&keyword.name) && none()
+    };
     let one = |keyword: &'static Keyword| match map
         .get(keyword.name)
         .filter(|value| !is_no_relay(keyword, value))
@@ -189,7 +197,7 @@ fn shown<'a>(
     };
     scope
         .keywords()
-        .filter(|keyword| !matches!(keyword.status, Status::Old(_)))
+        .filter(|keyword| !matches!(keyword.status, Status::Old(_)) && !left_out(keyword))
         .filter_map(|keyword| Some((Cow::Borrowed(keyword.name), one(keyword)?)))
         .collect()
 }

@@ -189,6 +189,8 @@ impl Backend for NodeBackend {
             rack: self.settings.rack.clone(),
             cluster: format!("{:016x}", status.cluster),
             pid: std::process::id(),
+            processors: std::thread::available_parallelism()
+                .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
             uptime,
             since_reload: uptime.saturating_sub(*self.activated_at.borrow()),
             active_config: active.version,

@@ -95,7 +95,9 @@ fn status_get(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     sockets.insert("status".into(), status.into());
     arguments.insert("sockets".into(), Value::Object(sockets));
     if let Some(threads) = threads {
-        arguments.insert("thread-pool-size".into(), threads.threads.into());
+        // 0 asks for as many as there are processors, and Kea shows how many that is.
+        let size = if threads.threads == 0 { node.processors } else { threads.threads };
+        arguments.insert("thread-pool-size".into(), size.into());
     }
     arguments.insert("uptime".into(), node.uptime.as_secs().into());
     Ok(Plan::Answer(Reply::data(&arguments)))

@@ -26,13 +26,16 @@ pub const WRITE: Spec = Spec::writes("lease4-write", LeaseCmds, write)
 fn write(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let refuse = |text: &str| Refusal::error(text);
     if args.map().is_none() {
-        return Err(refuse("no parameters specified for lease4-write command"));
+        return Err(refuse("no parameters specified for the command"));
     }
     let name = args.get("filename").ok_or_else(|| refuse("'filename' parameter not specified"))?;
     let name =
         name.as_str().ok_or_else(|| refuse("'filename' parameter must be a string"))?.to_owned();
+    if name.is_empty() {
+        return Err(refuse("'filename' parameter is invalid: path: '' has no filename"));
+    }
     let text = format!("IPv4 lease database into '{name}'.");
-    let leases = WriteLeases { name, frozen: cx.view.freeze() };
+    let leases = Box::new(WriteLeases { name, frozen: cx.view.freeze() });
     Ok(Plan::effect(Effect::WriteLeases(leases), move |acted| match acted {
         Ok(_) => Reply::success(text),
         Err(cause) => Reply::failure(Code::Error, cause),

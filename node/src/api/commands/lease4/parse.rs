@@ -141,7 +141,11 @@ pub(super) fn lease_of(
     mode: PutMode,
 ) -> Result<PutLease, Refusal> {
     match args.shared() {
-        None => return Err(Refusal::error("no parameters specified for the command")),
+        // Kea has a text for each.
+        None if mode == PutMode::Add => {
+            return Err(Refusal::error("no parameters specified for the command"));
+        }
+        None => return Err(Refusal::error("no parameters specified for lease4-update command")),
         Some(value) if !value.is_object() => {
             let got = type_name(&value);
             return Err(Refusal::error(format!("arguments must be a map, got {got} instead")));

@@ -74,20 +74,17 @@ impl<'a> Printer<'a> {
     /// The object of a lease.
     pub fn lease<'l>(&self, lease: &'l Lease) -> Lease4<'l> {
         let meta = self.meta;
-        // A released lease ended before its time: expiry is always cltt + valid-lft.
-        let valid = match lease.state {
-            LeaseState::Released => Lifetime::between(lease.cltt, lease.expires),
-            _ => lease.valid,
-        };
+        // A client's release ended it before its time: expiry is always cltt + valid-lft.
+        let cut = lease.state == LeaseState::Released && lease.valid == Lifetime::from_secs(0);
+        let valid = if cut { Lifetime::between(lease.cltt, lease.expires) } else { lease.valid };
         Lease4 {
             client_id: lease.client_id.as_ref().map(ClientId::to_string),
             // An imported lease can have begun before the cluster was formed, where its clock has no
             // moment; its end is exact.
-            cltt: match lease.state {
-                LeaseState::Assigned if !valid.is_infinite() => {
-                    meta.wall_seconds(lease.expires) - i64::from(valid.as_secs())
-                }
-                _ => meta.wall_seconds(lease.cltt),
+            cltt: if cut || valid.is_infinite() {
+                meta.wall_seconds(lease.cltt)
+            } else {
+                meta.wall_seconds(lease.expires) - i64::from(valid.as_secs())
             },
             fqdn_fwd: lease.fqdn_fwd,
             fqdn_rev: lease.fqdn_rev,

@@ -100,10 +100,14 @@ fn get_page(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
         args.get("limit").ok_or_else(|| refuse("'limit' parameter not specified".into()))?;
     let limit =
         limit.as_i64().ok_or_else(|| refuse("'limit' parameter must be a number".into()))?;
-    let limit = match usize::try_from(limit) {
-        Ok(0) | Err(_) => return Err(refuse("'limit' parameter must not be 0.".into())),
-        Ok(limit) => limit,
-    };
+    if limit == 0 {
+        return Err(refuse("'limit' parameter must not be 0.".into()));
+    }
+    let limit = u32::try_from(limit).ok().and_then(|limit| usize::try_from(limit).ok());
+    let limit = limit.ok_or_else(|| {
+        let most = u32::MAX;
+        refuse(format!("page size of retrieved leases must not be greater than {most}"))
+    })?;
     let frozen = cx.view.freeze();
     Ok(Plan::later(move || {
         let (count, leases) = print_leases(frozen.leases_after(from).take(limit), frozen.meta());
