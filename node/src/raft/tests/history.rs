@@ -108,18 +108,19 @@ async fn nodes_tell_the_same_after_crashes_and_fill_their_gaps() {
     assert!(!gap && wanted.len() == 402, "{}", wanted.len());
     assert!(told(&nodes[behind]).0.len() < wanted.len(), "a snapshot was taken over");
     let (raft, own) = (nodes[behind].raft().clone(), history(&nodes[behind]));
-    let whole = (wanted.clone(), false);
-    // A gap may have no events in it, and a peer may be too slow: a step may have to be repeated.
-    for _ in 0..200 {
+    // A gap is seen once what follows it is in a file, and an idle writer waits some seconds for more.
+    let whole = (wanted, false);
+    for _ in 0..600 {
         if told(&nodes[behind]) == whole {
             break;
         }
         gaps::step(&raft, &own).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let (filled, gap) = told(&nodes[behind]);
-    let runs = own.covered();
-    assert!((&filled, gap) == (&wanted, false), "{} events, {gap}, {runs:?}", filled.len());
+    let (wanted, _) = &whole;
+    assert!(told(&nodes[behind]) == whole, "{:?}", own.covered());
+    // Whoever holds them keeps the log of the node open.
+    drop((raft, own));
 
     // All at once, and what had not been written yet is told again by the log.
     for node in &mut nodes {
