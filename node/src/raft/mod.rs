@@ -635,14 +635,16 @@ impl Raft {
         let checkpointer = self.inner.checkpointer.lock().take();
         let history = self.inner.shared.history.clone();
         let stopping = tokio::task::spawn_blocking(move || {
+            // Nothing more is applied: what the history still has to write comes before the checkpoint, which
+            // would wait for it, and for a full disk in vain.
+            if let (Some(history), Ending::Orderly) = (&history, ending) {
+                history.stop(history::Ending::Orderly);
+            }
             if let Some(checkpointer) = checkpointer {
                 checkpointer.stop(ending);
             }
             if let Some(history) = history {
-                history.stop(match ending {
-                    Ending::Orderly => history::Ending::Orderly,
-                    Ending::Abrupt => history::Ending::Abrupt,
-                });
+                history.stop(history::Ending::Abrupt);
             }
         });
         if stopping.await.is_err() {
