@@ -7,9 +7,12 @@ use std::io::{self, Write};
 
 use super::History;
 use super::codec::{self, Encoder, Head};
-use super::store::{parse_block, read_block};
+use super::store::{Segment, parse_block, read_block};
 use crate::storage::Draft;
 use crate::types::ClusterTime;
+
+/// Gaps that are told at once, at most.
+const GAPS: usize = 8;
 
 /// Entries that this node should have and has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,30 +26,48 @@ pub struct Missing {
 }
 
 impl History {
-    /// The newest gap; `None` when there is none worth filling. What lies before everything counts while
-    /// there is room: then this node came later than its cluster, or lost what it had.
-    pub fn missing(&self, now: ClusterTime) -> Option<Missing> {
+    /// The gaps worth filling, the newest first, some at most. What lies before everything counts while
+    /// there is room: then this node came later than its cluster, or lost what it had. A gap counts
+    /// once what follows it is in a file. Blocks.
+    pub fn missing(&self, now: ClusterTime) -> Vec<Missing> {
         let store = self.shared.store.read();
         let runs = store.runs();
-        let between = runs.windows(2).next_back().map(|pair| (pair[0].1 + 1, pair[1].0 - 1));
+        let between = runs.windows(2).rev().map(|pair| (pair[0].1 + 1, pair[1].0 - 1));
         let before = runs.first().filter(|run| run.0 > 0 && store.has_room());
-        let (from, to) = between.or(before.map(|run| (0, run.0 - 1)))?;
+        let before = before.map(|run| (0, run.0 - 1));
         let keep = u64::try_from(store.limits().keep.as_millis()).unwrap_or(u64::MAX);
         let since = ClusterTime::from_millis(now.as_millis().saturating_sub(keep));
-        Some(Missing { from, to, since })
+        let all = between.take(GAPS - 1).chain(before);
+        all.map(|(from, to)| Missing { from, to, since }).collect()
     }
 
-    /// The first block that has to do with the entries of `missing`, as it lies on disk, and the entry
-    /// behind it. Blocks.
+    /// The first block that has to do with the entries of `missing` and is not too old for whoever misses
+    /// them, as it lies on disk, and the entry behind it. Blocks.
     ///
     /// # Errors
     /// The disk's, damage included.
     pub fn block_for(&self, missing: &Missing) -> io::Result<Option<(Vec<u8>, u64)>> {
+        let mut wanted = *missing;
+        loop {
+            let Some((head, payload)) = self.next_block(&wanted)? else { return Ok(None) };
+            let next = head.to.saturating_add(1);
+            // It would be removed as soon as it is there, and asked for again.
+            if head.end < missing.since && next > wanted.from && next <= wanted.to {
+                wanted.from = next;
+                continue;
+            }
+            let mut framed = Vec::with_capacity(Head::SIZE + payload.len());
+            head.frame(&payload, &mut framed);
+            return Ok((head.end >= missing.since).then_some((framed, next)));
+        }
+    }
+
+    fn next_block(&self, missing: &Missing) -> io::Result<Option<(Head, Vec<u8>)>> {
         let (segment, open) = {
             let store = self.shared.store.read();
             let has = |last: Option<u64>| last >= Some(missing.from);
             let closed = store.closed().iter();
-            let recent = |it: &&std::sync::Arc<super::store::Segment>| {
+            let recent = |it: &&std::sync::Arc<Segment>| {
                 has(it.summary.last()) && it.summary.end >= missing.since
             };
             let open = store.current().filter(|it| has(it.summary.last())).map(|segment| {
@@ -60,10 +81,7 @@ impl History {
             (None, None) => return Ok(None),
         };
         let Some(block) = block.filter(|block| block.from <= missing.to) else { return Ok(None) };
-        let (head, payload) = read_block(&File::open(&path)?, &block)?;
-        let mut framed = Vec::with_capacity(Head::SIZE + payload.len());
-        head.frame(&payload, &mut framed);
-        Ok(Some((framed, head.to.saturating_add(1))))
+        read_block(&File::open(&path)?, &block).map(Some)
     }
 
     /// Takes blocks in that a peer gave, ascending and without a gap among them; what reaches beyond
@@ -108,6 +126,10 @@ impl History {
         file.write_all(&bytes)?;
         draft.publish()?;
         store.adopt(&path)?;
-        Ok(Some(last))
+        let now = missing.since.plus(store.limits().keep);
+        store.retire(now);
+        // What had to go again at once must not be asked for again at once.
+        let stays = store.closed().iter().any(|segment| segment.path == path);
+        Ok(stays.then_some(last))
     }
 }

@@ -370,7 +370,7 @@ impl Index {
         }
     }
 
-    /// The blocks with events of these addresses, ascending.
+    /// The blocks with events of these addresses; both ascending.
     ///
     /// # Errors
     /// `InvalidData` for damage.
@@ -379,7 +379,8 @@ impl Index {
         let mut blocks = Vec::new();
         match self {
             Index::Memory(index) => {
-                let found = index.addresses.iter().filter(|pair| addresses.contains(&pair[0]));
+                let found =
+                    index.addresses.iter().filter(|pair| addresses.binary_search(&pair[0]).is_ok());
                 numbers.extend(found.map(|pair| pair[1]));
                 numbers.sort_unstable();
                 numbers.dedup();

@@ -18,7 +18,7 @@ use super::store::{Segment, is_about, read_records};
 use crate::state::{Event, Position, Subject};
 
 /// How often a look-up begins anew because it came upon damage.
-const TRIES: usize = 4;
+const TRIES: usize = 64;
 
 /// What is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,15 +114,14 @@ impl History {
         Err(io::Error::other("the lease history is damaged in many places"))
     }
 
-    /// Damage takes the segment out of service; other errors are the caller's.
+    /// Damage takes the segment out of service, as does a file that somebody removed; one that was retired
+    /// meanwhile is out of service. Other errors are the caller's.
     fn judge(&self, Fault { path, error }: Fault) -> io::Result<()> {
         match error.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => {
                 self.shared.store.write().judge(&path, &error.to_string());
                 Ok(())
             }
-            // Retired meanwhile.
-            io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         }
     }
@@ -171,7 +170,7 @@ impl History {
         (queue.recent.range(first..).cloned().collect(), queue.waiting_runs())
     }
 
-    /// The addresses that `wanted` is or has had.
+    /// The addresses that `wanted` is or has had, ascending.
     fn addresses(&self, wanted: &Wanted, waiting: &[Event]) -> Result<Vec<u32>, Fault> {
         let key = match wanted {
             Wanted::Address(address) => return Ok(vec![u32::from(*address)]),
@@ -334,15 +333,11 @@ impl History {
     }
 }
 
-fn in_segment<T: Default>(
+fn in_segment<T>(
     segment: &Arc<Segment>,
     find: impl FnOnce(&Segment) -> io::Result<T>,
 ) -> Result<T, Fault> {
-    match find(segment) {
-        // Retired meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
-        found => found.map_err(|error| Fault { path: segment.path.clone(), error }),
-    }
+    find(segment).map_err(|error| Fault { path: segment.path.clone(), error })
 }
 
 /// The file read last stays open.

@@ -89,6 +89,8 @@ pub struct Store {
     limits: Limits,
     closed: Vec<Arc<Segment>>,
     open: Option<(Segment, File)>,
+    /// The open file may have more in it than its segment: a write has failed half-way.
+    torn: bool,
 }
 
 impl Store {
@@ -107,8 +109,14 @@ impl Store {
             }
         }
         names.sort();
-        let mut store =
-            Store { dir: dir.to_path_buf(), cluster, limits, closed: Vec::new(), open: None };
+        let mut store = Store {
+            dir: dir.to_path_buf(),
+            cluster,
+            limits,
+            closed: Vec::new(),
+            open: None,
+            torn: false,
+        };
         let last = names.len().saturating_sub(1);
         for (at, (_, path)) in names.into_iter().enumerate() {
             if let Err(error) = store.take_in(&path, at == last) {
@@ -177,9 +185,19 @@ impl Store {
         self.closed.push(Arc::new(Segment { path, length, summary, index }));
     }
 
-    /// Judges a closed segment that could not be read: one whose data is whole gets a new index, any
-    /// other is taken out of service, and the node goes on without it.
+    /// Judges a segment that could not be read: one whose data is whole gets a new index, any other is
+    /// taken out of service, and the node goes on without it. The one being written is closed for it.
     pub fn judge(&mut self, path: &Path, why: &str) {
+        if self.current().is_some_and(|segment| segment.path == path) {
+            let _ = self.mend();
+            self.torn = false;
+            if let Some((segment, file)) = self.open.take() {
+                if let Err(error) = file.sync_all() {
+                    tracing::warn!(path = %path.display(), %error, "a segment of the lease history cannot be synced");
+                }
+                self.close(segment);
+            }
+        }
         let Some(at) = self.closed.iter().position(|segment| segment.path == path) else { return };
         let length = self.closed[at].length;
         if scan(path, self.cluster).is_ok_and(|scan| scan.good == length) {
@@ -233,14 +251,16 @@ impl Store {
     pub fn append(&mut self, blocks: &Blocks, events: &[Event]) -> io::Result<()> {
         let Some((_, first)) = blocks.heads.first() else { return Ok(()) };
         let first = *first;
+        self.mend()?;
         self.roll(&first)?;
         if self.open.is_none() {
             self.begin(&first)?;
         }
         let Some((segment, file)) = &mut self.open else { return Ok(()) };
         if let Err(error) = file.write_all(&blocks.bytes) {
-            // A part may be there. What stays, if this fails too, has no valid successor.
-            file.set_len(segment.length)?;
+            // A part may be there. Nothing is written behind it before it is gone.
+            self.torn = true;
+            let _ = self.mend();
             return Err(error);
         }
         let mut rest = events.iter();
@@ -257,6 +277,15 @@ impl Store {
             }
         }
         segment.length += blocks.bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Cuts off what a failed write has left.
+    fn mend(&mut self) -> io::Result<()> {
+        if let Some((segment, file)) = self.open.as_ref().filter(|_| self.torn) {
+            file.set_len(segment.length)?;
+        }
+        self.torn = false;
         Ok(())
     }
 
@@ -480,10 +509,10 @@ pub fn read_records(file: &File, at: &BlockAt) -> io::Result<Vec<Record>> {
     codec::decode(&head, &payload).map_err(|error| invalid(&error.to_string()))
 }
 
-/// Whether the record is about one of these addresses.
+/// Whether the record is about one of these addresses, which are ascending.
 pub fn is_about(record: &Record, addresses: &[u32]) -> bool {
     match &record.about {
-        About::Lease(holding) => addresses.contains(&holding.address.into()),
+        About::Lease(holding) => addresses.binary_search(&holding.address.into()).is_ok(),
         About::Config(_) => false,
     }
 }

@@ -633,7 +633,7 @@ fn a_gap_is_filled_from_a_peer() {
     feed_and_write(&history, &source.log[300..], 30);
     let now = source.log.last().unwrap().at;
     let mut rounds = 0;
-    while let Some(missing) = history.missing(now).filter(|missing| missing.from > 1) {
+    while let Some(missing) = newest_gap(&history, now) {
         let (mut wanted, mut blocks) = (missing, Vec::new());
         while blocks.len() < 5 {
             let Some((framed, next)) = peer.block_for(&wanted).unwrap() else { break };
@@ -654,4 +654,104 @@ fn a_gap_is_filled_from_a_peer() {
         assert!(follow(history, first) == source.records());
     }
     assert_eq!(rows(&history, by_client(3)).rows, rows(&peer, by_client(3)).rows);
+}
+
+fn newest_gap(history: &History, now: ClusterTime) -> Option<Missing> {
+    history.missing(now).first().copied().filter(|missing| missing.from > 1)
+}
+
+/// What nobody has must not hide what somebody has.
+#[test]
+fn all_gaps_are_told_the_newest_first() {
+    let source = lived(14, 400);
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path(), None);
+    for part in [50..100, 150..200, 250..400] {
+        feed_and_write(&history, &source.log[part], 10);
+    }
+    let index = |at: usize| source.log[at].index;
+    let told = history.missing(source.log[399].at);
+    let told: Vec<_> = told.iter().map(|missing| (missing.from, missing.to)).collect();
+    let between = [(index(200), index(249)), (index(100), index(149))];
+    assert_eq!(told, [&between[..], &[(0, index(50) - 1)]].concat());
+}
+
+/// What retention takes at once would be asked for again at once.
+#[test]
+fn what_is_too_old_is_neither_given_nor_kept() {
+    let source = lived(15, 400);
+    let keep = Duration::from_secs(600);
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // One large segment, so that old and new lie together in it.
+    let large = Limits { segment: 1 << 20, ..small() };
+    let peer = History::open(dirs[0].path(), CLUSTER, large, None).unwrap();
+    feed_and_write(&peer, &source.log[..399], 9);
+    let young = Limits { keep, ..small() };
+    let history = History::open(dirs[1].path(), CLUSTER, young, None).unwrap();
+    feed_and_write(&history, &source.log[399..], 1);
+    let last = source.log.last().unwrap();
+    let missing = history.missing(last.at)[0];
+    assert!(source.log[0].at < missing.since && missing.since < source.log[380].at);
+    let (framed, _) = peer.block_for(&missing).unwrap().unwrap();
+    let (head, _) = super::store::parse_block(&framed).unwrap();
+    assert!(head.end >= missing.since && head.from > missing.from);
+    let everything = Missing { since: ClusterTime::ZERO, ..missing };
+    let (old, _) = peer.block_for(&everything).unwrap().unwrap();
+    assert_eq!(history.take_in(&missing, &[old]).unwrap(), None);
+    assert_eq!(history.missing(last.at), [missing]);
+    assert_eq!(history.take_in(&missing, &[framed]).unwrap(), Some(head.to));
+}
+
+/// Also in the file that is being written: reading goes on behind it, and so does writing.
+#[test]
+fn damage_while_it_runs_is_put_aside_and_told() {
+    let source = lived(16, 300);
+    let dir = tempfile::tempdir().unwrap();
+    let large = Limits { segment: 1 << 20, ..small() };
+    let place = dir.path().join("history");
+    let first = History::open(&place, CLUSTER, large, None).unwrap();
+    feed_and_write(&first, &source.log[..200], 9);
+    first.stop(Ending::Orderly);
+    let history = History::open(&place, CLUSTER, large, None).unwrap();
+    let [path] = &files(&place, "events")[..] else { panic!("one") };
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, &bytes).unwrap();
+    feed_and_write(&history, &source.log[200..250], 9);
+    assert_eq!(history.covered().len(), 1);
+    let begin = Position::at(source.log[0].index);
+    let told = follow(&history, begin);
+    assert!(told.len() < source.records().len());
+    feed_and_write(&history, &source.log[250..], 9);
+    let mut wanted = source.records();
+    wanted.retain(|record| record.position.index >= source.log[250].index);
+    assert!(follow(&history, Position::at(source.log[250].index)) == wanted);
+    assert_eq!(files(&place, "damaged").len(), 1);
+    rows(&history, by_client(3));
+    history.stop(Ending::Orderly);
+    let again = History::open(&place, CLUSTER, large, None).unwrap();
+    assert!(follow(&again, Position::at(source.log[250].index)) == wanted);
+}
+
+/// Whoever removes files while it runs gets a gap, or a new index; never an error for good.
+#[test]
+fn a_file_that_was_removed_is_a_gap_and_an_index_is_made_anew() {
+    let source = lived(17, 300);
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path(), None);
+    feed_and_write(&history, &source.log, 9);
+    history.stop(Ending::Orderly);
+    let history = open(dir.path(), None);
+    let before = rows(&history, by_client(3)).rows;
+    for index in files(dir.path(), "index").iter().step_by(2).take(20) {
+        fs::remove_file(index).unwrap();
+    }
+    assert_eq!(rows(&history, by_client(3)).rows, before);
+    assert_eq!(history.covered().len(), 1);
+    fs::remove_file(&files(dir.path(), "events")[3]).unwrap();
+    let told = follow(&history, Position::at(source.log[0].index));
+    assert!(!told.is_empty() && told.len() < source.records().len());
+    assert_eq!(history.covered().len(), 2);
+    rows(&history, by_client(3));
 }

@@ -2,7 +2,8 @@
 //! segment, asks those that have what it misses.
 //!
 //! The newest gap first, some MiB at a time with a pause after each, so that nobody's service notices;
-//! when nobody has it, again after some minutes. The task may be stopped anywhere: what it has taken in
+//! one that nobody can fill does not keep older ones open. When nobody has anything, again after some
+//! minutes. The task may be stopped anywhere: what it has taken in
 //! is whole, or not there.
 
 use std::sync::Arc;
@@ -42,16 +43,21 @@ pub async fn fill(raft: Raft) {
     }
 }
 
-/// Asks once for the newest gap. Answers how long to wait before the next time.
+/// Asks once for the newest gap that somebody can fill. Answers how long to wait before the next time.
 pub async fn step(raft: &Raft, history: &Arc<History>) -> Duration {
-    let Some(missing) = history.missing(raft.applied().stamp) else { return PAUSE };
-    match ask_all(raft, history, &missing).await {
-        Some((node, upto)) => {
-            tracing::info!(%node, "took in the lease history of entries {} to {upto}", missing.from);
-            BREATH
-        }
-        None => LATER,
+    let (own, now) = (Arc::clone(history), raft.applied().stamp);
+    // Whoever looks waits for the writer, and so for the disk.
+    let missing = spawn_blocking(move || own.missing(now)).await.unwrap_or_default();
+    if missing.is_empty() {
+        return PAUSE;
     }
+    for missing in missing {
+        if let Some((node, upto)) = ask_all(raft, history, &missing).await {
+            tracing::info!(%node, "took in the lease history of entries {} to {upto}", missing.from);
+            return BREATH;
+        }
+    }
+    LATER
 }
 
 /// Asks one peer after the other. Answers who gave something, and up to which entry.
