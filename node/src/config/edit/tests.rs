@@ -283,7 +283,7 @@ fn a_delta_removes_what_it_names_and_nothing_else() {
 #[test]
 fn a_delta_of_long_lists_takes_no_time() {
     let entries = |from: u32| json!({ "user-context": { "list": (from..from + 25_000).collect::<Vec<u32>>() } });
-    let began = std::time::Instant::now();
+    let began = crate::clock::Stopwatch::start();
     let one = delta(&base(), Verb::SubnetDeltaAdd, entries(10_000));
     let both = delta(&one, Verb::SubnetDeltaAdd, entries(35_000));
     let list = |config: &Config| at(config, "/subnet4/0/user-context/list");
