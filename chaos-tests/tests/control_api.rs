@@ -201,12 +201,5 @@ fn kea_and_leasehold_answer_the_same_requests_alike() -> Result<()> {
 /// `ORACLE_WRITE_PAGE=1` writes it.
 #[test]
 fn the_page_of_api_differences_is_made_from_the_list() -> Result<()> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/differences-from-kea-api.md");
-    let page = differences::page(differences::REQUESTS, &listed()?);
-    if asked("ORACLE_WRITE_PAGE").is_some() {
-        std::fs::write(&file, &page)?;
-    }
-    let found = std::fs::read_to_string(&file).unwrap_or_default();
-    ensure!(found == page, "{} is not up to date: ORACLE_WRITE_PAGE=1 writes it", file.display());
-    Ok(())
+    differences::check_page("differences-from-kea-api.md", differences::REQUESTS, &listed()?)
 }

@@ -250,12 +250,5 @@ fn the_corpus_has_at_least_150_exchanges_with_each_version() -> Result<()> {
 /// `ORACLE_WRITE_PAGE=1` writes it.
 #[test]
 fn the_page_of_differences_is_made_from_the_list() -> Result<()> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/differences-from-kea.md");
-    let page = differences::page(differences::PACKETS, &listed()?);
-    if asked("ORACLE_WRITE_PAGE").is_some() {
-        std::fs::write(&file, &page)?;
-    }
-    let found = std::fs::read_to_string(&file).unwrap_or_default();
-    ensure!(found == page, "{} is not up to date: ORACLE_WRITE_PAGE=1 writes it", file.display());
-    Ok(())
+    differences::check_page("differences-from-kea.md", differences::PACKETS, &listed()?)
 }

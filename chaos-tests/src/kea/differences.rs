@@ -13,6 +13,7 @@
 //! A listed difference that does not occur is an error: it is stale.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -173,8 +174,24 @@ pub const REQUESTS: &str = "# Differences from Kea's control API\n\n\
     `chaos-tests/tests/data/api/differences.txt`; a test compares the two. Differences in the answers to packets are in\n\
     [differences-from-kea.md](differences-from-kea.md).\n\n";
 
+/// Holds the page `name` of `docs` against the list that it is made from. `ORACLE_WRITE_PAGE=1` writes it
+/// anew.
+///
+/// # Errors
+/// When the page is not that of the list.
+pub fn check_page(name: &str, head: &str, list: &[Difference]) -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let page = page(head, list);
+    if std::env::var("ORACLE_WRITE_PAGE").is_ok_and(|wish| !wish.is_empty()) {
+        std::fs::write(&file, &page)?;
+    }
+    let found = std::fs::read_to_string(&file).unwrap_or_default();
+    ensure!(found == page, "{} is not up to date: ORACLE_WRITE_PAGE=1 writes it", file.display());
+    Ok(())
+}
+
 /// A page for operators: `head`, a table, and the reasons.
-pub fn page(head: &str, list: &[Difference]) -> String {
+fn page(head: &str, list: &[Difference]) -> String {
     let mut page = format!("{head}| Difference | Kea | Rule |\n|---|---|---|\n");
     for entry in list {
         let version = entry.only.map_or("2.2, 3.0", Version::text);
