@@ -93,6 +93,7 @@ impl Fake {
                 control: vec![format!("http://192.0.2.1{id}:8000")],
                 identities: Vec::new(),
                 version: "0.1.0".into(),
+                level: 2,
             }));
         }
         Arc::new(fake)

@@ -592,6 +592,7 @@ fn node_info(
         control: settings.control.listeners().iter().map(Listener::url).collect(),
         identities: active.borrow().addresses.clone(),
         version: crate::VERSION.to_owned(),
+        level: crate::state::feature::CURRENT,
     };
     let (sender, receiver) = watch::channel(info);
     tokio::spawn(async move {

@@ -24,7 +24,7 @@ use super::{image, wire};
 use crate::clock::Clock;
 use crate::history::History;
 use crate::state::{
-    Batch, Command, Event, Frozen, Outcome, Prepared, Readers, State, wire as state_wire,
+    Batch, Command, Event, Frozen, Outcome, Prepared, Readers, State, feature, wire as state_wire,
 };
 use crate::storage::{Base, Draft, SnapshotFile, Snapshots};
 use crate::types::ClusterTime;
@@ -156,6 +156,7 @@ impl Shared {
                     };
                     wall = state.view().meta().wall_offset();
                     self.base.lock().0 = Some(id);
+                    is_followed(state.view().meta().feature_level())?;
                     Answer { stamp: state.now(), outcomes }
                 };
                 let own = position.node == self.node;
@@ -238,6 +239,20 @@ impl Shared {
         let applied = meta.last_log_id.as_ref().map(wire::log_id_to_storage);
         self.progress.send_replace(Progress { applied, stamp });
     }
+}
+
+/// # Errors
+/// When the cluster has just reached a feature level that this program does not know (R24): what it
+/// would do from now on may differ from what the others do.
+fn is_followed(level: u32) -> io::Result<()> {
+    if level <= feature::CURRENT {
+        return Ok(());
+    }
+    let known = feature::CURRENT;
+    let text = format!(
+        "the cluster is at feature level {level} now, and this program knows {known} at most: start a newer one"
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
 /// The state machine that openraft drives.

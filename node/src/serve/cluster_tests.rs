@@ -157,6 +157,7 @@ async fn start(
         control: Vec::new(),
         identities: vec![identity(me)],
         version: String::new(),
+        level: 0,
     });
     let tasks = vec![
         proposing,

@@ -87,6 +87,7 @@ impl Rig {
                 control: Vec::new(),
                 identities: vec![Ipv4Addr::new(192, 0, 2, n as u8)],
                 version: String::new(),
+                level: 0,
             }));
             rig.apply(Command::NodeLiveness(NodeId(n), Liveness::Up));
         }

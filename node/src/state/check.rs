@@ -39,6 +39,7 @@ impl State {
             }
         }
         self.meta.check_history()?;
+        self.meta.roster.check()?;
         self.meta.drafts.check()
     }
 }

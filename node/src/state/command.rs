@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 
 use super::document::{Document, Form, Packed, Sha256};
+use super::roster::{Admit, JoinToken, Policy};
 use crate::config::edit::{Edit, Verb};
 use crate::types::{ClientId, ClientKey, ClusterTime, HwAddr, Lifetime, NodeId, SubnetId};
 
@@ -66,6 +67,29 @@ pub enum Command {
     NodeInfo(NodeInfo),
     /// The leader's judgement about a node (R16).
     NodeLiveness(NodeId, Liveness),
+    /// Raises the feature level, if every node knows it (R24).
+    RaiseLevel(u32),
+    /// A token with which nodes may join.
+    PutToken(JoinToken),
+    /// Revokes the token with this id.
+    RemoveToken(u64),
+    /// Lets a node in and gives it its number (R14).
+    Admit(Admit),
+    /// How the cluster is to be led.
+    SetPolicy(Policy),
+}
+
+impl Command {
+    /// The feature level that brought the command: nobody proposes it below that (R24).
+    pub fn level(&self) -> u32 {
+        match self {
+            Command::PutToken(_)
+            | Command::RemoveToken(_)
+            | Command::Admit(_)
+            | Command::SetPolicy(_) => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// Where a command comes from: for logs, and to find its answer. A node draws a new incarnation at
@@ -513,6 +537,8 @@ pub struct NodeInfo {
     pub identities: Vec<Ipv4Addr>,
     /// The program's version.
     pub version: String,
+    /// The highest feature level that the program knows; 0 when it did not say, which means 1.
+    pub level: u32,
 }
 
 /// What the leader says of a node (R16).

@@ -11,6 +11,7 @@ use super::command::{ConfigVersion, Liveness, NodeInfo, WallOffset};
 use super::document::Drafts;
 use super::feature;
 use super::history::{Edits, Version};
+use super::roster::Roster;
 use crate::config::Config;
 use crate::types::{ClientKey, ClusterTime, NodeId, SubnetId};
 
@@ -32,6 +33,7 @@ pub struct Meta {
     pub(super) edits: Edits,
     pub(super) drafts: Drafts,
     pub(super) nodes: OrdMap<NodeId, Arc<NodeEntry>>,
+    pub(super) roster: Roster,
     pub(super) totals: OrdMap<SubnetId, Totals>,
     pub(super) declines: DeclineLog,
 }
@@ -99,6 +101,7 @@ impl Meta {
             edits: Edits::default(),
             drafts: Drafts::default(),
             nodes: OrdMap::new(),
+            roster: Roster::default(),
             totals: OrdMap::new(),
             declines: DeclineLog::default(),
         }
@@ -184,6 +187,11 @@ impl Meta {
     /// One node.
     pub fn node(&self, id: NodeId) -> Option<&Arc<NodeEntry>> {
         self.nodes.get(&id)
+    }
+
+    /// Tokens, nodes that were let in, and how the cluster is to be led.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// Nodes that are up, ascending: the owners of buckets and shares (R16, C8).

@@ -20,6 +20,7 @@ mod outcome;
 mod pieces;
 mod prepare;
 mod record;
+pub mod roster;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -46,6 +47,7 @@ pub use meta::{Declines, Meta, NodeEntry, Totals};
 pub use outcome::{Granted, Outcome, Taken};
 pub use prepare::{Prepared, Readers, Unreadable};
 pub use record::{BadRecord, decode_lease, encode_lease};
+pub use roster::{Admission, Admit, JoinToken, NotAdmitted, Policy, Roster};
 pub use view::{Availability, Change, Frozen, View};
 
 use crate::types::ClusterTime;

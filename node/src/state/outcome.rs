@@ -3,8 +3,9 @@
 use std::net::Ipv4Addr;
 
 use super::command::{ConfigVersion, Generation};
+use super::roster::NotAdmitted;
 use crate::config::edit::{Changed, NoEdit};
-use crate::types::{ClientKey, ClusterTime, Lifetime, SubnetId};
+use crate::types::{ClientKey, ClusterTime, Lifetime, NodeId, SubnetId};
 
 /// The fate of one command.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +90,17 @@ pub enum Outcome {
     ConfigEditsFull,
     /// Bookkeeping took effect.
     Noted,
+    /// This feature level is in force.
+    Level(u32),
+    /// The feature level stays as it is: the programs of these nodes do not know the new one, or have
+    /// not said so.
+    LevelHeld(Vec<NodeId>),
+    /// The node is let in, under this number.
+    Admitted(NodeId),
+    /// It is not, or its token is not taken.
+    NotAdmitted(NotAdmitted),
+    /// The command needs this feature level, which is not in force yet; nothing was done (R24).
+    NotYet(u32),
 }
 
 impl Outcome {

@@ -132,6 +132,7 @@ impl Frozen {
             declines: meta.declines.entries().map(decline).collect(),
             leases: self.table.len() as u64,
             lease_digest: self.lease_digest,
+            roster: wire::roster::roster_to_pb(&meta.roster),
         }
         .encode_to_vec()
     }
@@ -216,6 +217,7 @@ fn meta_from(head: &pb::Head, mut pieces: BTreeMap<PieceKey, Bytes>) -> Result<M
         declines.insert(row.place, ClusterTime::from_millis(row.at), row.client);
     }
     meta.declines = declines;
+    meta.roster = wire::roster::roster_from_pb(head.roster.clone())?;
     Ok(meta)
 }
 

@@ -12,6 +12,7 @@ mod model;
 mod offering;
 mod reclaim;
 mod recorded;
+mod roster;
 mod tables;
 
 use std::net::Ipv4Addr;

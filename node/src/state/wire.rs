@@ -7,6 +7,7 @@
 mod commands;
 pub(super) mod config;
 mod outcomes;
+pub(super) mod roster;
 
 use std::net::Ipv4Addr;
 
@@ -105,6 +106,7 @@ pub(super) fn node_info_to_pb(info: &NodeInfo) -> pb::NodeInfo {
         control: info.control.clone(),
         identities: info.identities.iter().map(|address| u32::from(*address)).collect(),
         version: info.version.clone(),
+        level: info.level,
     }
 }
 
@@ -117,6 +119,7 @@ pub(super) fn node_info_from_pb(info: pb::NodeInfo) -> NodeInfo {
         control: info.control,
         identities: info.identities.into_iter().map(Ipv4Addr::from).collect(),
         version: info.version,
+        level: info.level,
     }
 }
 

@@ -45,6 +45,9 @@ impl State {
         if liveness == Liveness::Maintenance && !self.can_spare(node) {
             return Outcome::Noted;
         }
+        if liveness == Liveness::Left {
+            self.meta.roster.left(node);
+        }
         self.meta.nodes.insert(node, Arc::new(NodeEntry { info, liveness, since: now }));
         self.forget_departed();
         Outcome::Noted

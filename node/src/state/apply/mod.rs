@@ -4,6 +4,7 @@ mod cluster;
 mod config;
 mod lease4;
 mod reclaim;
+mod roster;
 
 pub use lease4::cached_lifetime;
 
@@ -21,6 +22,9 @@ impl State {
         command: &Command,
         readers: &mut Readers<'_>,
     ) -> Outcome {
+        if let Some(outcome) = self.too_early(command) {
+            return outcome;
+        }
         match command {
             Command::Grant(grant) => self.grant(place, grant),
             Command::Release(release) => self.release(release),
@@ -37,6 +41,17 @@ impl State {
             Command::SetWallOffset(offset) => self.set_wall_offset(*offset),
             Command::NodeInfo(info) => self.node_info(info),
             Command::NodeLiveness(node, liveness) => self.node_liveness(*node, *liveness),
+            Command::RaiseLevel(level) => self.raise_level(*level),
+            Command::PutToken(token) => self.put_token(token),
+            Command::RemoveToken(id) => {
+                self.meta.roster.remove_token(*id);
+                Outcome::Noted
+            }
+            Command::Admit(admit) => self.admit(admit),
+            Command::SetPolicy(policy) => {
+                self.meta.roster.set_policy(policy);
+                Outcome::Noted
+            }
         }
     }
 }

@@ -57,6 +57,7 @@ fn full(count: u32) -> State {
         control: vec!["http://192.0.2.2:8000".into()],
         identities: vec![[192, 0, 2, 2].into()],
         version: "0.1.0".into(),
+        level: 2,
     };
     let commands = vec![Command::NodeInfo(info), Command::SetWallOffset(WallOffset(-77))];
     state.apply(2, &Batch { stamp: ClusterTime::from_millis(10), commands });

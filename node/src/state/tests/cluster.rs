@@ -12,6 +12,7 @@ fn info(node: u64, identity: &str) -> Command {
         control: Vec::new(),
         identities: vec![ip(identity)],
         version: String::new(),
+        level: 0,
     })
 }
 

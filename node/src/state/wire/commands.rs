@@ -7,7 +7,7 @@ use pb::command::Kind;
 
 use super::{
     BadWire, client_id, config, copied, hw_addr, liveness_from_pb, liveness_to_pb,
-    node_info_from_pb, node_info_to_pb,
+    node_info_from_pb, node_info_to_pb, roster,
 };
 use crate::state::command::{
     Claims, Client, Command, ConfigVersion, DeleteLease, Generation, GiveUp, Grant, GrantItem,
@@ -49,6 +49,11 @@ pub(super) fn to_pb(command: &Command) -> pb::Command {
             node: node.0,
             liveness: liveness_to_pb(*liveness).into(),
         }),
+        Command::RaiseLevel(level) => Kind::RaiseLevel(*level),
+        Command::PutToken(token) => Kind::PutToken(roster::token_to_pb(token)),
+        Command::RemoveToken(id) => Kind::RemoveToken(*id),
+        Command::Admit(admit) => Kind::Admit(roster::admit_to_pb(admit)),
+        Command::SetPolicy(policy) => Kind::SetPolicy(roster::policy_to_pb(policy)),
     };
     pb::Command { kind: Some(kind) }
 }
@@ -85,6 +90,11 @@ pub(super) fn from_pb(command: pb::Command) -> Result<Command, BadWire> {
         Kind::NodeLiveness(word) => {
             Command::NodeLiveness(NodeId(word.node), liveness_from_pb(word.liveness)?)
         }
+        Kind::RaiseLevel(level) => Command::RaiseLevel(level),
+        Kind::PutToken(token) => Command::PutToken(roster::token_from_pb(token)?),
+        Kind::RemoveToken(id) => Command::RemoveToken(id),
+        Kind::Admit(admit) => Command::Admit(roster::admit_from_pb(admit)?),
+        Kind::SetPolicy(policy) => Command::SetPolicy(roster::policy_from_pb(policy)),
     })
 }
 

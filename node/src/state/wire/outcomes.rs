@@ -4,11 +4,11 @@ use leasehold_proto::command as pb;
 use pb::outcome::Kind;
 use pb::taken::By;
 
-use super::{BadWire, Granted, Outcome, client_id, copied, hw_addr};
+use super::{BadWire, Granted, Outcome, client_id, copied, hw_addr, roster};
 use crate::config::edit::{Changed, NoEdit, NoEditKind};
 use crate::state::command::{ConfigVersion, Generation};
 use crate::state::outcome::Taken;
-use crate::types::{ClientKey, ClusterTime, Lifetime, Prefix, SubnetId};
+use crate::types::{ClientKey, ClusterTime, Lifetime, NodeId, Prefix, SubnetId};
 
 pub(super) fn to_pb(outcome: &Outcome) -> pb::Outcome {
     let nothing = pb::Nothing {};
@@ -60,6 +60,13 @@ pub(super) fn to_pb(outcome: &Outcome) -> pb::Outcome {
         }
         Outcome::ConfigEditsFull => Kind::ConfigEditsFull(nothing),
         Outcome::Noted => Kind::Noted(nothing),
+        Outcome::Level(level) => Kind::Level(*level),
+        Outcome::LevelHeld(nodes) => {
+            Kind::LevelHeld(pb::LevelHeld { nodes: nodes.iter().map(|node| node.0).collect() })
+        }
+        Outcome::Admitted(node) => Kind::Admitted(node.0),
+        Outcome::NotAdmitted(why) => Kind::NotAdmitted(roster::not_admitted_to_pb(*why)),
+        Outcome::NotYet(level) => Kind::NotYet(*level),
     };
     pb::Outcome { kind: Some(kind) }
 }
@@ -99,6 +106,11 @@ pub(super) fn from_pb(outcome: pb::Outcome) -> Result<Outcome, BadWire> {
         }
         Kind::ConfigEditsFull(_) => Outcome::ConfigEditsFull,
         Kind::Noted(_) => Outcome::Noted,
+        Kind::Level(level) => Outcome::Level(level),
+        Kind::LevelHeld(held) => Outcome::LevelHeld(held.nodes.into_iter().map(NodeId).collect()),
+        Kind::Admitted(node) => Outcome::Admitted(NodeId(node)),
+        Kind::NotAdmitted(no) => Outcome::NotAdmitted(roster::not_admitted_from_pb(no)?),
+        Kind::NotYet(level) => Outcome::NotYet(level),
     })
 }
 

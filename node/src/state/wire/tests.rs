@@ -7,6 +7,7 @@ use crate::config::edit::{Changed, Edit, NoEdit, NoEditKind, Verb};
 use crate::state::command::*;
 use crate::state::document::{Document, Form, Sha256};
 use crate::state::outcome::Taken;
+use crate::state::roster::{Admit, JoinToken, NotAdmitted, Policy};
 use crate::state::testing::{any_hw, any_id, any_state, any_time};
 use crate::types::{ClientKey, Lifetime, Prefix, SubnetId};
 
@@ -140,8 +141,9 @@ fn any_liveness() -> impl Strategy<Value = Liveness> {
 
 fn any_info() -> impl Strategy<Value = NodeInfo> {
     let lists = (prop::collection::vec(".{0,8}", 0..3), prop::collection::vec(any_address(), 0..3));
-    (any::<u64>(), ".{0,8}", ".{0,8}", ".{0,8}", lists, ".{0,8}").prop_map(
-        |(node, name, rack, peer_address, (control, identities), version)| NodeInfo {
+    let program = (".{0,8}", any::<u32>());
+    (any::<u64>(), ".{0,8}", ".{0,8}", ".{0,8}", lists, program).prop_map(
+        |(node, name, rack, peer_address, (control, identities), (version, level))| NodeInfo {
             node: NodeId(node),
             name,
             rack,
@@ -149,8 +151,45 @@ fn any_info() -> impl Strategy<Value = NodeInfo> {
             control,
             identities,
             version,
+            level,
         },
     )
+}
+
+fn any_digest() -> impl Strategy<Value = Sha256> {
+    any::<[u8; 32]>().prop_map(Sha256)
+}
+
+fn any_roster_command() -> impl Strategy<Value = Command> {
+    let token = (any::<u64>(), any_digest(), any_time(), any::<u32>(), any::<bool>(), ".{0,8}")
+        .prop_map(|(id, digest, not_after, uses, learner, note)| JoinToken {
+            id,
+            digest,
+            not_after,
+            uses,
+            learner,
+            note,
+        });
+    let names = (".{0,8}", ".{0,8}", ".{0,8}");
+    let admit = (any_digest(), any::<u64>(), names, any::<bool>(), any::<u64>()).prop_map(
+        |(token, instance, (address, name, tls_name), learner, above)| Admit {
+            token,
+            instance,
+            address,
+            name,
+            tls_name,
+            learner,
+            above: NodeId(above),
+        },
+    );
+    let racks = prop::collection::vec(".{0,8}", 0..3);
+    prop_oneof![
+        any::<u32>().prop_map(Command::RaiseLevel),
+        token.prop_map(Command::PutToken),
+        any::<u64>().prop_map(Command::RemoveToken),
+        admit.prop_map(Command::Admit),
+        racks.prop_map(|leader_racks| Command::SetPolicy(Policy { leader_racks })),
+    ]
 }
 
 fn any_bytes() -> impl Strategy<Value = bytes::Bytes> {
@@ -234,6 +273,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         any_info().prop_map(Command::NodeInfo),
         (any::<u64>(), any_liveness())
             .prop_map(|(node, what)| Command::NodeLiveness(NodeId(node), what)),
+        any_roster_command(),
     ]
 }
 
@@ -287,6 +327,17 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
         any::<u32>().prop_map(|missing| Outcome::ConfigChunk { missing }),
         Just(Outcome::ConfigIncomplete),
         Just(Outcome::ConfigEditsFull),
+        any::<u32>().prop_map(Outcome::Level),
+        prop::collection::vec(any::<u64>().prop_map(NodeId), 0..4).prop_map(Outcome::LevelHeld),
+        any::<u64>().prop_map(|node| Outcome::Admitted(NodeId(node))),
+        prop::sample::select(vec![
+            NotAdmitted::NoToken,
+            NotAdmitted::Expired,
+            NotAdmitted::UsedUp,
+            NotAdmitted::Full,
+        ])
+        .prop_map(Outcome::NotAdmitted),
+        any::<u32>().prop_map(Outcome::NotYet),
         (any::<u64>(), prop::option::of((any::<u32>(), any_address(), 0u8..=32)), ".{0,8}")
             .prop_map(|(version, subnet, name)| {
                 let subnet = subnet

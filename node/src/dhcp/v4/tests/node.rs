@@ -128,6 +128,7 @@ impl Node {
                 control: Vec::new(),
                 identities: vec![Ipv4Addr::new(192, 0, 2, n as u8)],
                 version: String::new(),
+                level: 0,
             };
             self.apply(Command::NodeInfo(info));
             self.apply(Command::NodeLiveness(NodeId(n), Liveness::Up));
