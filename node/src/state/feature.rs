@@ -16,10 +16,7 @@
 //! keyword that a level brings is refused by whoever proposes while the machine is below that level.
 
 /// What each level brought, from level 1.
-pub const LEVELS: &[&str] = &[
-    "the commands of the first release",
-    "tokens, nodes let in, policy; what is kept after a restore",
-];
+pub const LEVELS: &[&str] = &["the commands of the first release", "tokens, nodes let in, policy"];
 
 /// The level that every cluster begins with: a machine before its first entry must be the same
 /// whichever program makes it.

@@ -1,4 +1,5 @@
-//! Who may join, who was let in, and how the cluster is to be led (issue: membership online).
+//! Who may join, who was let in, and how the cluster is to be led. So far these are words of the log
+//! alone: nothing on this node proposes them yet.
 //!
 //! Raft's own membership says who receives the log and who votes; it is openraft's. What is kept here
 //! is what Raft does not know: tokens with which new nodes come, the numbers that were ever given out
@@ -18,7 +19,7 @@ pub struct JoinToken {
     pub digest: Sha256,
     /// It lets nobody in after this.
     pub not_after: ClusterTime,
-    /// How many nodes it still lets in; at least 1.
+    /// How many nodes it still lets in: at least 1 when it is made, 0 when it is used up.
     pub uses: u32,
     /// Whether those who come with it never vote.
     pub learner: bool,
