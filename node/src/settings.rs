@@ -5,6 +5,7 @@
 //! so that the rest of the program never sees half a setting.
 
 mod control;
+mod disk;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ pub use control::{
     Control, Given, Header, Listener, ListenerSetting, Role, Secret, Tls, User, UserSetting,
     bad_name,
 };
+
+pub use disk::Disk;
 
 use crate::config::{self, Mistakes, Parsed};
 
@@ -53,6 +56,9 @@ pub struct Settings {
     /// How much lease history is kept.
     #[serde(default)]
     pub history: History,
+    /// The disk of the data directory.
+    #[serde(default)]
+    pub disk: Disk,
 }
 
 /// `[peer]`.
@@ -238,6 +244,7 @@ impl Settings {
             raft: Timers::default(),
             as_kea: false,
             history: History::default(),
+            disk: Disk::default(),
         }
     }
 

@@ -64,6 +64,8 @@ pub(super) struct Queue {
     durable: Option<u64>,
     ending: Option<Ending>,
     failing: bool,
+    /// Nothing is written for now.
+    resting: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +90,7 @@ impl Queue {
             durable: covered,
             ending: None,
             failing: false,
+            resting: false,
         }
     }
 
@@ -173,6 +176,9 @@ impl Queue {
     }
 
     fn is_due(&self, since: Duration) -> bool {
+        if self.resting && self.ending.is_none() {
+            return false;
+        }
         let wanted = self.wanted > self.durable && self.covered > self.durable;
         let old = since >= PAUSE && !self.runs.is_empty() && self.waiting > 0;
         self.waiting >= BATCH || wanted || old || self.ending.is_some()
@@ -237,6 +243,17 @@ impl History {
         }
     }
 
+    /// Nothing is written while it rests, as when the disk is filling up: the room is for the log. What
+    /// happens then waits in memory, and is lost when that is full.
+    pub fn rest(&self, resting: bool) {
+        let mut queue = self.shared.queue.lock();
+        if queue.resting != resting {
+            queue.resting = resting;
+            drop(queue);
+            self.shared.wake.notify_one();
+        }
+    }
+
     /// Makes the history durable up to entry `index`, which has been recorded or is about to be.
     /// Answers whether it is within `within`; if not, a crash may leave a gap, which will be told.
     pub fn settle(&self, index: u64, within: Duration) -> bool {
@@ -252,7 +269,7 @@ impl History {
             // What is just being applied has not been recorded yet.
             let soon = (instant() + Duration::from_millis(20)).min(deadline);
             let timed_out = self.shared.done.wait_until(&mut queue, soon).timed_out();
-            if queue.ending.is_some() || timed_out && instant() >= deadline {
+            if queue.ending.is_some() || queue.resting || timed_out && instant() >= deadline {
                 return queue.durable >= index;
             }
         }

@@ -90,6 +90,12 @@ impl NodeBackend {
         if let Some(reason) = &status.stopped {
             return Err(format!("Raft has stopped: {reason}"));
         }
+        if self.parts.raft.disk().is_some_and(|disk| disk.is_full()) {
+            return Err(format!(
+                "the disk of {} is full: the log cannot be written, and this node answers nobody until there is room",
+                self.settings.data_dir.display()
+            ));
+        }
         let Some(from) = *self.serve_from.borrow() else {
             return Err("no leader heard since the start".into());
         };

@@ -47,7 +47,7 @@ use crate::serve::service::Service;
 use crate::serve::{self, After, Inbox, NodeHands, Serve, Worker};
 use crate::settings::{Listener, Peer, Settings};
 use crate::state::{NodeInfo, State};
-use crate::storage::{self, DiskLog, IdentityFile, LogSettings};
+use crate::storage::{self, DiskLog, DiskWatch, IdentityFile, LogSettings};
 use backend::{NodeBackend, NodeCounts};
 use signals::Request;
 use written::Places;
@@ -74,6 +74,8 @@ pub enum RunError {
 
 /// How long a stopping node goes on answering those who chose it (R26).
 const LAST_ANSWERS: Duration = Duration::from_secs(4);
+/// How long a start waits before it looks again at a full disk.
+const FULL: Duration = Duration::from_secs(5);
 /// How long any one step of the shutdown may take.
 const STEP: Duration = Duration::from_secs(1);
 
@@ -156,13 +158,10 @@ async fn run(
         request = wait_for_stop(&mut requests) => return request,
     };
 
-    let log = DiskLog::open(
-        &settings.data_dir.join("log"),
-        LogSettings::default(),
-        storage::exit_on_fault(),
-    )
-    .map_err(|error| RunError::Fault(error.to_string()))?;
-    let log = Arc::new(log);
+    let log = tokio::select! {
+        log = open_log(&settings) => Arc::new(log?),
+        request = wait_for_stop(&mut requests) => return request,
+    };
     let state = Arc::new(RwLock::new(State::new()));
     let raft = Raft::start(raft::Start {
         dir: settings.data_dir.clone(),
@@ -221,6 +220,26 @@ async fn run(
     };
     node.stop().await;
     result
+}
+
+/// Opens the log, as soon as there is room for it.
+async fn open_log(settings: &Settings) -> Result<DiskLog, RunError> {
+    let (dir, reserve) = (settings.data_dir.join("log"), settings.disk.reserve_bytes);
+    let watch = DiskWatch::start(&settings.data_dir, reserve).map_err(fault("the disk"))?;
+    loop {
+        let (dir, watch) = (dir.clone(), watch.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            DiskLog::open_watched(&dir, LogSettings::default(), storage::exit_on_fault(), watch)
+        });
+        match opening.await.map_err(|error| RunError::Fault(error.to_string()))? {
+            Ok(log) => return Ok(log),
+            Err(error) if error.is_full() => {
+                tracing::error!("{error}: this node waits for it");
+                tokio::time::sleep(FULL).await;
+            }
+            Err(error) => return Err(RunError::Fault(error.to_string())),
+        }
+    }
 }
 
 async fn wait_for_stop(
@@ -394,6 +413,7 @@ impl Node {
         let (majority_sender, majority_told) = watch::channel(false);
         tasks.spawn(parts.clone().watch_majority(majority_sender));
         tasks.spawn(parts.clone().lead());
+        tasks.spawn(parts.clone().mind_disk());
         let (serve_from_sender, serve_from) = watch::channel(None);
         let catching_up = parts.clone();
         tasks.spawn(async move {

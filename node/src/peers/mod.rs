@@ -78,6 +78,22 @@ pub struct PeerView {
     pub active: Active,
     /// Whether it says that it answers nobody, on an operator's word.
     pub disabled: bool,
+    /// What it says of its disk.
+    pub disk: PeerDisk,
+    /// How far its wall clock is ahead of this node's, in milliseconds, the way of the note included. For
+    /// people: nothing is decided by it (R13).
+    pub wall_ahead: Option<i64>,
+}
+
+/// The disk under a peer's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerDisk {
+    /// What half of its syncs took at most in the last minute; `None` when it does not say.
+    pub sync: Option<Duration>,
+    /// Whether it stands still.
+    pub stalled: bool,
+    /// Whether it is filling up, or full.
+    pub low: bool,
 }
 
 /// The configuration that a node's sockets follow, for people.
@@ -119,11 +135,16 @@ impl Shared {
     /// What every note says of this node, beside what it was made for.
     fn signed(&self, note: pb::Note) -> pb::Note {
         let Active { version, problems } = *self.active.lock();
+        let disk = self.raft.disk().map(|disk| disk.facts()).unwrap_or_default();
         pb::Note {
             applied_index: self.applied(),
             active_config: version.0,
             config_problems: problems,
             disabled: self.disabled.load(Relaxed),
+            sync_micros: u64::try_from(disk.typical.as_micros()).unwrap_or(u64::MAX),
+            disk_stalled: disk.stalled_for().is_some(),
+            disk_low: disk.is_low(),
+            wall_millis: self.clock.wall(),
             ..note
         }
     }
@@ -134,6 +155,13 @@ impl Shared {
         let view = views.entry(node).or_default();
         let (version, problems) = (ConfigVersion(note.active_config), note.config_problems);
         view.active = Active { version, problems };
+        view.disk = PeerDisk {
+            sync: (note.sync_micros > 0).then(|| Duration::from_micros(note.sync_micros)),
+            stalled: note.disk_stalled,
+            low: note.disk_low,
+        };
+        view.wall_ahead =
+            (note.wall_millis != 0).then(|| note.wall_millis.saturating_sub(self.clock.wall()));
         let applied = note.applied_index;
         view.heard_at = Some(now);
         view.applied = view.applied.max(applied);

@@ -2,8 +2,9 @@
 //! when something changed (rule R21). It freezes the machine and writes the difference to the view
 //! it wrote last.
 //!
-//! A checkpoint that cannot be written is thrown away and begun anew: it is never the only copy.
-//! If that fails too the node goes on without one and starts more slowly next time.
+//! A checkpoint that cannot be written is thrown away and begun anew: it is never the only copy. If that
+//! fails too the node goes on without one and tries again later. While the disk is filling up nothing is
+//! written: what is there stays, and the log is worth more.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use super::machine::Shared;
 use super::{image, wire};
 use crate::state::Frozen;
-use crate::storage::{Base, Checkpoint, Log};
+use crate::storage::{Base, Checkpoint, DiskWatch, Log, Remains};
 
 /// How often the machine is written.
 const EVERY_SECONDS: u32 = 10;
@@ -45,7 +46,8 @@ impl Checkpointer {
         written: Option<(Frozen, Base)>,
     ) -> std::io::Result<Checkpointer> {
         let (stop, stopped) = sync_channel(1);
-        let writer = Writer { shared, checkpoint: Some(checkpoint), written };
+        let disk = log.watch().cloned();
+        let writer = Writer { shared, disk, checkpoint: Some(checkpoint), broken: None, written };
         let thread = std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || writer.run(&*log, &stopped))?;
@@ -64,7 +66,10 @@ impl Checkpointer {
 
 struct Writer {
     shared: Arc<Shared>,
+    disk: Option<Arc<DiskWatch>>,
     checkpoint: Option<Checkpoint>,
+    /// What is to be begun anew, if it could not be.
+    broken: Option<Remains>,
     written: Option<(Frozen, Base)>,
 }
 
@@ -90,6 +95,12 @@ impl Writer {
     }
 
     fn write(&mut self) {
+        if self.disk.as_ref().is_some_and(|disk| disk.facts().is_low()) {
+            return;
+        }
+        if let Some(remains) = self.broken.take() {
+            self.begin_anew(remains);
+        }
         let Some(mut checkpoint) = self.checkpoint.take() else { return };
         let (frozen, meta) = self.shared.freeze();
         let base = wire::meta_to_base(&meta);
@@ -107,13 +118,17 @@ impl Writer {
             Err(error) => {
                 tracing::warn!(%error, "writing the checkpoint failed; it is begun anew");
                 self.written = None;
-                self.checkpoint = match checkpoint.reset() {
-                    Ok(empty) => Some(empty),
-                    Err(error) => {
-                        tracing::error!(%error, "going on without a checkpoint: the next start will be slower");
-                        None
-                    }
-                };
+                self.begin_anew(checkpoint.close());
+            }
+        }
+    }
+
+    fn begin_anew(&mut self, remains: Remains) {
+        match remains.begin_anew() {
+            Ok(empty) => self.checkpoint = Some(empty),
+            Err((error, remains)) => {
+                tracing::error!(%error, "going on without a checkpoint for now: a start would be slower");
+                self.broken = Some(remains);
             }
         }
     }

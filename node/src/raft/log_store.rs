@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::OptionalSend;
 use openraft::storage::{RaftLogReader, RaftLogStorage};
@@ -17,6 +18,9 @@ use crate::storage::Log;
 /// well below the 16 MiB that a message may have.
 const READ_LIMIT: u64 = 4 << 20;
 
+/// How often a full disk is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// A log, shared by openraft's core and its replication tasks.
 #[derive(Debug, Clone)]
 pub struct LogStore {
@@ -27,6 +31,19 @@ impl LogStore {
     /// openraft's view of `log`.
     pub fn new(log: Arc<dyn Log>) -> LogStore {
         LogStore { log }
+    }
+
+    fn is_full(&self) -> bool {
+        self.log.watch().is_some_and(|disk| disk.is_full())
+    }
+
+    /// Waits until the disk has room. openraft's core waits with it, so that the others soon miss this
+    /// node and do without it: it promises nothing that it could not keep. The log itself would wait as
+    /// well, but on a thread of the runtime.
+    async fn room(&self) {
+        while self.is_full() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn read(&self, from: u64, to: u64, max_bytes: u64) -> io::Result<Vec<Entry>> {
@@ -82,6 +99,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.room().await;
         let (sent, received) = oneshot::channel();
         let done = Box::new(move |result| drop(sent.send(result)));
         self.log.save_vote(wire::vote_to_storage(vote), done)?;
@@ -90,8 +108,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         match committed {
-            Some(id) => self.log.save_committed(wire::log_id_to_storage(&id)),
-            None => Ok(()),
+            // Nobody waits for it, and it is said again with the next one.
+            Some(id) if !self.is_full() => self.log.save_committed(wire::log_id_to_storage(&id)),
+            _ => Ok(()),
         }
     }
 
@@ -105,14 +124,17 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries = entries.into_iter().map(wire::entry_to_storage).collect();
+        self.room().await;
         self.log.append(entries, Box::new(move |result| callback.io_completed(result)))
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        self.room().await;
         self.log.truncate(last.map_or(0, |last| last.index + 1))
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        self.room().await;
         self.log.purge(wire::log_id_to_storage(&upto))
     }
 }

@@ -26,11 +26,13 @@ use crate::history::History;
 use crate::state::{
     Batch, Command, Event, Frozen, Outcome, Prepared, Readers, State, feature, wire as state_wire,
 };
-use crate::storage::{Base, Draft, SnapshotFile, Snapshots};
+use crate::storage::{self, Base, Draft, SnapshotFile, Snapshots};
 use crate::types::ClusterTime;
 
 /// How long a checkpoint or a snapshot waits for the history.
 const SETTLE: Duration = Duration::from_secs(5);
+/// How long a snapshot that found no room waits before it is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// How far this node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -188,6 +190,13 @@ impl Shared {
                 "the lease history is behind what is about to be written; a crash now would leave a gap in it"
             );
         }
+    }
+
+    fn write_snapshot(&self) -> io::Result<SnapshotFile> {
+        let (frozen, meta) = self.freeze();
+        let base: Base = wire::meta_to_base(&meta);
+        self.settle_history(&base);
+        self.snapshots.write(&base, |out| image::write(&frozen, out))
     }
 
     fn prepare(&self, batch: &Batch) -> io::Result<Prepared> {
@@ -350,15 +359,24 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let shared = self.shared.clone();
-        let file = spawn_blocking(move || {
-            let (frozen, meta) = shared.freeze();
-            let base: Base = wire::meta_to_base(&meta);
-            shared.settle_history(&base);
-            shared.snapshots.write(&base, |out| image::write(&frozen, out))
-        })
-        .await
-        .map_err(io::Error::other)??;
+        let file = loop {
+            let shared = self.shared.clone();
+            let built = spawn_blocking(move || shared.write_snapshot());
+            match built.await.map_err(io::Error::other)? {
+                Ok(file) => break file,
+                // An error would stop Raft. The old file is as it was, and nobody waits for a new one.
+                Err(error) if storage::is_full(&error) => {
+                    tracing::warn!(%error, "no snapshot is written: the disk is full");
+                    let shared = self.shared.clone();
+                    let old = spawn_blocking(move || shared.snapshots.list());
+                    match old.await.map_err(io::Error::other)??.into_iter().next() {
+                        Some(old) => return to_snapshot(old),
+                        None => tokio::time::sleep(AGAIN).await,
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        };
         tracing::info!(
             index = file.base.applied.map(|id| id.index),
             bytes = file.bytes,

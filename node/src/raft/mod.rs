@@ -81,7 +81,7 @@ use crate::config::edit::Edit;
 use crate::history::{self, History};
 use crate::state::document::Editing;
 use crate::state::{Batch, Command, ConfigVersion, Document, Outcome, wire as state_wire};
-use crate::storage::{Identity, Log, RosterNode};
+use crate::storage::{DiskWatch, Identity, Log, RosterNode};
 use crate::types::{ClusterTime, NodeId};
 use checkpointer::{Checkpointer, Ending};
 use machine::Shared;
@@ -608,6 +608,16 @@ impl Raft {
                 return "Raft has ended".to_string();
             }
         }
+    }
+
+    /// The disk under the log, if that is on one.
+    pub fn disk(&self) -> Option<&Arc<DiskWatch>> {
+        self.inner.log.watch()
+    }
+
+    /// Whether this node may stand for election; it may, unless it is told not to.
+    pub fn may_stand(&self, may: bool) {
+        self.inner.core.runtime_config().elect(may);
     }
 
     /// What happened to leases, if it is kept.

@@ -1,6 +1,10 @@
 //! What a node does for its own log once a second (rule R21): it has a snapshot written after so
 //! much log or so much time, purges the log behind it by bytes, notes in its identity that the
 //! log has begun, and lets go of documents that were read and never put into force.
+//!
+//! While the disk is filling up, history and checkpoint rest, the log keeps nothing beyond the newest
+//! snapshot, and a new one is written only where there is room for it beside the old one: it is what lets
+//! the log go.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +40,11 @@ impl Default for Keeping {
 /// How long a snapshot may take, in seconds, before another is asked for.
 const SNAPSHOT_PATIENCE: u64 = 300;
 
+/// While the disk is filling up, a snapshot is tried once in so many seconds.
+const FILLING: u64 = 60;
+/// Room that a snapshot leaves.
+const SPARE: u64 = 32 << 20;
+
 /// Runs until it is dropped; stopping it anywhere is safe, because openraft does each step whole.
 pub(super) async fn run(
     raft: Raft,
@@ -63,7 +72,15 @@ pub(super) async fn run(
         }
         let applied = metrics.last_applied.map(|id| id.index);
         let grown = raft.inner.log.appended_bytes().wrapping_sub(covered);
+        let low = raft.disk().map(|disk| disk.facts()).filter(|disk| disk.is_low());
+        if let Some(history) = raft.history() {
+            history.rest(low.is_some());
+        }
         let due = grown >= keeping.snapshot_bytes || seconds >= keeping.snapshot_seconds;
+        let due = match &low {
+            None => due,
+            Some(disk) => seconds >= FILLING && has_room(&raft, disk.room.free).await,
+        };
         if due && asked.is_none() && applied > newest {
             asked = Some(0);
             if raft.inner.core.trigger().snapshot().await.is_err() {
@@ -71,11 +88,23 @@ pub(super) async fn run(
             }
         }
         raft.inner.shared.readings.sweep(raft.inner.shared.clock.boottime());
-        purge(&raft, keeping.keep_bytes, newest, metrics.purged.map(|id| id.index)).await;
+        let keep = if low.is_some() { 0 } else { keeping.keep_bytes };
+        purge(&raft, keep, newest, metrics.purged.map(|id| id.index)).await;
         if let Some(file) = &file {
             started(&raft, file, &mut identity).await;
         }
     }
+}
+
+/// Whether another snapshot has room beside the newest one.
+async fn has_room(raft: &Raft, free: u64) -> bool {
+    let snapshots = raft.inner.shared.snapshots.clone();
+    let newest = tokio::task::spawn_blocking(move || snapshots.list()).await;
+    let bytes = match newest {
+        Ok(Ok(files)) => files.first().map_or(raft.inner.log.size(), |file| file.bytes),
+        _ => return false,
+    };
+    free >= (2 * bytes).saturating_add(SPARE)
 }
 
 /// Purges what lies more than `keep` bytes behind, if a snapshot file holds it.

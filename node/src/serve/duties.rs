@@ -114,6 +114,10 @@ impl Duties {
 
     /// C12: whether this node leads a majority, or hears a leader.
     pub fn has_majority(&self, status: &Status) -> bool {
+        // Nothing can be promised with a log that cannot be written, and Raft waits for it.
+        if self.raft.disk().is_some_and(|disk| disk.is_full()) {
+            return false;
+        }
         let Some(leader) = status.leader else { return false };
         if leader == status.id {
             let alone = status.members.iter().filter(|member| member.voter).count() <= 1;

@@ -32,6 +32,7 @@ mod barrier;
 pub mod causes;
 pub mod commits;
 pub mod counters;
+pub mod disk;
 pub mod duties;
 pub mod event;
 pub mod give_ups;

@@ -179,16 +179,12 @@ impl Checkpoint {
         })
     }
 
-    /// Throws everything away, as after an error.
-    ///
-    /// # Errors
-    /// When not even an empty one can be made.
-    pub fn reset(self) -> io::Result<Checkpoint> {
+    /// Gives up after an error.
+    pub fn close(self) -> Remains {
         let Checkpoint { dir, cache_bytes, db } = self;
         // sled holds its files until the last handle is gone.
         drop(db);
-        fs::remove_dir_all(&dir)?;
-        guarded(|| Checkpoint::open_as_is(&dir, cache_bytes))
+        Remains { dir, cache_bytes }
     }
 
     /// The only way to sync sled.
@@ -200,6 +196,27 @@ impl Checkpoint {
     /// Bytes on disk.
     pub fn size(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
+    }
+}
+
+/// A checkpoint that could not be written.
+#[derive(Debug)]
+pub struct Remains {
+    dir: PathBuf,
+    cache_bytes: u64,
+}
+
+impl Remains {
+    /// Throws everything away and makes an empty one.
+    ///
+    /// # Errors
+    /// When not even that can be made; it may be tried again.
+    pub fn begin_anew(self) -> Result<Checkpoint, (io::Error, Remains)> {
+        let empty = match fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => guarded(|| Checkpoint::open_as_is(&self.dir, self.cache_bytes)),
+        };
+        empty.map_err(|error| (error, self))
     }
 }
 
@@ -377,7 +394,7 @@ mod tests {
         let whole = Changes { whole: true, ..changes(&[("c", "3")], &[], 1) };
         checkpoint.write(&base(5), whole).unwrap();
         assert_eq!(text(&checkpoint.load().unwrap().unwrap()), [("c".into(), "3".into())]);
-        let checkpoint = checkpoint.reset().unwrap();
+        let checkpoint = checkpoint.close().begin_anew().unwrap();
         assert!(checkpoint.load().unwrap().is_none());
     }
 }

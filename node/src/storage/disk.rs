@@ -8,6 +8,9 @@
 //! An error of the disk is final: fdatasync may have dropped the very pages that it failed to
 //! write, so trying again proves nothing. Everybody who waits is told, every later call fails, and
 //! the fault handler ends the process.
+//!
+//! A full disk is no such error ([`super::room`]): whoever waits goes on waiting, and when there is room
+//! the log is opened anew where it was last durable, and what had been written since is written again.
 
 use std::fmt;
 use std::io;
@@ -24,6 +27,8 @@ use raft_log::{Config, RaftLog};
 use super::codec::{LogTypes, Payload};
 use super::log::{Done, Entry, Extent, Log, LogId, Vote};
 use super::repair::{RepairError, last_segment_entries, repair};
+use super::room::Op;
+use super::watch::{By, DiskWatch, is_full};
 
 /// Sizes of the log (rule R21).
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +49,24 @@ impl Default for LogSettings {
 /// Called once when the disk fails: it must end the process. The text says what failed.
 pub type OnFault = Arc<dyn Fn(&str, &io::Error) + Send + Sync>;
 
-/// The fault handler of a server: logs and ends the process with status 74 (EX_IOERR), so that its
-/// supervisor starts it again and R20 judges what is on disk.
+/// The exit status of a server whose disk has failed (EX_IOERR). Nobody must start it again at once: what
+/// an fdatasync has failed to write can read back from memory as if it were on disk, until the power goes.
+pub const DISK_FAILED: u8 = 74;
+
+/// The fault handler of a server: says what failed and what to do, and ends the process with
+/// [`DISK_FAILED`].
 pub fn exit_on_fault() -> OnFault {
     Arc::new(|what, error| {
-        tracing::error!(%error, "{what}: the disk failed, this node stops");
-        std::process::exit(74)
+        let text = format!(
+            "{what} failed: {error}. The disk has failed, and this node stops with exit status {DISK_FAILED}; it must \
+             not be started again before the disk was looked at (the kernel's log, smartctl), because what could not be \
+             written may still read back from memory: unmount the file system or reboot first. The other nodes hold \
+             every acknowledged lease. If the log turns out to be damaged, or the disk is replaced: remove this node \
+             from the cluster (cluster-ctl), empty its data directory and let it join as a new node"
+        );
+        tracing::error!("{text}");
+        eprintln!("leasehold: {text}");
+        std::process::exit(i32::from(DISK_FAILED))
     })
 }
 
@@ -59,6 +76,9 @@ pub enum OpenError {
     /// Damage, or the disk failed while looking for it.
     #[error(transparent)]
     Repair(#[from] RepairError),
+    /// There is no room for it on the disk.
+    #[error("the log does not open: the disk is full ({0}); make room")]
+    Full(io::Error),
     /// `raft-log` refused.
     #[error(
         "the log does not open: {0}. If the disk is well, the log is damaged: remove this node from the cluster \
@@ -67,28 +87,56 @@ pub enum OpenError {
     Open(io::Error),
 }
 
+impl OpenError {
+    fn of(error: io::Error) -> OpenError {
+        if is_full(&error) { OpenError::Full(error) } else { OpenError::Open(error) }
+    }
+
+    /// Whether there is no room on the disk: then opening may be tried again.
+    pub fn is_full(&self) -> bool {
+        match self {
+            OpenError::Full(_) => true,
+            OpenError::Repair(RepairError::Io { source, .. }) => is_full(source),
+            OpenError::Repair(RepairError::Damaged { .. }) | OpenError::Open(_) => false,
+        }
+    }
+}
+
 /// The log on disk.
 pub struct DiskLog {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
 }
 
-struct Shared {
-    dir: PathBuf,
-    log: RwLock<RaftLog<LogTypes>>,
-    queue: Mutex<Queue>,
-    wake: Condvar,
+pub(super) struct Shared {
+    pub(super) dir: PathBuf,
+    pub(super) config: Arc<Config>,
+    pub(super) watch: Arc<DiskWatch>,
+    /// `None` only while it is opened anew, under the lock, and after that has failed for good.
+    pub(super) log: RwLock<Option<RaftLog<LogTypes>>>,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) wake: Condvar,
+    /// Told when a log that was full takes writes again, or has failed.
+    pub(super) room: Condvar,
+    /// Groups synced and microseconds that took, before the log was opened anew.
+    pub(super) synced_before: Mutex<(u64, u64)>,
     appended: AtomicU64,
     on_fault: OnFault,
 }
 
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     waiting: Vec<Done>,
     /// Something nobody waits for was written.
     idle_write: bool,
     failed: bool,
-    stop: bool,
+    pub(super) stop: bool,
+    /// The log takes no writes for want of room.
+    pub(super) full: bool,
+    /// What was written and is not known to be durable, in order, with the end of the log behind it.
+    pub(super) unsynced: Vec<(u64, Op)>,
+    /// The end of what is durable.
+    pub(super) durable: u64,
 }
 
 impl fmt::Debug for DiskLog {
@@ -107,7 +155,20 @@ impl DiskLog {
         settings: LogSettings,
         on_fault: OnFault,
     ) -> Result<DiskLog, OpenError> {
-        std::fs::create_dir_all(dir).map_err(OpenError::Open)?;
+        DiskLog::open_watched(dir, settings, on_fault, DiskWatch::new(dir, None))
+    }
+
+    /// As [`DiskLog::open`]; `watch` is told how the disk does.
+    ///
+    /// # Errors
+    /// [`OpenError`] says how to go on.
+    pub fn open_watched(
+        dir: &Path,
+        settings: LogSettings,
+        on_fault: OnFault,
+        watch: Arc<DiskWatch>,
+    ) -> Result<DiskLog, OpenError> {
+        std::fs::create_dir_all(dir).map_err(OpenError::of)?;
         let cut = repair(dir)?;
         if cut > 0 {
             tracing::info!(bytes = cut, "the end of the log was never acknowledged and is gone");
@@ -122,12 +183,20 @@ impl DiskLog {
         config.wal.truncate_incomplete_record = Some(false);
         // Grouping happens in our writer thread; waiting for more would only add latency.
         config.wal.flush_batch_wait = Some(Duration::ZERO);
-        let log = RaftLog::open(Arc::new(config)).map_err(OpenError::Open)?;
+        let config = Arc::new(config);
+        let mut log = RaftLog::open(config.clone()).map_err(OpenError::of)?;
+        // What opening has written must be durable before anything is said to follow it.
+        sync(&mut log).map_err(OpenError::of)?;
+        let durable = log.stat().open_chunk.global_end;
         let shared = Arc::new(Shared {
             dir: dir.to_path_buf(),
-            log: RwLock::new(log),
-            queue: Mutex::new(Queue::default()),
+            config,
+            watch,
+            log: RwLock::new(Some(log)),
+            queue: Mutex::new(Queue { durable, ..Queue::default() }),
             wake: Condvar::new(),
+            room: Condvar::new(),
+            synced_before: Mutex::default(),
             appended: AtomicU64::new(0),
             on_fault,
         });
@@ -144,14 +213,18 @@ impl DiskLog {
 
     /// Entries in memory: bytes held and the limit (R21).
     pub fn cache(&self) -> (u64, u64) {
-        let stat = self.shared.log.read().stat();
-        (stat.payload_cache_size, stat.payload_cache_capacity)
+        let cache = |log: &RaftLog<LogTypes>| {
+            let stat = log.stat();
+            (stat.payload_cache_size, stat.payload_cache_capacity)
+        };
+        self.shared.with(cache).unwrap_or_default()
     }
 
     /// Groups synced, and microseconds spent in fdatasync, since the start.
     pub fn syncs(&self) -> (u64, u64) {
-        let metrics = self.shared.log.read().stat().flush_metrics;
-        (metrics.sync_batch_count, metrics.sync_us)
+        let (count, micros) = *self.shared.synced_before.lock();
+        let now = self.shared.with(syncs_of).unwrap_or_default();
+        (count + now.0, micros + now.1)
     }
 }
 
@@ -159,6 +232,7 @@ impl Drop for DiskLog {
     fn drop(&mut self) {
         self.shared.queue.lock().stop = true;
         self.shared.wake.notify_one();
+        self.shared.room.notify_all();
         if let Some(writer) = self.writer.take() {
             // It panics only if a completion does; then there is nobody left to tell.
             let _ = writer.join();
@@ -167,51 +241,95 @@ impl Drop for DiskLog {
 }
 
 impl Shared {
-    /// Appends under the lock and queues `done` before letting go of it, so that the group that
-    /// takes `done` surely holds its bytes.
-    fn put(
-        &self,
-        write: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<()>,
-        done: Option<Done>,
-    ) -> io::Result<()> {
-        let mut log = self.log.write();
-        if self.queue.lock().failed {
-            return Err(io::Error::other("the log's disk has failed"));
-        }
-        write(&mut log)?;
-        let mut queue = self.queue.lock();
-        match done {
-            Some(done) => {
-                queue.waiting.push(done);
-                self.wake.notify_one();
+    pub(super) fn with<T>(&self, read: impl FnOnce(&RaftLog<LogTypes>) -> T) -> Option<T> {
+        self.log.read().as_ref().map(read)
+    }
+
+    /// Writes under the lock and queues `done` before letting go of it, so that the group that
+    /// takes `done` surely holds its bytes. Waits while the disk is full.
+    fn put(&self, ops: Vec<Op>, done: Option<Done>) -> io::Result<()> {
+        let mut rest = ops.into_iter();
+        loop {
+            let mut slot = self.log.write();
+            {
+                let mut queue = self.queue.lock();
+                if queue.full && !queue.failed && !queue.stop {
+                    drop(slot);
+                    self.room.wait(&mut queue);
+                    continue;
+                }
+                if queue.failed || queue.full {
+                    return Err(io::Error::other("the log's disk has failed"));
+                }
             }
-            None => queue.idle_write = true,
+            let Some(log) = slot.as_mut() else { return Err(closed()) };
+            self.watch.begins(By::Caller);
+            let (written, error) = write_all(log, &mut rest);
+            self.watch.ends(By::Caller);
+            let mut queue = self.queue.lock();
+            queue.unsynced.extend(written);
+            match error {
+                None => {
+                    match done {
+                        Some(done) => {
+                            queue.waiting.push(done);
+                            self.wake.notify_one();
+                        }
+                        None => queue.idle_write = true,
+                    }
+                    return Ok(());
+                }
+                Some(error) if is_full(&error) => {
+                    // What was to be written is among `unsynced`, and is written again when there is room.
+                    queue.full = true;
+                    self.watch.set_full(true);
+                    self.wake.notify_one();
+                }
+                Some(error) => {
+                    if error.raw_os_error().is_some() {
+                        queue.failed = true;
+                        drop(queue);
+                        (self.on_fault)(&self.what(), &error);
+                    }
+                    return Err(error);
+                }
+            }
         }
-        Ok(())
+    }
+
+    fn what(&self) -> String {
+        format!("writing the log in {}", self.dir.display())
     }
 
     fn write(&self) {
         loop {
             let group = {
                 let mut queue = self.queue.lock();
-                while queue.waiting.is_empty() && !queue.stop {
+                while queue.waiting.is_empty() && !queue.stop && !queue.full {
                     let timed_out =
                         self.wake.wait_for(&mut queue, Duration::from_millis(500)).timed_out();
                     if timed_out && queue.idle_write {
                         break;
                     }
                 }
-                if queue.waiting.is_empty() && queue.stop {
+                if queue.stop && (queue.waiting.is_empty() || queue.full) {
                     return;
                 }
                 queue.idle_write = false;
                 std::mem::take(&mut queue.waiting)
             };
-            let sync = !group.is_empty();
-            let result = self.flush(sync);
+            let result = self.flush_when_there_is_room(!group.is_empty());
             if let Err(error) = &result {
-                self.queue.lock().failed = true;
-                (self.on_fault)("writing the log", error);
+                {
+                    let mut queue = self.queue.lock();
+                    if queue.stop && queue.full {
+                        // It could not be written, and nobody was told that it was.
+                        return;
+                    }
+                    queue.failed = true;
+                    self.room.notify_all();
+                }
+                (self.on_fault)(&self.what(), error);
             }
             for done in group {
                 done(copy(&result));
@@ -222,12 +340,12 @@ impl Shared {
     /// Whether the entries at hand are those that the log says it has: a lost first segment takes
     /// its entries along without a trace.
     fn whole(&self) -> io::Result<()> {
-        let (first, end) = {
-            let log = self.log.read();
+        let ends = self.with(|log| {
             let state = log.log_state();
             let next = |id: Option<&LogId>| id.map_or(0, |id| id.index + 1);
             (next(state.purged()), next(state.last()))
-        };
+        });
+        let (first, end) = ends.ok_or_else(closed)?;
         let lost = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
         match self.read(0, u64::MAX, 0)?.first() {
             Some(found) if found.id.index != first => lost("its first entries are missing"),
@@ -237,11 +355,8 @@ impl Shared {
     }
 
     fn read(&self, from: u64, to: u64, max_bytes: u64) -> io::Result<Vec<Entry>> {
-        let read = {
-            let log = self.log.read();
-            collect(log.read(from, to), max_bytes)
-        };
-        match read {
+        let read = self.with(|log| collect(log.read(from, to), max_bytes));
+        match read.ok_or_else(closed)? {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.read_through(from, to, max_bytes)
             }
@@ -254,7 +369,8 @@ impl Shared {
     /// truncation a new leader may append entries of a *lower* term than those that were cut.
     fn read_through(&self, from: u64, to: u64, max_bytes: u64) -> io::Result<Vec<Entry>> {
         // Nobody writes meanwhile, and everything written is in the file.
-        let mut log = self.log.write();
+        let mut slot = self.log.write();
+        let log = slot.as_mut().ok_or_else(closed)?;
         log.flush(false, None)?;
         log.wait_worker_idle()?;
         let mut found = last_segment_entries(&self.dir, from..to)?;
@@ -268,14 +384,92 @@ impl Shared {
         collect(items, max_bytes)
     }
 
-    fn flush(&self, sync: bool) -> io::Result<()> {
-        if !sync {
-            return self.log.write().flush(false, None);
-        }
-        let (sent, received) = std::sync::mpsc::sync_channel(1);
-        self.log.write().flush(true, Some(sent))?;
-        received.recv().map_err(|_| io::Error::other("the log's flush thread has ended"))?
+    /// Hands everything over to the file; with `sync` it is durable then.
+    pub(super) fn flush(&self, sync: bool) -> io::Result<()> {
+        self.watch.begins(By::Writer);
+        let result = self.flush_timed(sync);
+        self.watch.ends(By::Writer);
+        result
     }
+
+    fn flush_timed(&self, sync: bool) -> io::Result<()> {
+        let (sent, received) = std::sync::mpsc::sync_channel(1);
+        let (covered, end) = {
+            let mut slot = self.log.write();
+            let log = slot.as_mut().ok_or_else(closed)?;
+            let flushed = match sync {
+                true => log.flush(true, Some(sent)),
+                false => log.flush(false, None),
+            };
+            flushed.map_err(|error| cause(log, error))?;
+            let queue = self.queue.lock();
+            (queue.unsynced.len(), queue.unsynced.last().map(|(end, _)| *end))
+        };
+        if !sync {
+            return Ok(());
+        }
+        match received.recv() {
+            Ok(result) => result?,
+            Err(_) => {
+                let slot = self.log.read();
+                let gone = io::Error::other("the log's flush thread has ended");
+                return Err(slot.as_ref().map_or_else(closed, |log| cause(log, gone)));
+            }
+        }
+        let mut queue = self.queue.lock();
+        queue.unsynced.drain(..covered);
+        queue.durable = end.unwrap_or(queue.durable);
+        Ok(())
+    }
+}
+
+/// Writes what it can; gives what was written, with the end of the log behind each, and why not more.
+/// What stopped for want of room counts as written, with an end beyond all others: `raft-log` has it in
+/// memory.
+fn write_all(
+    log: &mut RaftLog<LogTypes>,
+    ops: &mut impl Iterator<Item = Op>,
+) -> (Vec<(u64, Op)>, Option<io::Error>) {
+    let mut written = Vec::with_capacity(ops.size_hint().0);
+    for op in ops {
+        match op.write(log) {
+            Ok(None) => {}
+            Ok(Some(end)) => written.push((end, op)),
+            Err(error) => {
+                let error = cause(log, error);
+                if is_full(&error) {
+                    written.push((u64::MAX, op));
+                }
+                return (written, Some(error));
+            }
+        }
+    }
+    (written, None)
+}
+
+/// Why `raft-log` did not do it: after an error its thread is gone, and then it says no more than that.
+fn cause(log: &RaftLog<LogTypes>, error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::Other {
+        return error;
+    }
+    log.wait_worker_idle().err().unwrap_or(error)
+}
+
+/// Makes everything durable.
+pub(super) fn sync(log: &mut RaftLog<LogTypes>) -> io::Result<()> {
+    let (sent, received) = std::sync::mpsc::sync_channel(1);
+    log.flush(true, Some(sent)).map_err(|error| cause(log, error))?;
+    let gone = || io::Error::other("the log's flush thread has ended");
+    received.recv().unwrap_or_else(|_| Err(cause(log, gone())))
+}
+
+pub(super) fn syncs_of(log: &RaftLog<LogTypes>) -> (u64, u64) {
+    let metrics = log.stat().flush_metrics;
+    (metrics.sync_batch_count, metrics.sync_us)
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the log is closed: its disk has failed")
 }
 
 /// The first of `items` that have `max_bytes` together.
@@ -305,14 +499,16 @@ fn copy(result: &io::Result<()>) -> io::Result<()> {
 
 impl Log for DiskLog {
     fn extent(&self) -> Extent {
-        let log = self.shared.log.read();
-        let state = log.log_state();
-        Extent {
-            vote: state.vote().copied(),
-            purged: state.purged().copied(),
-            last: state.last().copied(),
-            committed: state.committed().copied(),
-        }
+        let extent = |log: &RaftLog<LogTypes>| {
+            let state = log.log_state();
+            Extent {
+                vote: state.vote().copied(),
+                purged: state.purged().copied(),
+                last: state.last().copied(),
+                committed: state.committed().copied(),
+            }
+        };
+        self.shared.with(extent).unwrap_or_default()
     }
 
     fn read(&self, from: u64, to: u64, max_bytes: u64) -> io::Result<Vec<Entry>> {
@@ -324,53 +520,25 @@ impl Log for DiskLog {
 
     fn append(&self, entries: Vec<Entry>, done: Done) -> io::Result<()> {
         let bytes: usize = entries.iter().map(|entry| entry.body.len() + 80).sum();
-        self.shared.put(
-            |log| {
-                log.append(entries.into_iter().map(|entry| (entry.id, Payload(entry.body))))?;
-                Ok(())
-            },
-            Some(done),
-        )?;
+        self.shared.put(entries.into_iter().map(Op::Append).collect(), Some(done))?;
         self.shared.appended.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(())
     }
 
     fn save_vote(&self, vote: Vote, done: Done) -> io::Result<()> {
-        self.shared.put(|log| log.save_vote(vote).map(drop), Some(done))
+        self.shared.put(vec![Op::Vote(vote)], Some(done))
     }
 
     fn save_committed(&self, committed: LogId) -> io::Result<()> {
-        self.shared.put(
-            |log| {
-                let state = log.log_state();
-                // After a snapshot came in, the commit can be ahead of the log for a moment; and
-                // what is known already need not be said again.
-                if state.committed() >= Some(&committed) || state.last() < Some(&committed) {
-                    return Ok(());
-                }
-                log.commit(committed).map(drop)
-            },
-            None,
-        )
+        self.shared.put(vec![Op::Commit(committed)], None)
     }
 
     fn truncate(&self, index: u64) -> io::Result<()> {
-        self.shared.put(
-            |log| {
-                let state = log.log_state();
-                let next = state.last().map_or(0, |last| last.index + 1);
-                let first = state.purged().map_or(0, |purged| purged.index + 1);
-                if index >= next {
-                    return Ok(());
-                }
-                log.truncate(index.max(first)).map(drop)
-            },
-            None,
-        )
+        self.shared.put(vec![Op::Truncate(index)], None)
     }
 
     fn purge(&self, upto: LogId) -> io::Result<()> {
-        self.shared.put(|log| log.purge(upto).map(drop), None)
+        self.shared.put(vec![Op::Purge(upto)], None)
     }
 
     fn appended_bytes(&self) -> u64 {
@@ -378,11 +546,11 @@ impl Log for DiskLog {
     }
 
     fn size(&self) -> u64 {
-        self.shared.log.read().on_disk_size()
+        self.shared.with(RaftLog::on_disk_size).unwrap_or(0)
     }
 
     fn purge_point(&self, keep: u64) -> Option<u64> {
-        let stat = self.shared.log.read().stat();
+        let stat = self.shared.with(RaftLog::stat)?;
         let mut behind = stat.open_chunk.size;
         for segment in stat.closed_chunks.iter().rev() {
             if behind >= keep {
@@ -391,5 +559,9 @@ impl Log for DiskLog {
             behind += segment.size;
         }
         None
+    }
+
+    fn watch(&self) -> Option<&Arc<DiskWatch>> {
+        Some(&self.shared.watch)
     }
 }

@@ -14,9 +14,12 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use leasehold_proto::raft as proto;
+
+use super::watch::DiskWatch;
 
 /// The position of an entry: the leader that appended it, then the index. The order is Raft's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,6 +171,11 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
 
     /// The highest index that may be purged so that at least `keep` bytes remain.
     fn purge_point(&self, keep: u64) -> Option<u64>;
+
+    /// What is known of the disk, if it is one. While it is full, writes wait.
+    fn watch(&self) -> Option<&Arc<DiskWatch>> {
+        None
+    }
 }
 
 /// Moves a log up to `base`, the position of a checkpoint or snapshot that is already on disk

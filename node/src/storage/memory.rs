@@ -7,11 +7,14 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 use parking_lot::Mutex;
 
 use super::log::{Done, Entry, Extent, Log, LogId, Vote};
+use super::watch::{By, DiskWatch};
 
 /// When writes become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,7 @@ pub enum Syncing {
 /// A log in memory.
 pub struct MemoryLog {
     inner: Mutex<Inner>,
+    watch: Arc<DiskWatch>,
 }
 
 struct Inner {
@@ -69,7 +73,13 @@ impl MemoryLog {
                 appended: 0,
                 fail: false,
             }),
+            watch: DiskWatch::new(Path::new("/"), None),
         }
+    }
+
+    /// The disk fills, or has room again.
+    pub fn fill(&self, full: bool) {
+        self.watch.set_full(full);
     }
 
     /// Carries everything over to the platters and answers those who wait. Answers how many.
@@ -77,6 +87,7 @@ impl MemoryLog {
         let waiting = {
             let mut inner = self.inner.lock();
             inner.durable = inner.seen.clone();
+            self.watch.ends(By::Writer);
             std::mem::take(&mut inner.waiting)
         };
         // Outside the lock: a completion may call the log.
@@ -92,6 +103,7 @@ impl MemoryLog {
         let mut inner = self.inner.lock();
         inner.seen = inner.durable.clone();
         inner.waiting.clear();
+        self.watch.ends(By::Writer);
         inner.fail = false;
     }
 
@@ -123,6 +135,9 @@ impl MemoryLog {
                 }
                 Syncing::Lying => done,
                 Syncing::OnDemand => {
+                    if inner.waiting.is_empty() && done.is_some() {
+                        self.watch.begins(By::Writer);
+                    }
                     inner.waiting.extend(done);
                     None
                 }
@@ -257,5 +272,9 @@ impl Log for MemoryLog {
             behind += entry.body.len() as u64 + 80;
         }
         None
+    }
+
+    fn watch(&self) -> Option<&Arc<DiskWatch>> {
+        Some(&self.watch)
     }
 }

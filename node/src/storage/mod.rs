@@ -19,20 +19,23 @@ mod identity;
 mod log;
 pub mod memory;
 mod repair;
+mod room;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::io;
 use std::path::Path;
 
-pub use checkpoint::{Changes, Checkpoint, Loaded};
-pub use disk::{DiskLog, LogSettings, OnFault, OpenError, exit_on_fault};
+pub use checkpoint::{Changes, Checkpoint, Loaded, Remains};
+pub use disk::{DISK_FAILED, DiskLog, LogSettings, OnFault, OpenError, exit_on_fault};
 pub use files::{Draft, remove_drafts, sync_dir};
 pub use identity::{Identity, IdentityFile, RosterNode, Seat, draw};
 pub use log::{Base, Body, Done, Entry, Extent, Log, LogId, Vote, move_up};
 pub use repair::{RepairError, Verdict, judge};
 pub use snapshots::{SnapshotFile, Snapshots};
+pub use watch::{By, DiskFacts, DiskWatch, Room, SLOW, STALL, is_full};
 
 /// sled's cache (rule R21), bytes.
 pub const CHECKPOINT_CACHE: u64 = 16 << 20;

@@ -196,12 +196,12 @@ pub(super) fn last_segment_entries(
 }
 
 /// The offset in a segment's name.
-fn begin(path: &Path) -> Option<u64> {
+pub(super) fn begin(path: &Path) -> Option<u64> {
     raft_log::chunked_wal::Config::parse_chunk_file_name(path.file_name()?.to_str()?).ok()
 }
 
 /// The segments in order. Names sort as their offsets do.
-fn segments(dir: &Path) -> Result<Vec<PathBuf>, RepairError> {
+pub(super) fn segments(dir: &Path) -> Result<Vec<PathBuf>, RepairError> {
     let fault = |source| RepairError::Io { path: dir.to_path_buf(), source };
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(fault)? {
