@@ -1,8 +1,9 @@
 //! The only reader of clocks. Everybody else takes time as an argument, or a [`Clock`].
 
 use std::fmt;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -37,11 +38,24 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the only reader of clocks")]
     fn wall(&self) -> i64 {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        match SystemTime::now().duration_since(UNIX_EPOCH) {
+        let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(after) => millis(after),
             Err(before) => -millis(before.duration()),
-        }
+        };
+        wall.saturating_add(wrong_by())
     }
+}
+
+/// Names a file with the milliseconds by which the wall clock shall be wrong: so tests have the clock of
+/// one process jump and drift while it runs. Nothing is decided by the wall clock (R12, R13), so whoever
+/// can set the environment of a server gains no more by this than by setting the machine's clock.
+pub const WALL_OFFSET_FILE: &str = "LEASEHOLD_WALL_OFFSET_FILE";
+
+fn wrong_by() -> i64 {
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let file = FILE.get_or_init(|| std::env::var_os(WALL_OFFSET_FILE).map(PathBuf::from));
+    let Some(file) = file else { return 0 };
+    std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The monotonic moment as libraries want it.

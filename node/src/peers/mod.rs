@@ -80,9 +80,6 @@ pub struct PeerView {
     pub disabled: bool,
     /// What it says of its disk.
     pub disk: PeerDisk,
-    /// How far its wall clock is ahead of this node's, in milliseconds, the way of the note included. For
-    /// people: nothing is decided by it (R13).
-    pub wall_ahead: Option<i64>,
 }
 
 /// The disk under a peer's log.
@@ -144,7 +141,6 @@ impl Shared {
             sync_micros: u64::try_from(disk.typical.as_micros()).unwrap_or(u64::MAX),
             disk_stalled: disk.stalled_for().is_some(),
             disk_low: disk.is_low(),
-            wall_millis: self.clock.wall(),
             ..note
         }
     }
@@ -160,8 +156,6 @@ impl Shared {
             stalled: note.disk_stalled,
             low: note.disk_low,
         };
-        view.wall_ahead =
-            (note.wall_millis != 0).then(|| note.wall_millis.saturating_sub(self.clock.wall()));
         let applied = note.applied_index;
         view.heard_at = Some(now);
         view.applied = view.applied.max(applied);

@@ -13,7 +13,7 @@ use super::duties::Duties;
 use crate::peers::liveness::DOWN_AFTER;
 use crate::peers::{PeerDisk, PeerView};
 use crate::propose::boot;
-use crate::raft::{PeerStatus, Role, Status};
+use crate::raft::{PeerStatus, Role, Status, TransferError};
 use crate::state::Liveness;
 use crate::storage::DiskFacts;
 use crate::types::NodeId;
@@ -129,13 +129,20 @@ impl Duties {
                 continue;
             };
             match why {
-                Why::Stalled => tracing::warn!(%to, "the disk stands still: leadership is handed over"),
-                Why::Low => tracing::warn!(%to, "the disk is filling up: leadership is handed over"),
+                Why::Stalled => {
+                    tracing::warn!(%to, "the disk stands still: leadership is handed over")
+                }
+                Why::Low => {
+                    tracing::warn!(%to, "the disk is filling up: leadership is handed over")
+                }
             }
             match tokio::time::timeout(WITHIN, self.raft.transfer_leader(Some(to))).await {
                 Ok(Ok(leader)) => tracing::info!(%leader, "leadership is handed over"),
+                // While its disk stands still it cannot note that another leads.
+                Ok(Err(TransferError::TimedOut)) | Err(_) => tracing::info!(
+                    %to, "another node was asked to lead; whether it does shows when this disk works again"
+                ),
                 Ok(Err(error)) => tracing::warn!(%to, %error, "leadership was not handed over"),
-                Err(_) => tracing::warn!(%to, "leadership was not handed over in time"),
             }
         }
     }
@@ -240,7 +247,10 @@ mod tests {
     #[test]
     fn a_disk_that_fills_gives_leadership_up_and_does_not_take_it() {
         let others = [other(2, 9, 0)];
-        assert_eq!(Judgement::default().successor(&low(), &others, ms(0)), Some((NodeId(2), Why::Low)));
+        assert_eq!(
+            Judgement::default().successor(&low(), &others, ms(0)),
+            Some((NodeId(2), Why::Low))
+        );
         assert!(!may_stand(&low(), &others));
         assert!(may_stand(&DiskFacts::default(), &others));
         let also_low = Other { disk: PeerDisk { low: true, ..PeerDisk::default() }, ..others[0] };

@@ -156,7 +156,9 @@ impl DiskWatch {
         // Known from the start, so that nobody takes an unknown disk for a full one or the other way.
         watch.look_at_room();
         let (stalls, room) = (Arc::downgrade(&watch), Arc::downgrade(&watch));
-        std::thread::Builder::new().name("disk-watch".into()).spawn(move || tell_stalls(&stalls))?;
+        std::thread::Builder::new()
+            .name("disk-watch".into())
+            .spawn(move || tell_stalls(&stalls))?;
         std::thread::Builder::new().name("disk-room".into()).spawn(move || follow_room(&room))?;
         Ok(watch)
     }

@@ -33,6 +33,27 @@ pub fn sweep() {
     }
 }
 
+/// Unmounts every disk of a test whose process is gone.
+pub fn sweep_mounts() {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split_whitespace().nth(1));
+    // The last first: a disk before the one that its image is on.
+    let left: Vec<&Path> = places.map(Path::new).filter(|place| is_left(place)).collect();
+    for place in left.into_iter().rev() {
+        println!("unmounting {} of a test that was killed", place.display());
+        let _ = shell::run(Command::new("fsfreeze").arg("-u").arg(place));
+        super::loop_disk::unmount(place);
+    }
+}
+
+/// Whether `place` lies in the directory of a test whose process is gone.
+fn is_left(place: &Path) -> bool {
+    let Ok(rest) = place.strip_prefix(WORK) else { return false };
+    let run = rest.iter().nth(1).and_then(|run| run.to_str());
+    let pid = run.and_then(|run| run.split('-').next()).and_then(|pid| pid.parse::<u32>().ok());
+    pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+}
+
 /// The process that made the namespace `name`; none when it is not one of ours.
 fn maker(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()

@@ -16,6 +16,7 @@ pub mod cleanup;
 pub mod cluster;
 pub mod dhcp_client;
 pub mod http;
+pub mod loop_disk;
 pub mod node;
 pub mod process;
 pub mod sys;

@@ -28,6 +28,7 @@ pub struct Node {
     dir: PathBuf,
     subject: Subject,
     process: Option<Process>,
+    environment: Vec<(String, PathBuf)>,
 }
 
 /// Its address on the rack LAN.
@@ -54,8 +55,15 @@ impl Node {
         dhcp4: &Value,
     ) -> Result<Node> {
         std::fs::create_dir_all(&dir)?;
-        let node =
-            Node { index, namespace, address: rack_address(index), dir, subject, process: None };
+        let node = Node {
+            index,
+            namespace,
+            address: rack_address(index),
+            dir,
+            subject,
+            process: None,
+            environment: Vec::new(),
+        };
         node.write_config(dhcp4)?;
         std::fs::write(node.settings_file(), node.settings(initial)?)?;
         Ok(node)
@@ -133,6 +141,11 @@ config = "{dir}/dhcp4.json"
             json!([{ "library": "/usr/lib/x86_64-linux-gnu/kea/hooks/libdhcp_lease_cmds.so" }]);
     }
 
+    /// Has it start with this in its environment.
+    pub fn set_environment(&mut self, name: &str, value: &Path) {
+        self.environment.push((name.to_owned(), value.to_path_buf()));
+    }
+
     /// Starts it; it is not ready yet.
     ///
     /// # Errors
@@ -172,6 +185,7 @@ config = "{dir}/dhcp4.json"
                 command
             }
         };
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         std::fs::create_dir_all(self.dir.join("data"))?;
         self.process = Some(Process::start(&mut command, &self.log_file())?);
         Ok(())

@@ -71,11 +71,17 @@ impl World {
     }
 
     fn sync_all_the_time(&self) -> JoinHandle<()> {
+        self.sync_all_but(None)
+    }
+
+    /// The disk at `stalled` stands still.
+    fn sync_all_but(&self, stalled: Option<usize>) -> JoinHandle<()> {
         let (logs, stop) = (self.logs.clone(), self.stop.clone());
         tokio::spawn(async move {
             loop {
                 if !stop.load(Ordering::SeqCst) {
-                    logs.iter().for_each(|log| {
+                    let works = logs.iter().enumerate().filter(|(at, _)| Some(*at) != stalled);
+                    works.for_each(|(_, log)| {
                         log.sync();
                     });
                 }
@@ -196,4 +202,87 @@ async fn a_restarted_leader_does_not_believe_that_it_still_leads() {
         assert!(matches!(raft.propose(vec![Command::Tick]).await, Err(ProposeError::NotLeader(_))));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The lesson of etcd's issue 15247 (hazards §3): a leader that was stuck in its disk woke up and ended
+/// everybody's leases by what it had known before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r13_a_leader_that_wakes_up_from_a_stall_does_nothing_by_what_it_knew() {
+    let world = World::new(Syncing::OnDemand).await;
+    let syncer = world.sync_all_the_time();
+    world.propose(1).await.unwrap();
+    let old = world.leader().await;
+    syncer.abort();
+    let syncer = world.sync_all_but(Some(old));
+    let set = |value| vec![Command::SetWallOffset(WallOffset(value))];
+    // Commits rest on the other two disks.
+    world.rafts[old].0.propose(set(2)).await.unwrap();
+    assert!(world.rafts[old].0.disk().unwrap().facts().waiting > Duration::ZERO);
+    let to = world.rafts[(old + 1) % 3].0.id();
+    // It cannot note who leads now, so it does not hear whether that came about.
+    let _ = world.rafts[old].0.transfer_leader(Some(to)).await;
+    let new = eventually("another leader", || {
+        (0..3).find(|at| *at != old && world.rafts[*at].0.is_stamping())
+    })
+    .await;
+    // It still believes that it leads, and acts on that.
+    let raft = world.rafts[old].0.clone();
+    let stale = tokio::spawn(async move { raft.propose(set(-1)).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let applied = world.rafts[new].0.propose(set(3)).await.unwrap();
+    assert_eq!(world.values()[new], 3);
+    syncer.abort();
+    let syncer = world.sync_all_the_time();
+    assert!(stale.await.unwrap().is_err(), "nothing of an ended term is committed");
+    world.rafts[old].0.applied_at_least(applied.index).await;
+    world.rafts[world.leader().await].0.read_barrier().await.unwrap();
+    for (raft, _) in &world.rafts {
+        raft.applied_at_least(applied.index).await;
+    }
+    assert_eq!(world.values(), [3; 3]);
+    syncer.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_disk_stands_still_holds_nobody_up_and_is_seen_to_lag() {
+    let world = World::new(Syncing::OnDemand).await;
+    let syncer = world.sync_all_the_time();
+    world.propose(1).await.unwrap();
+    let leader = world.leader().await;
+    let stalled = (leader + 1) % 3;
+    syncer.abort();
+    let syncer = world.sync_all_but(Some(stalled));
+    for value in 2..40 {
+        let change = vec![Command::SetWallOffset(WallOffset(value))];
+        let proposing = world.rafts[leader].0.propose(change);
+        tokio::time::timeout(Duration::from_secs(2), proposing).await.unwrap().unwrap();
+    }
+    let node = world.rafts[stalled].0.id();
+    let lag = |status: Status| status.members.iter().find(|it| it.node == node).unwrap().lag;
+    eventually("the lag", || lag(world.rafts[leader].0.status()).filter(|lag| *lag >= 30)).await;
+    assert!(world.rafts[leader].0.is_stamping());
+    syncer.abort();
+    let syncer = world.sync_all_the_time();
+    eventually("no lag", || lag(world.rafts[leader].0.status()).filter(|lag| *lag == 0)).await;
+    syncer.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_is_full_is_replaced_and_comes_back_without_a_restart() {
+    let world = World::new(Syncing::Immediate).await;
+    world.propose(1).await.unwrap();
+    let full = world.leader().await;
+    world.logs[full].fill(true);
+    let lost = world.rafts[full].0.propose(vec![Command::SetWallOffset(WallOffset(2))]);
+    assert!(tokio::time::timeout(Duration::from_millis(300), lost).await.is_err(), "it waits");
+    let new = eventually("another leader", || {
+        (0..3).find(|at| *at != full && world.rafts[*at].0.is_stamping())
+    })
+    .await;
+    let change = vec![Command::SetWallOffset(WallOffset(3))];
+    let applied = world.rafts[new].0.propose(change).await.unwrap();
+    assert!(world.rafts[full].0.applied().applied.is_none_or(|id| id.index < applied.index));
+    world.logs[full].fill(false);
+    world.rafts[full].0.applied_at_least(applied.index).await;
+    eventually("all to have the new leader's", || (world.values() == [3; 3]).then_some(())).await;
 }
