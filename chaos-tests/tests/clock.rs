@@ -124,7 +124,9 @@ fn f6_wall_clocks_that_jump_by_hours_and_years_change_nothing_for_clients() -> R
     ensure!(history.naks() == 0, "{} NAKs", history.naks());
     for event in history.events() {
         if let What::Acked { lifetime_secs, .. } = event.what {
-            ensure!(lifetime_secs == plan.valid_lifetime, "a client was told {lifetime_secs} s");
+            // A lease that was given a moment ago is granted what is left of it (M8): by cluster time, some seconds.
+            let left = plan.valid_lifetime - 60..=plan.valid_lifetime;
+            ensure!(left.contains(&lifetime_secs), "a client was told {lifetime_secs} s");
         }
     }
     // Nothing has ended.
