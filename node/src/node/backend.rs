@@ -96,6 +96,12 @@ impl NodeBackend {
                 self.settings.data_dir.display()
             ));
         }
+        if self.parts.raft.disk().is_some_and(|disk| disk.is_out()) {
+            return Err(format!(
+                "the disk of {} stands still: another node leads, and this one answers nobody until the disk works",
+                self.settings.data_dir.display()
+            ));
+        }
         let Some(from) = *self.serve_from.borrow() else {
             return Err("no leader heard since the start".into());
         };

@@ -56,7 +56,7 @@ pub enum Event {
     Connected(NodeId),
     /// A peer has been silent for [`SUSPECT_AFTER`], or speaks again.
     Suspected(NodeId, bool),
-    /// A peer says that it answers nobody, or that it answers again.
+    /// A peer says that it answers nobody, for whatever reason, or that it answers again.
     Disabled(NodeId, bool),
 }
 
@@ -91,6 +91,8 @@ pub struct PeerDisk {
     pub stalled: bool,
     /// Whether it is filling up, or full.
     pub low: bool,
+    /// Whether the peer answers nobody for it.
+    pub out: bool,
 }
 
 /// The configuration that a node's sockets follow, for people.
@@ -141,6 +143,7 @@ impl Shared {
             sync_micros: u64::try_from(disk.typical.as_micros()).unwrap_or(u64::MAX),
             disk_stalled: disk.stalled_for().is_some(),
             disk_low: disk.is_low(),
+            disk_out: self.raft.disk().is_some_and(|disk| disk.is_out()),
             ..note
         }
     }
@@ -151,10 +154,12 @@ impl Shared {
         let view = views.entry(node).or_default();
         let (version, problems) = (ConfigVersion(note.active_config), note.config_problems);
         view.active = Active { version, problems };
+        let answered = !(view.disabled || view.disk.out);
         view.disk = PeerDisk {
             sync: (note.sync_micros > 0).then(|| Duration::from_micros(note.sync_micros)),
             stalled: note.disk_stalled,
             low: note.disk_low,
+            out: note.disk_out,
         };
         let applied = note.applied_index;
         view.heard_at = Some(now);
@@ -167,7 +172,11 @@ impl Shared {
         if view.disabled != note.disabled {
             view.disabled = note.disabled;
             tracing::info!(%node, disabled = note.disabled, "the DHCP service of a peer was switched");
-            (self.sink)(Event::Disabled(node, note.disabled));
+        }
+        // Whatever its reason: nobody waits for a peer that answers nobody.
+        let answers = !(view.disabled || view.disk.out);
+        if answers != answered {
+            (self.sink)(Event::Disabled(node, !answers));
         }
     }
 
@@ -289,6 +298,11 @@ impl Peers {
     /// do not wait for it then.
     pub fn set_disabled(&self, disabled: bool) {
         self.shared.disabled.store(disabled, Relaxed);
+        self.tell(None, &Note::default());
+    }
+
+    /// Tells the peers at once what every note says: the state of this node's disk among it.
+    pub fn say(&self) {
         self.tell(None, &Note::default());
     }
 

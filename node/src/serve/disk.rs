@@ -5,6 +5,9 @@
 //! disks. But once the others should elect another, for whatever reason, a node whose disk stands still
 //! would keep them waiting; and two such disks are one too many. Where nobody is better it stays.
 //!
+//! A node that hands over because its disk stands still is out of the cluster until it works again: Raft
+//! waits for the disk to note who leads. It says so at once, and the others answer in its place.
+//!
 //! A node whose disk is filling up does not stand for election while a better one is there.
 
 use std::time::Duration;
@@ -108,21 +111,31 @@ impl Duties {
     pub async fn mind_disk(self) {
         let Some(disk) = self.raft.disk().cloned() else { return };
         let mut judgement = Judgement::default();
-        let mut stands = true;
+        let (mut stands, mut out) = (true, false);
         loop {
             tokio::time::sleep(LOOK).await;
             let facts = disk.facts();
-            if stands && facts.stalled_for().is_none() && !facts.is_low() {
+            if out != disk.is_out() {
+                out = !out;
+                self.say_to_peers();
+            }
+            if stands && !out && facts.stalled_for().is_none() && !facts.is_low() {
                 continue;
             }
             let status = self.raft.status();
+            let leads = status.role == Role::Leader && status.stamping;
+            // It works again, or whoever was asked has not taken over: then Raft goes on here.
+            let heard = leads && status.quorum_heard_ago.is_some_and(|ago| ago < DOWN_AFTER);
+            if facts.stalled_for().is_none() || heard {
+                disk.give_up(false);
+            }
             let others = self.others(&status);
             let may = may_stand(&facts, &others);
             if may != stands {
                 stands = may;
                 self.raft.may_stand(may);
             }
-            if status.role != Role::Leader || !status.stamping {
+            if !leads {
                 continue;
             }
             let Some((to, why)) = judgement.successor(&facts, &others, boot(&*self.clock)) else {
@@ -136,14 +149,28 @@ impl Duties {
                     tracing::warn!(%to, "the disk is filling up: leadership is handed over")
                 }
             }
+            if why == Why::Stalled {
+                disk.give_up(true);
+                out = true;
+                self.say_to_peers();
+            }
             match tokio::time::timeout(WITHIN, self.raft.transfer_leader(Some(to))).await {
                 Ok(Ok(leader)) => tracing::info!(%leader, "leadership is handed over"),
                 // While its disk stands still it cannot note that another leads.
                 Ok(Err(TransferError::TimedOut)) | Err(_) => tracing::info!(
                     %to, "another node was asked to lead; whether it does shows when this disk works again"
                 ),
-                Ok(Err(error)) => tracing::warn!(%to, %error, "leadership was not handed over"),
+                Ok(Err(error)) => {
+                    disk.give_up(false);
+                    tracing::warn!(%to, %error, "leadership was not handed over");
+                }
             }
+        }
+    }
+
+    fn say_to_peers(&self) {
+        if let Some(peers) = &self.peers {
+            peers.say();
         }
     }
 
@@ -185,7 +212,7 @@ mod tests {
             heard: true,
             lag: Some(lag),
             liveness: Some(Liveness::Up),
-            disk: PeerDisk { sync: Some(ms(sync)), stalled: false, low: false },
+            disk: PeerDisk { sync: Some(ms(sync)), ..PeerDisk::default() },
         }
     }
 
@@ -215,7 +242,7 @@ mod tests {
 
     #[test]
     fn it_stays_where_nobody_has_a_better_one() {
-        let disk = |stalled, low| PeerDisk { sync: Some(ms(1)), stalled, low };
+        let disk = |stalled, low| PeerDisk { sync: Some(ms(1)), stalled, low, out: false };
         let bad = [
             Other { voter: false, ..other(2, 1, 0) },
             Other { heard: false, ..other(2, 1, 0) },

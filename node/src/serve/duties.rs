@@ -115,7 +115,7 @@ impl Duties {
     /// C12: whether this node leads a majority, or hears a leader.
     pub fn has_majority(&self, status: &Status) -> bool {
         // Nothing can be promised with a log that cannot be written, and Raft waits for it.
-        if self.raft.disk().is_some_and(|disk| disk.is_full()) {
+        if self.raft.disk().is_some_and(|disk| disk.is_out()) {
             return false;
         }
         let Some(leader) = status.leader else { return false };

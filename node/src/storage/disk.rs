@@ -65,7 +65,6 @@ pub fn exit_on_fault() -> OnFault {
              from the cluster (cluster-ctl), empty its data directory and let it join as a new node"
         );
         tracing::error!("{text}");
-        eprintln!("leasehold: {text}");
         std::process::exit(i32::from(DISK_FAILED))
     })
 }

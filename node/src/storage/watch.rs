@@ -10,7 +10,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -125,6 +125,7 @@ pub struct DiskWatch {
     took: Mutex<Window>,
     room: Mutex<Room>,
     full_since: Mutex<Option<Duration>>,
+    given_up: AtomicBool,
 }
 
 impl fmt::Debug for DiskWatch {
@@ -144,6 +145,7 @@ impl DiskWatch {
             took: Mutex::default(),
             room: Mutex::default(),
             full_since: Mutex::default(),
+            given_up: AtomicBool::new(false),
         })
     }
 
@@ -186,6 +188,17 @@ impl DiskWatch {
     /// Whether the log cannot be written for want of room.
     pub fn is_full(&self) -> bool {
         self.full_since.lock().is_some()
+    }
+
+    /// This node has handed over because its disk stands still, and cannot note that another leads; or
+    /// that is over.
+    pub fn give_up(&self, given_up: bool) {
+        self.given_up.store(given_up, Relaxed);
+    }
+
+    /// Whether this node can take no part in the cluster because of its disk, and must answer nobody.
+    pub fn is_out(&self) -> bool {
+        self.given_up.load(Relaxed) || self.is_full()
     }
 
     /// The disk at a glance.
@@ -442,8 +455,11 @@ mod tests {
         watch.set_full(true);
         assert_eq!(*watch.full_since.lock(), since, "the first time counts");
         assert!(watch.is_full() && watch.facts().full_for.is_some());
+        assert!(watch.is_out());
         watch.set_full(false);
-        assert!(!watch.is_full());
+        assert!(!watch.is_full() && !watch.is_out());
+        watch.give_up(true);
+        assert!(watch.is_out() && !watch.is_full());
         assert!(is_full(&io::Error::from_raw_os_error(28)));
         assert!(!is_full(&io::Error::from_raw_os_error(5)));
     }
