@@ -4,6 +4,7 @@
 //! * [`oracle`]: the ledger of everything clients asked and were told, and one file per promise that is checked over it. Pure;
 //!   time is an argument in milliseconds, so a simulation uses the same files.
 //! * [`floor`]: where faults happen. `floor::netns` runs the real binaries in network namespaces with real clients.
+//! * [`operate`]: a cluster under a steady load while an operator does something to it; failed exchanges are counted.
 //! * [`kea`]: the same packets, and the same requests to the control API, to a real Kea and to one node, compared field by field.
 //! * [`abuse`]: malformed packets as a data file. [`perfdhcp`]: the load generator of Kea and what it printed.
 //!
@@ -11,6 +12,7 @@
 //! |---|---|
 //! | `partition` | 4 min: two cuts of a minute, a stop of 10 s, a kill, loss |
 //! | `real_clients` | 3–4 min: the clients' own timers |
+//! | `operate` | 20 s for each of its stories |
 //! | `formation`, `cluster` | 1 min each |
 //! | `kea` | 1 min: some sixty configurations, two servers each |
 //! | `api_abuse` | 30 s to 1 min |
@@ -29,6 +31,7 @@ pub mod clock;
 pub mod floor;
 pub mod gate;
 pub mod kea;
+pub mod operate;
 pub mod oracle;
 pub mod perfdhcp;
 pub mod shell;

@@ -39,6 +39,8 @@ enum Order {
     /// Makes the client when it is new; its packets go to these nodes from now on.
     Hears(ClientId, Vec<Ipv4Addr>),
     Do(ClientId, Verb),
+    /// Only when the client waits for nothing.
+    DoIdle(ClientId, Verb),
     Stop,
 }
 
@@ -100,6 +102,11 @@ impl Fleet {
     /// Tells `client` to do something.
     pub fn tell(&self, client: ClientId, verb: Verb) {
         let _ = self.orders.send(Order::Do(client, verb));
+    }
+
+    /// Tells `client` to do something, if it waits for nothing then; else it goes on with what it does.
+    pub fn tell_idle(&self, client: ClientId, verb: Verb) {
+        let _ = self.orders.send(Order::DoIdle(client, verb));
     }
 
     /// Lets `client` join, heard by `nodes`.
@@ -232,22 +239,29 @@ impl Driver {
                 });
                 client.nodes = nodes;
             }
-            Order::Do(id, verb) => {
-                let now = clock::now_ms();
-                if let Some(Client { machine, .. }) = self.clients.get_mut(&id) {
-                    match verb {
-                        Verb::Join => machine.join(now),
-                        Verb::Renew => machine.renew(now),
-                        Verb::Rebind => machine.rebind(now),
-                        Verb::Reboot => machine.reboot(now),
-                        Verb::Release => machine.release(now),
-                        Verb::Decline => machine.decline(now),
-                    }
+            Order::Do(id, verb) => self.have_done(id, verb),
+            Order::DoIdle(id, verb) => {
+                if self.clients.get(&id).is_some_and(|client| client.machine.is_still()) {
+                    self.have_done(id, verb);
                 }
-                self.flush();
             }
             Order::Stop => {}
         }
+    }
+
+    fn have_done(&mut self, id: ClientId, verb: Verb) {
+        let now = clock::now_ms();
+        if let Some(Client { machine, .. }) = self.clients.get_mut(&id) {
+            match verb {
+                Verb::Join => machine.join(now),
+                Verb::Renew => machine.renew(now),
+                Verb::Rebind => machine.rebind(now),
+                Verb::Reboot => machine.reboot(now),
+                Verb::Release => machine.release(now),
+                Verb::Decline => machine.decline(now),
+            }
+        }
+        self.flush();
     }
 
     /// Takes one packet; false when there was none.

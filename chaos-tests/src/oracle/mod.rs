@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 pub mod agreement;
 pub mod durable_ack;
+pub mod exchanges;
 pub mod history;
 pub mod no_phantom;
 pub mod service_gap;

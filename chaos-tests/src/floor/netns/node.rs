@@ -95,6 +95,11 @@ impl Node {
         self.dir.join("node.toml")
     }
 
+    /// Its name in its settings.
+    pub fn settings_name(&self) -> String {
+        format!("node-{}", char::from(b'a' + self.index as u8 % 26))
+    }
+
     fn settings(&self, initial: usize) -> Result<String> {
         let mut list = String::new();
         for index in 0..initial {
