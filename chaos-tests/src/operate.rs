@@ -1,7 +1,7 @@
 //! What an operator does to a cluster, under load.
 //!
-//! A [`Scene`] is a cluster with a steady load: residents that keep an address and renew it at T1, and that now and then restart or ask
-//! anybody; and guests that join, stay for a while and release. All stand behind a relay that sends what they broadcast to every node in
+//! A [`Scene`] is a cluster with a steady load: residents that keep an address and renew it at T1, half of which now and then restart or
+//! ask anybody; and guests that join, stay for a while and release. All stand behind a relay that sends what they broadcast to every node in
 //! [`Load::relay_to`]. A test does something to the cluster meanwhile and ends with [`Scene::finish`], which holds the ledger against
 //! all promises, prints one line and fails when an exchange has failed ([`crate::oracle::exchanges`] says what that is).
 //!
@@ -25,14 +25,15 @@ use crate::oracle::{
     stale_nak, unique_address,
 };
 
-/// Clients that keep an address.
-const RESIDENTS: u32 = 60;
+/// Clients that keep an address, and those of them, the first, that do nothing but renew at T1.
+const RESIDENTS: u32 = 90;
+const QUIET: u32 = 45;
 /// Numbers of guests; each joins again a while after it has left.
 const GUESTS: u32 = 400;
 /// Between two verbs, in milliseconds.
-const STEP_MS: u64 = 40;
+const STEP_MS: u64 = 25;
 /// How many guests are there at a time.
-const STAYING: u32 = 24;
+const STAYING: u32 = 40;
 /// How long exchanges under way may take to end when a story is over, in milliseconds.
 const SETTLE_MS: u64 = 16_000;
 
@@ -127,18 +128,19 @@ fn keep_pace(fleet: &Fleet, relay_to: &Mutex<Vec<Ipv4Addr>>, stop: &AtomicBool) 
         }
         let round = step / 4;
         let guest = |number: u32| ClientId(1_000 + number % GUESTS);
-        // Steps that have no common divisor with the number of residents reach everybody.
-        let resident = ClientId(round * 7 % RESIDENTS);
+        // Steps that have no common divisor with the number of restless residents reach everybody.
+        let restless = RESIDENTS - QUIET;
+        let resident = |offset: u32| ClientId(QUIET + (round * 7 + offset) % restless);
         match step % 4 {
             0 => {
                 let nodes = relay_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 fleet.hears(guest(round), &nodes);
                 fleet.tell_idle(guest(round), Verb::Join);
             }
-            1 => fleet.tell_idle(resident, Verb::Reboot),
+            1 => fleet.tell_idle(resident(0), Verb::Reboot),
             2 if round >= STAYING => fleet.tell_idle(guest(round - STAYING), Verb::Release),
             2 => {}
-            _ => fleet.tell_idle(ClientId((resident.0 + RESIDENTS / 2) % RESIDENTS), Verb::Rebind),
+            _ => fleet.tell_idle(resident(restless / 2), Verb::Rebind),
         }
     }
 }

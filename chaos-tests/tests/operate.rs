@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use chaos_tests::clock;
 use chaos_tests::gate;
 use chaos_tests::operate::Scene;
+use chaos_tests::oracle::What;
 
 /// Enters, or says why not.
 macro_rules! scene {
@@ -40,5 +41,78 @@ fn every_node_is_restarted_in_turn_and_no_exchange_fails() -> Result<()> {
         ensure!(took <= 8_000, "R26: SIGTERM took {took} ms");
         scene.cluster.restore()?;
     }
+    scene.finish()
+}
+
+/// What the ledger says of node `index` between two moments: how many OFFERs and ACKs it sent.
+fn answers(scene: &Scene, index: usize, from: u64, to: u64) -> (usize, usize) {
+    let (history, node) = (scene.load.history(), Some(scene.cluster.nodes[index].address));
+    let of = |wanted: fn(&What) -> bool| {
+        let by_it = history.events().iter().filter(|event| event.node == node);
+        by_it.filter(|event| (from..to).contains(&event.at) && wanted(&event.what)).count()
+    };
+    (of(|what| matches!(what, What::Offered { .. })), of(|what| matches!(what, What::Acked { .. })))
+}
+
+#[test]
+fn a_follower_is_drained_and_brought_back_and_no_exchange_fails() -> Result<()> {
+    let mut scene = scene!("a_follower_is_drained_and_brought_back_and_no_exchange_fails");
+    let (node, asked) = (scene.cluster.follower()?, scene.cluster.leader()?);
+    let name = scene.cluster.nodes[node].settings_name();
+    let said = scene.ctl(asked, &["node", "drain", &name])?;
+    ensure!(said.contains("for 10 s it answers those who chose it"), "{said}");
+    let drained = clock::now_ms();
+    // A second one cannot be spared.
+    let other = scene.cluster.nodes[3 - node - asked].settings_name();
+    let said = scene.ctl_refused(asked, &["node", "drain", &other])?;
+    ensure!(said.contains("is needed"), "{said}");
+    clock::sleep_ms(10_000);
+    let (offers, acks) = answers(&scene, node, drained + 500, drained + 9_000);
+    println!("while it was drained it sent {offers} OFFERs and {acks} ACKs");
+    ensure!(offers == 0, "it began {offers} exchanges");
+    ensure!(acks > 0, "those who chose it were not answered");
+    // Lease time passes with the entries; a few hundred milliseconds are enough under load.
+    clock::sleep_ms(2_000);
+    let silent = clock::now_ms();
+    clock::sleep_ms(3_000);
+    let after = answers(&scene, node, silent, clock::now_ms());
+    ensure!(after == (0, 0), "after 10 s it still sent {after:?} OFFERs and ACKs");
+    scene.ctl(node, &["node", "undrain", &name])?;
+    let back = clock::now_ms();
+    clock::wait_for("its first OFFER", 10_000, || {
+        (answers(&scene, node, back, clock::now_ms()).0 > 0).then_some(())
+    })?;
+    scene.finish()
+}
+
+#[test]
+fn the_leader_is_drained_and_stops_and_no_exchange_fails() -> Result<()> {
+    let mut scene = scene!("the_leader_is_drained_and_stops_and_no_exchange_fails");
+    let leader = scene.cluster.leader()?;
+    let (asked, name) = ((leader + 1) % 3, scene.cluster.nodes[leader].settings_name());
+    let drained = clock::now_ms();
+    scene.ctl(asked, &["node", "drain", &name, "--stop"])?;
+    let status = scene.cluster.nodes[leader].process()?.wait(20_000)?;
+    let took = clock::now_ms() - drained;
+    println!("it ended {took} ms after the command");
+    ensure!(status.code() == Some(0), "it ended with {status}");
+    ensure!(took >= 10_000, "it did not answer those who chose it for 10 s");
+    ensure!(scene.cluster.leader()? != leader);
+    // Its restart ends the drain.
+    scene.cluster.restore()?;
+    scene.wait_liveness(asked, leader, "up")?;
+    scene.finish()
+}
+
+#[test]
+fn a_node_brought_back_in_time_does_not_stop() -> Result<()> {
+    let mut scene = scene!("a_node_brought_back_in_time_does_not_stop");
+    let node = scene.cluster.follower()?;
+    let name = scene.cluster.nodes[node].settings_name();
+    scene.ctl(node, &["node", "drain", &name, "--stop"])?;
+    clock::sleep_ms(1_000);
+    scene.ctl(node, &["node", "undrain", &name])?;
+    clock::sleep_ms(11_000);
+    ensure!(scene.cluster.nodes[node].runs(), "it stopped");
     scene.finish()
 }

@@ -61,6 +61,12 @@ enum Command {
     /// Who leads
     #[command(subcommand)]
     Leader(commands::leader::Command),
+    /// The nodes of the cluster
+    #[command(subcommand)]
+    Node(commands::node::Command),
+    /// Changing the program of all nodes, one after the other
+    #[command(subcommand)]
+    Upgrade(commands::upgrade::Command),
     /// Leases
     #[command(subcommand)]
     Lease(commands::lease::Command),
@@ -79,6 +85,8 @@ fn main() -> ExitCode {
     let done = Client::new(nodes, args.access).and_then(|client| match args.command {
         Command::Status => commands::status::run(&client, args.output),
         Command::Leader(command) => commands::leader::run(&client, command, args.output),
+        Command::Node(command) => commands::node::run(&client, command, args.output),
+        Command::Upgrade(command) => commands::upgrade::run(&client, command, args.output),
         Command::Lease(command) => commands::lease::run(&client, command, args.output),
         Command::Config(command) => commands::config::run(&client, command, args.output),
     });

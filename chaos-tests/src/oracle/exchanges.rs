@@ -75,7 +75,8 @@ impl Open {
 
     fn fail(&mut self, at: u64, why: &str) {
         let (began, step) = (self.began, self.step);
-        self.failed.get_or_insert_with(|| format!("{why} ({step:?}, began {began} ms, at {at} ms)"));
+        self.failed
+            .get_or_insert_with(|| format!("{why} ({step:?}, began {began} ms, at {at} ms)"));
     }
 }
 
@@ -206,9 +207,19 @@ mod tests {
 
     #[test]
     fn an_answer_to_the_first_repeat_is_no_failure_and_one_to_the_second_is() {
-        let once = [(0, discover(1)), (4_000, discover(1)), (4_010, ask(1, Ask::Selecting)), (4_020, ack(1))];
+        let once = [
+            (0, discover(1)),
+            (4_000, discover(1)),
+            (4_010, ask(1, Ask::Selecting)),
+            (4_020, ack(1)),
+        ];
         assert_eq!(checked(&once, 9_000), (1, 0, 1, 4_020));
-        let twice = [(0, ask(1, Ask::InitReboot)), (4_000, ask(1, Ask::InitReboot)), (8_000, ask(1, Ask::InitReboot)), (8_001, ack(1))];
+        let twice = [
+            (0, ask(1, Ask::InitReboot)),
+            (4_000, ask(1, Ask::InitReboot)),
+            (8_000, ask(1, Ask::InitReboot)),
+            (8_001, ack(1)),
+        ];
         assert_eq!(checked(&twice, 9_000), (1, 1, 0, 8_001));
     }
 
@@ -224,9 +235,16 @@ mod tests {
 
     #[test]
     fn beginning_anew_a_refusal_and_no_answer_till_the_end_are_failures() {
-        let anew = [(0, discover(1)), (1, ask(1, Ask::Selecting)), (9_000, discover(2)), (9_001, ask(2, Ask::Selecting)), (9_002, ack(2))];
+        let anew = [
+            (0, discover(1)),
+            (1, ask(1, Ask::Selecting)),
+            (9_000, discover(2)),
+            (9_001, ask(2, Ask::Selecting)),
+            (9_002, ack(2)),
+        ];
         assert_eq!(checked(&anew, 9_010).1, 1);
-        let refused = [(0, ask(1, Ask::InitReboot)), (5, What::Refused { xid: 1, address: ADDRESS })];
+        let refused =
+            [(0, ask(1, Ask::InitReboot)), (5, What::Refused { xid: 1, address: ADDRESS })];
         assert_eq!(checked(&refused, 10), (1, 1, 0, 0));
         let silent = [(0, discover(1)), (4_000, discover(1))];
         assert_eq!(checked(&silent, 8_000).1, 0, "it may still be answered");

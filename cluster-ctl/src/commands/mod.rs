@@ -1,7 +1,10 @@
 //! One file a subcommand.
 
 pub mod config;
+pub mod drain;
 mod history;
 pub mod leader;
 pub mod lease;
+pub mod node;
 pub mod status;
+pub mod upgrade;

@@ -118,6 +118,13 @@ pub enum Effect {
     },
     /// `ha-maintenance-*`: drain a node, or end that.
     Maintain(NodeId, bool),
+    /// `cluster-node-drain`: drain a node, and have its process end then if so wished.
+    Drain {
+        /// Which.
+        node: NodeId,
+        /// Whether it ends.
+        stop: bool,
+    },
     /// Write a file where this node allows it.
     WriteFile(FileToWrite),
     /// `config-reload`: read the configuration file again and put it into force.

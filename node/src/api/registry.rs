@@ -1,8 +1,8 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
 use super::commands::{
-    class, cluster, config, config_file, ha, history, lease_history, lease4, network4, process,
-    reservation, select_test, service, stat_lease4, statistics, subnet4,
+    class, cluster, config, config_file, drain, ha, history, lease_history, lease4, network4,
+    process, reservation, select_test, service, stat_lease4, statistics, subnet4, upgrade,
 };
 use super::spec::Spec;
 
@@ -15,7 +15,11 @@ pub const COMMANDS: &[Spec] = &[
     class::LIST,
     class::UPDATE,
     cluster::LEADER_TRANSFER,
+    drain::DRAIN,
+    drain::UNDRAIN,
     cluster::STATUS,
+    upgrade::FINALIZE,
+    upgrade::STATUS,
     config_file::BACKEND_PULL,
     history::DIFF,
     config::GET,

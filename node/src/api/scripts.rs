@@ -8,6 +8,7 @@
 //!   the API can have, applying nothing;
 //! * `no-leader` and `leader` take the leader away and bring it back;
 //! * `count STATISTIC NUMBER` lets the node count more of it; `sample` takes samples;
+//! * `tells NODE LEVEL` has a node's program know that feature level at most;
 //! * `third-voter` gives the third node a vote;
 //! * `as-kea` starts the program by Kea's name.
 //!
@@ -85,6 +86,10 @@ fn directive(fake: &Arc<Fake>, line: &str, out: &mut String) {
     match verb {
         "" => {}
         "at" => fake.at(rest.parse().unwrap()),
+        "tells" => {
+            let (node, level) = rest.split_once(' ').unwrap();
+            fake.tells(node.parse().unwrap(), level.parse().unwrap());
+        }
         "no-leader" => fake.led.store(false, Ordering::Relaxed),
         "third-voter" => fake.three.store(true, Ordering::Relaxed),
         "as-kea" => fake.as_kea.store(true, Ordering::Relaxed),

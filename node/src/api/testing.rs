@@ -105,6 +105,12 @@ impl Fake {
         self.apply_at(ClusterTime::from_millis(seconds * 1000), Command::Tick);
     }
 
+    /// Lets a node be restarted with a program that knows this feature level.
+    pub(crate) fn tells(&self, node: u64, level: u32) {
+        let info = self.state.read().view().meta().node(NodeId(node)).unwrap().info.clone();
+        self.apply(Command::NodeInfo(NodeInfo { level, ..info.unwrap() }));
+    }
+
     /// The last log position.
     pub(crate) fn index(&self) -> u64 {
         self.state.read().applied()
@@ -137,6 +143,10 @@ impl Fake {
             Effect::Maintain(node, begins) => {
                 let liveness = if *begins { Liveness::Maintenance } else { Liveness::Up };
                 self.apply(Command::NodeLiveness(*node, liveness));
+                Acted::Done
+            }
+            Effect::Drain { node, .. } => {
+                self.apply(Command::NodeLiveness(*node, Liveness::Maintenance));
                 Acted::Done
             }
             Effect::WriteFile(file) => {

@@ -49,7 +49,18 @@ impl NodeBackend {
                     format!("{cause}; {count} lease(s) were reclaimed before")
                 })
             }
-            Effect::Maintain(node, begins) => self.maintain(node, begins, within).await,
+            Effect::Maintain(node, begins) => {
+                self.maintain(node, begins, within).await.map(|_| Acted::Done)
+            }
+            Effect::Drain { node, stop } => {
+                let index = self.maintain(node, true, within).await?;
+                if stop {
+                    self.drain.have_stop(node, index).await.map_err(|why| {
+                        format!("it is drained, but it was not told to stop: {why}")
+                    })?;
+                }
+                Ok(Acted::Done)
+            }
             Effect::WriteFile(file) => self.write_file(file).await,
             Effect::NameChange(change) => self.name_change(change),
             Effect::WriteLeases(leases) => self.write_leases(*leases).await,
@@ -86,16 +97,11 @@ impl NodeBackend {
         }
     }
 
-    /// `apply` decides whether the node can be spared; the table shows what it decided.
-    async fn maintain(
-        &self,
-        node: NodeId,
-        begins: bool,
-        within: Duration,
-    ) -> Result<Acted, String> {
+    /// `apply` decides whether the node can be spared; the table shows what it decided. The entry.
+    async fn maintain(&self, node: NodeId, begins: bool, within: Duration) -> Result<u64, String> {
         let wanted = if begins { Liveness::Maintenance } else { Liveness::Up };
         let command = Command::NodeLiveness(node, wanted);
-        match self.parts.proposer.submit(command, within).await {
+        let index = match self.parts.proposer.submit(command, within).await {
             Answer::Committed(committed) => {
                 let applied = self.parts.raft.applied_at_least(committed.index);
                 if timeout(within, applied).await.is_err() {
@@ -105,6 +111,7 @@ impl NodeBackend {
                             .into(),
                     );
                 }
+                committed.index
             }
             Answer::Unsent(why) => return Err(why.to_string()),
             Answer::Unknown => {
@@ -114,13 +121,13 @@ impl NodeBackend {
                         .into(),
                 );
             }
-        }
+        };
         let state = self.parts.state.read();
         let liveness = state.view().meta().node(node).map(|entry| entry.liveness);
         match (begins, liveness == Some(Liveness::Maintenance)) {
             (true, false) => Err("too few servers would be left to answer clients".into()),
             (false, true) => Err("it is in maintenance again".into()),
-            _ => Ok(Acted::Done),
+            _ => Ok(index),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::observe::statistics::{Counted, Counts, Statistics};
 use crate::propose::{self, Unsent};
 use crate::raft;
 use crate::serve::activate::Activation;
+use crate::serve::drain::Drain;
 use crate::serve::duties::Duties;
 use crate::serve::service::Service;
 use crate::serve::{self, Serve};
@@ -60,6 +61,8 @@ pub(super) struct NodeBackend {
     pub doors: Vec<Arc<Door>>,
     /// Kea's statistics.
     pub statistics: Arc<Statistics>,
+    /// Ends a drained node.
+    pub drain: Drain,
     /// Who keeps this node from answering.
     pub service: Arc<Service>,
     /// What the configuration file means to this node.
@@ -424,6 +427,7 @@ impl NodeBackend {
         match why {
             Unsent::Full => "too many commands are waiting; try again".into(),
             Unsent::Stopped => "this node is stopping".into(),
+            Unsent::NotYet(_) => why.to_string(),
             _ => "no leader: a majority of the nodes may be down or cut off".into(),
         }
     }

@@ -42,11 +42,12 @@ use crate::peers::{self, Peers};
 use crate::propose::{ProposalsService, Proposer, Route, Signals, ToLeader, follow_leader};
 use crate::raft::{self, Raft};
 use crate::serve::activate::{Activation, Activator, listen_of};
+use crate::serve::drain::{self, Drain};
 use crate::serve::duties::Duties;
 use crate::serve::service::Service;
 use crate::serve::{self, After, Inbox, NodeHands, Serve, Worker};
 use crate::settings::{Listener, Peer, Settings};
-use crate::state::{NodeInfo, State};
+use crate::state::{Command, Liveness, NodeInfo, State, feature};
 use crate::storage::{self, DiskLog, DiskWatch, IdentityFile, LogSettings};
 use backend::{NodeBackend, NodeCounts};
 use signals::Request;
@@ -76,8 +77,12 @@ pub enum RunError {
 const LAST_ANSWERS: Duration = Duration::from_secs(4);
 /// How long a start waits before it looks again at a full disk.
 const FULL: Duration = Duration::from_secs(5);
-/// How long any one step of the shutdown may take.
+/// How long a step of the shutdown may take that concerns the others: handing over, saying good-bye.
 const STEP: Duration = Duration::from_secs(1);
+/// How long closing the sockets, the worker and the runtime may take, each.
+const CLOSING: Duration = Duration::from_millis(300);
+/// When Raft must have stopped, after the stop began: what is left of the 8 s (R26) is for the rest.
+const RAFT_STOPPED: Duration = Duration::from_millis(7_400);
 
 /// Runs a node until SIGTERM, SIGINT, `shutdown` or, if so wished, the end of standard input. Returns
 /// the exit status that was asked for, 0 unless `shutdown` names one.
@@ -89,14 +94,32 @@ pub fn run_until_told_to_stop(
     file: ConfigFile,
     until_stdin_closes: bool,
 ) -> Result<u8, RunError> {
+    pretend()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| RunError::Fault(format!("the runtime does not start: {error}")))?;
     let result = runtime.block_on(run(settings, file, until_stdin_closes));
     // A blocking thread that hangs in the kernel must not keep the process.
-    runtime.shutdown_timeout(STEP);
+    runtime.shutdown_timeout(CLOSING);
     result
+}
+
+/// A hook for tests of upgrades: with `LEASEHOLD_PRETEND_LEVEL=1` the program goes by feature level 1, as
+/// an older one would. Not for use: it makes a node poorer and nothing better.
+fn pretend() -> Result<(), RunError> {
+    let Some(wish) = std::env::var_os("LEASEHOLD_PRETEND_LEVEL") else { return Ok(()) };
+    let level = wish.to_str().and_then(|wish| wish.parse().ok());
+    let known = 1..=feature::CURRENT;
+    let level = level.filter(|level| known.contains(level)).ok_or_else(|| {
+        RunError::Settings(format!(
+            "LEASEHOLD_PRETEND_LEVEL is a number from 1 to {}",
+            feature::CURRENT
+        ))
+    })?;
+    tracing::warn!(level, "this program pretends to be an older one (LEASEHOLD_PRETEND_LEVEL)");
+    feature::pretend(level);
+    Ok(())
 }
 
 async fn run(
@@ -341,6 +364,12 @@ impl Node {
         let inbox = Arc::new(Inbox::new(clock.clone()));
         let (stop, stopping) = watch::channel(false);
         let (stop_peers, peers_stopping) = watch::channel(false);
+        let drain = {
+            let requests = requests.clone();
+            // What does not fit now is asked again a moment later.
+            let stop = move || _ = requests.try_send(Request::Stop(0));
+            Drain::new(raft.clone(), state.clone(), Arc::new(stop))
+        };
 
         // Peers first: a proposal of ours may have to go to one, and theirs to us.
         let peers = listener
@@ -349,7 +378,9 @@ impl Node {
         if let (Some(listener), Some(peers)) = (&listener, &peers) {
             let services =
                 Routes::new(ProposalsService::server(&raft)).add_service(peers.service());
-            let services = services.add_service(peers::gaps::GapsService::server(&raft));
+            let services = services
+                .add_service(peers::gaps::GapsService::server(&raft))
+                .add_service(drain.server());
             tasks.spawn(peers::gaps::fill(raft.clone()));
             let server = raft
                 .serve(listener, services, until(peers_stopping))
@@ -429,6 +460,7 @@ impl Node {
         let service = Arc::new(Service::new(parts.clock.clone(), service_told(&parts)));
         tasks.spawn(service.clone().run());
         let backend = Arc::new(NodeBackend {
+            drain,
             service,
             file,
             places: Places::of(&settings, file == ConfigFile::Wins),
@@ -499,6 +531,7 @@ impl Node {
 
     async fn stop(mut self) {
         tracing::info!("stopping");
+        let began = Stopwatch::start();
         let raft = &self.parts.raft;
         let alone = raft.status().members.len() <= 1;
         if !alone && raft.is_stamping() {
@@ -508,26 +541,37 @@ impl Node {
             }
         }
         if !alone && self.parts.has_majority(&raft.status()) {
-            let draining =
-                crate::state::Command::NodeLiveness(raft.id(), crate::state::Liveness::Draining);
-            // Best effort: without it the others notice in half a second.
-            let _ = tokio::time::timeout(STEP, self.parts.proposer.submit(draining, STEP)).await;
-            tokio::time::sleep(LAST_ANSWERS).await;
+            tokio::time::sleep(self.say_good_bye().await).await;
         }
         let ports = self.ports.clone();
         let _ =
-            tokio::time::timeout(STEP, tokio::task::spawn_blocking(move || ports.close())).await;
+            tokio::time::timeout(CLOSING, tokio::task::spawn_blocking(move || ports.close())).await;
         let serve = self.serve.clone();
         let _ =
-            tokio::time::timeout(STEP, tokio::task::spawn_blocking(move || serve.lock().stop()))
+            tokio::time::timeout(CLOSING, tokio::task::spawn_blocking(move || serve.lock().stop()))
                 .await;
         self.stop.send_replace(true);
         self.stop_peers.send_replace(true);
-        if tokio::time::timeout(STEP, self.parts.raft.shutdown()).await.is_err() {
+        let left = RAFT_STOPPED.saturating_sub(began.elapsed());
+        if tokio::time::timeout(left, self.parts.raft.shutdown()).await.is_err() {
             tracing::warn!("Raft did not stop in time; the next start recovers from the log");
         }
         self.tasks.shutdown().await;
-        tracing::info!("stopped");
+        tracing::info!(took = ?began.elapsed(), "stopped");
+    }
+
+    /// Tells the cluster that this node leaves; how long it still has to answer those who chose it. A
+    /// node that was drained before has told, and has answered the most of them.
+    async fn say_good_bye(&self) -> Duration {
+        let me = self.parts.raft.id();
+        let now = self.parts.raft.now();
+        if let Some(left) = drain::last_answers_left(&self.parts.state.read(), me, now) {
+            return left.min(LAST_ANSWERS);
+        }
+        let draining = Command::NodeLiveness(me, Liveness::Draining);
+        // Best effort: without it the others notice in half a second.
+        let _ = tokio::time::timeout(STEP, self.parts.proposer.submit(draining, STEP)).await;
+        LAST_ANSWERS
     }
 }
 
@@ -612,7 +656,7 @@ fn node_info(
         control: settings.control.listeners().iter().map(Listener::url).collect(),
         identities: active.borrow().addresses.clone(),
         version: crate::VERSION.to_owned(),
-        level: crate::state::feature::CURRENT,
+        level: feature::known(),
     };
     let (sender, receiver) = watch::channel(info);
     tokio::spawn(async move {

@@ -11,6 +11,7 @@ use super::{ConfigFile, RunError};
 use crate::config::{self, Config, Mistakes, Parsed};
 use crate::propose::Answer;
 use crate::serve::duties::Duties;
+use crate::serve::levels::Levels;
 use crate::settings::Settings;
 use crate::state::document::{self, Document, Form, Sha256};
 use crate::state::{ConfigVersion, ConfigWhy, NewConfig, Note, Outcome, SetConfig, WallOffset};
@@ -20,8 +21,8 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// How many pauses a new cluster may take to learn the time of day, so that its first configuration
-/// has one; it is not worth more.
-const PATIENCE_FOR_TIME: u32 = 25;
+/// has one, and to raise its feature level while it is empty; it is not worth more.
+const PATIENCE: u32 = 25;
 
 /// A document that has passed every check; `None` if the settings name none.
 pub(super) type Seed = Option<Sown>;
@@ -113,12 +114,14 @@ fn read_source(path: &Path) -> Result<(String, Parsed), Mistakes> {
 pub(super) async fn plant(seed: &Seed, file: ConfigFile, parts: &Duties) -> Result<(), RunError> {
     let mut pauses = 0;
     loop {
-        let (version, hash, level, has_time) = {
+        let members = parts.raft.status().members;
+        let (version, hash, level, is_begun) = {
             let state = parts.state.read();
             let meta = state.view().meta();
             let hash = meta.current().and_then(|version| Some(version.text()?.document.hash));
             let has_time = meta.wall_offset() != WallOffset::default();
-            (meta.config_version(), hash, meta.feature_level(), has_time)
+            let levels = Levels::of(members.iter().map(|member| member.node), state.view());
+            (meta.config_version(), hash, meta.feature_level(), has_time && levels.are_settled())
         };
         let Some(Sown { new, config }) = seed else {
             if version == ConfigVersion(0) {
@@ -135,7 +138,7 @@ pub(super) async fn plant(seed: &Seed, file: ConfigFile, parts: &Duties) -> Resu
             ConfigFile::Seeds if version > ConfigVersion(0) => return Ok(()),
             ConfigFile::Seeds | ConfigFile::Wins => {}
         }
-        if !has_time && pauses < PATIENCE_FOR_TIME {
+        if !is_begun && pauses < PATIENCE {
             pauses += 1;
             tokio::time::sleep(PAUSE).await;
             continue;

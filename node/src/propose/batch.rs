@@ -85,6 +85,12 @@ pub enum Unsent {
     /// The node stops.
     #[error("the node is stopping")]
     Stopped,
+    /// The command needs this feature level, which is not in force yet (R24).
+    #[error(
+        "it needs feature level {0}, which is not in force yet: upgrade all nodes, then raise it with cluster-ctl \
+         upgrade finalize"
+    )]
+    NotYet(u32),
 }
 
 /// What became of a batch.
@@ -120,7 +126,7 @@ pub struct Outgoing {
 
 /// Whether a command that may have taken effect can be sent again without harm. Grants, releases
 /// and declines say what they mean precisely (R2, R5), and an address that is in use goes into probation
-/// once; a node's description of itself and a piece of a
+/// once; a node's description of itself, a feature level and a piece of a
 /// document are the same each time; a configuration with an id is accepted once. Another command of
 /// an administrator must not run twice, and the leader's duties are judged anew.
 pub fn may_repeat(command: &Command) -> bool {
@@ -130,6 +136,7 @@ pub fn may_repeat(command: &Command) -> bool {
         | Command::Decline(_)
         | Command::InUse(_)
         | Command::NodeInfo(_)
+        | Command::RaiseLevel(_)
         | Command::ConfigChunk(_) => true,
         Command::SetConfig(set) => set.id != 0,
         Command::EditConfig(edit) => edit.id != 0,

@@ -78,6 +78,10 @@ impl Transport for ToLeader {
             Err(_) => batch::Result::NotProposed,
         }
     }
+
+    fn level(&self) -> u32 {
+        self.raft.level()
+    }
 }
 
 fn proposed(result: Result<Applied, ProposeError>) -> batch::Result {

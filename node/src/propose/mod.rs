@@ -29,7 +29,7 @@ pub use forward::{ToLeader, follow_leader};
 pub use service::ProposalsService;
 
 use crate::clock::Clock;
-use crate::state::Command;
+use crate::state::{Command, feature};
 
 /// Messages that wait for the task. Behind them stands [`batch::QUEUE`]; both full means refusal.
 const CHANNEL: usize = 256;
@@ -56,6 +56,10 @@ pub trait Transport: Send + Sync + 'static {
         route: Route,
         commands: Vec<Command>,
     ) -> impl Future<Output = batch::Result> + Send;
+
+    /// The feature level in force, as far as this node has applied (R24). It only rises, so the leader's
+    /// is no lower.
+    fn level(&self) -> u32;
 }
 
 /// Numbers of the proposer for metrics.
@@ -271,9 +275,19 @@ impl<T: Transport> Task<T> {
         self.deliver();
     }
 
+    /// What not all nodes may be able to read is turned away here, before it leaves the node: in a batch
+    /// it would keep an older leader from reading the others (R24).
     fn take(&mut self, submissions: Vec<Submission<Ticket>>) {
+        let newest = submissions.iter().map(|it| it.command.level()).max().unwrap_or(0);
+        // Asking takes a lock, and what every cluster understands is the rule.
+        let level = if newest > feature::FIRST { self.transport.level() } else { newest };
         for submission in submissions {
-            self.batcher.submit(submission, &mut self.answers);
+            match submission.command.level() {
+                needed if needed > level => {
+                    self.answers.push((submission.ticket, Answer::Unsent(Unsent::NotYet(needed))));
+                }
+                _ => self.batcher.submit(submission, &mut self.answers),
+            }
         }
     }
 

@@ -15,6 +15,8 @@ struct FakeLeader {
     got: Arc<Mutex<Vec<(Route, usize)>>>,
     refuse_first: Arc<AtomicUsize>,
     silent: Arc<Mutex<Vec<Route>>>,
+    /// Above the first.
+    levels: Arc<AtomicUsize>,
 }
 
 impl Transport for FakeLeader {
@@ -29,6 +31,10 @@ impl Transport for FakeLeader {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let outcomes = vec![Outcome::Noted; commands.len()];
         batch::Result::Applied { index: 9, stamp: ClusterTime::from_millis(90), outcomes }
+    }
+
+    fn level(&self) -> u32 {
+        1 + u32::try_from(self.levels.load(Relaxed)).unwrap()
     }
 }
 
@@ -234,6 +240,10 @@ impl Transport for Forgetful {
             _ => batch::Result::Applied { index, stamp, outcomes },
         }
     }
+
+    fn level(&self) -> u32 {
+        self.state.lock().view().meta().feature_level()
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,4 +286,20 @@ async fn r25_a_configuration_whose_pieces_find_no_leader_changes_nothing() {
     let new = NewConfig { expected: None, text, level: 1, note: Note::default() };
     let answer = rig.proposer.submit_config(new, 1, Duration::from_secs(3)).await;
     assert_eq!(answer, Answer::Unsent(Unsent::NoLeader));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r24_what_an_older_leader_cannot_read_does_not_leave_the_node() {
+    let rig = rig(Route::To(LEADER));
+    let within = Duration::from_secs(1);
+    let answer = rig.proposer.submit(Command::RemoveToken(7), within).await;
+    assert_eq!(answer, Answer::Unsent(Unsent::NotYet(2)));
+    assert!(rig.leader.got.lock().is_empty());
+    let Answer::Unsent(why) = answer else { unreachable!() };
+    assert!(why.to_string().contains("feature level 2"), "{why}");
+    // What is older goes its way, also beside it.
+    assert!(matches!(rig.proposer.submit(Command::Tick, within).await, Answer::Committed(_)));
+    rig.leader.levels.store(1, Relaxed);
+    let answer = rig.proposer.submit(Command::RemoveToken(7), within).await;
+    assert!(matches!(answer, Answer::Committed(_)), "{answer:?}");
 }

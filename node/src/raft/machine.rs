@@ -254,10 +254,10 @@ impl Shared {
 /// When the cluster has just reached a feature level that this program does not know (R24): what it
 /// would do from now on may differ from what the others do.
 fn is_followed(level: u32) -> io::Result<()> {
-    if level <= feature::CURRENT {
+    let known = feature::known();
+    if level <= known {
         return Ok(());
     }
-    let known = feature::CURRENT;
     let text = format!(
         "the cluster is at feature level {level} now, and this program knows {known} at most: start a newer one"
     );

@@ -296,14 +296,19 @@ impl Raft {
         }
     }
 
-    /// The configurations among `commands` that the leader must not let into the log, by place, and
-    /// what is answered instead: a document that its parser refuses would stop every node, at every start (R24). Reading
+    /// The commands that the leader must not let into the log, by place, and what is answered instead: one
+    /// that not every node may be able to read yet, and a document that its parser refuses would stop every node, at every start (R24). Reading
     /// them here is also what keeps the leader's `apply` from waiting for it.
     ///
     /// An edit that is good learns on top of which version it is: there no node may find otherwise.
     async fn refused(&self, commands: &mut [Command]) -> BTreeMap<usize, Outcome> {
         let mut refused = BTreeMap::new();
+        let level = self.level();
         for (at, command) in commands.iter_mut().enumerate() {
+            if command.level() > level {
+                refused.insert(at, Outcome::NotYet(command.level()));
+                continue;
+            }
             let set = match command {
                 Command::SetConfig(set) => set,
                 Command::EditConfig(edit) => {
@@ -403,6 +408,11 @@ impl Raft {
     /// Whether this node leads and may stamp.
     pub fn is_stamping(&self) -> bool {
         self.stamping_leader().is_ok()
+    }
+
+    /// The feature level in force (R24).
+    pub fn level(&self) -> u32 {
+        self.inner.shared.state.read().view().meta().feature_level()
     }
 
     /// Cluster time, as far as this node can tell.

@@ -1,6 +1,7 @@
 //! What a node does by the clock: it says who it is (R16), learns when it may answer (C15) and
 //! whether it has a majority (C12); and while it leads it judges the other nodes (R16), sweeps
-//! expired leases (R13), lets time pass (R10) and keeps the time of day right (R12).
+//! expired leases (R13), lets time pass (R10), keeps the time of day right (R12) and raises the feature
+//! level of a new cluster (R24).
 //!
 //! One task each. All may be stopped anywhere: what they want to say they say again. A leader's
 //! duty is proposed only by itself, in its own term ([`Proposer::submit_here`]).
@@ -15,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::after::{After, Happening, What, happening};
 use super::event::Event;
 use super::inbox::Inbox;
+use super::levels::{Levels, Raising};
 use super::reclaim::Sweeper;
 use crate::clock::Clock;
 use crate::config::ExpiredLeases;
@@ -241,6 +243,7 @@ impl Duties {
             cluster,
             wall,
             wall_offset: view.meta().wall_offset(),
+            levels: Levels::of(status.members.iter().map(|member| member.node), view),
         }
     }
 }
@@ -291,6 +294,8 @@ pub struct Facts {
     pub wall: i64,
     /// The offset in force.
     pub wall_offset: WallOffset,
+    /// Feature levels.
+    pub levels: Levels,
 }
 
 /// A leader in one term. Pure.
@@ -301,6 +306,7 @@ pub struct Leading {
     /// The last entry seen, and since when it is the last.
     last: (u64, Duration),
     wall_set: Option<Duration>,
+    raising: Raising,
     /// When it last tried to hand over.
     handed: Option<Duration>,
 }
@@ -313,6 +319,7 @@ impl Leading {
             sweeper: Sweeper::default(),
             last: (0, now),
             wall_set: None,
+            raising: Raising::default(),
             handed: None,
         }
     }
@@ -337,6 +344,7 @@ impl Leading {
     /// What is to be proposed now.
     pub fn look(&mut self, facts: &Facts, now: Duration) -> Vec<Command> {
         let mut commands = self.judge.judge(&facts.sights, now);
+        commands.extend(self.raising.next(&facts.levels, now));
         if let Some(expired) = &facts.expired {
             commands.extend(self.sweeper.next(expired, facts.next_due, now, facts.cluster));
         }
@@ -406,6 +414,7 @@ mod tests {
             cluster: ClusterTime::from_millis(1_000),
             wall,
             wall_offset: WallOffset(0),
+            levels: Levels::default(),
         }
     }
 

@@ -63,7 +63,10 @@ pub enum BadSnapshot {
     #[error("snapshot format {0} is not the one of this program ({FORMAT})")]
     Format(u32),
     /// The cluster has reached a feature level that this program does not know (R24).
-    #[error("feature level {0} is newer than this program")]
+    #[error(
+        "the cluster is at feature level {0}, and this program knows {known} at most: start a newer one",
+        known = feature::known()
+    )]
     FeatureLevel(u32),
     /// A frame does not match its checksum.
     #[error("the snapshot is damaged: checksum of frame {0}")]
@@ -164,7 +167,7 @@ pub fn rebuild(
 }
 
 fn meta_from(head: &pb::Head, mut pieces: BTreeMap<PieceKey, Bytes>) -> Result<Meta, BadSnapshot> {
-    if !(1..=feature::CURRENT).contains(&head.feature_level) {
+    if !(1..=feature::known()).contains(&head.feature_level) {
         return Err(BadSnapshot::FeatureLevel(head.feature_level));
     }
     let mut meta = Meta::new();

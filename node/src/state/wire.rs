@@ -15,7 +15,7 @@ use bytes::Bytes;
 use leasehold_proto::command as pb;
 use prost::Message;
 
-use super::command::{Batch, Liveness, NodeInfo};
+use super::command::{Batch, Command, Liveness, NodeInfo};
 use super::outcome::{Granted, Outcome};
 use crate::types::{ClientId, ClusterTime, HwAddr, NodeId};
 
@@ -28,6 +28,12 @@ pub enum BadWire {
     /// A message lacks a part, or a part holds what it must not.
     #[error("{0} is missing or not one that this version knows")]
     Field(&'static str),
+    /// A newer program wrote it (R24).
+    #[error(
+        "it needs feature level {0}, and this program knows {known} at most: start a newer one",
+        known = super::feature::known()
+    )]
+    Level(u32),
     /// More commands than an entry may hold (R27).
     #[error("{0} commands in one entry, of at most 128")]
     TooMany(usize),
@@ -45,7 +51,12 @@ pub fn decode_batch(bytes: &[u8]) -> Result<Batch, BadWire> {
     if batch.commands.len() > Batch::MAX {
         return Err(BadWire::TooMany(batch.commands.len()));
     }
-    let commands = batch.commands.into_iter().map(commands::from_pb).collect::<Result<_, _>>()?;
+    let commands =
+        batch.commands.into_iter().map(commands::from_pb).collect::<Result<Vec<_>, _>>()?;
+    let highest = commands.iter().map(Command::level).max();
+    if let Some(level) = highest.filter(|level| *level > super::feature::known()) {
+        return Err(BadWire::Level(level));
+    }
     Ok(Batch { stamp: ClusterTime::from_millis(batch.stamp), commands })
 }
 

@@ -27,6 +27,7 @@ pub struct Node {
     pub address: Ipv4Addr,
     dir: PathBuf,
     subject: Subject,
+    level: Option<u32>,
     process: Option<Process>,
     environment: Vec<(String, PathBuf)>,
 }
@@ -61,6 +62,7 @@ impl Node {
             address: rack_address(index),
             dir,
             subject,
+            level: None,
             process: None,
             environment: Vec::new(),
         };
@@ -151,6 +153,11 @@ config = "{dir}/dhcp4.json"
         self.environment.push((name.to_owned(), value.to_path_buf()));
     }
 
+    /// Has it pretend from its next start on that it is an older program, of this feature level.
+    pub fn pretend_level(&mut self, level: Option<u32>) {
+        self.level = level;
+    }
+
     /// Starts it; it is not ready yet.
     ///
     /// # Errors
@@ -181,6 +188,8 @@ config = "{dir}/dhcp4.json"
                 let program = gate::binary("leasehold", "LEASEHOLD_BIN")?;
                 let mut command = self.namespace.command(program);
                 command.args(flags);
+                command
+                    .envs(self.level.map(|level| ("LEASEHOLD_PRETEND_LEVEL", level.to_string())));
                 command
             }
             Subject::Kea => {

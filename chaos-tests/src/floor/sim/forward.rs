@@ -109,6 +109,10 @@ impl Transport for ToLeader {
             }
         }
     }
+
+    fn level(&self) -> u32 {
+        self.raft.level()
+    }
 }
 
 /// A batch arrives at node `to`. None: nobody answers.

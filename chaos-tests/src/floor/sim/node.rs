@@ -152,7 +152,7 @@ impl Node {
             control: Vec::new(),
             identities: vec![address(me)],
             version: VERSION.to_owned(),
-            level: leasehold::state::feature::CURRENT,
+            level: leasehold::state::feature::known(),
         };
         let (info, info_seen) = watch::channel(info);
         let worker = Worker::new(NodeId(me), dice.draw(), Ports::STANDARD, Arc::default());

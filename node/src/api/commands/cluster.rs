@@ -142,7 +142,7 @@ fn role(member: &Member, report: &NodeReport) -> &'static str {
     }
 }
 
-fn liveness(liveness: Liveness) -> &'static str {
+pub(super) fn liveness(liveness: Liveness) -> &'static str {
     match liveness {
         Liveness::Up => "up",
         Liveness::Down => "down",
@@ -189,6 +189,19 @@ fn leader_transfer(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal
 
 /// A voter, by id or by name.
 fn find_node(value: &serde_json::Value, cx: &ApiContext<'_>) -> Result<NodeId, Refusal> {
+    match find_member(value, cx)? {
+        member if member.role == Role::Learner => {
+            Err(Refusal::conflict(format!("node {} has no vote and cannot lead", member.id)))
+        }
+        member => Ok(member.id),
+    }
+}
+
+/// A member, by id or by name.
+pub(super) fn find_member<'a>(
+    value: &serde_json::Value,
+    cx: &ApiContext<'a>,
+) -> Result<&'a Member, Refusal> {
     let name_of = |id: NodeId| {
         let entry = cx.view.meta().node(id).and_then(|entry| entry.info.as_ref());
         entry.map_or("", |info| info.name.as_str())
@@ -204,10 +217,7 @@ fn find_node(value: &serde_json::Value, cx: &ApiContext<'_>) -> Result<NodeId, R
     }
     let mut found = cx.node.members.iter().filter(fits);
     match (found.next(), found.next()) {
-        (Some(member), None) if member.role == Role::Learner => {
-            Err(Refusal::conflict(format!("node {} has no vote and cannot lead", member.id)))
-        }
-        (Some(member), None) => Ok(member.id),
+        (Some(member), None) => Ok(member),
         (Some(_), Some(_)) => {
             Err(Refusal::error(format!("several nodes are called {value}: name one by its id")))
         }

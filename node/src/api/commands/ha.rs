@@ -226,14 +226,27 @@ fn maintenance_notify(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refu
     }
 }
 
-/// Drains a node, if the others that answer clients now are more than half of all: then somebody
-/// answers whatever happens to a minority, and a majority is left when the node is stopped.
+/// Drains a node, if it can be spared.
 fn begin(
     node: NodeId,
     cx: &ApiContext<'_>,
     refused: Code,
     text: &'static str,
 ) -> Result<Plan, Refusal> {
+    let name = name_of(node, cx);
+    if let Some(why) = why_needed(node, cx) {
+        return Err(Refusal { code: refused, text: why });
+    }
+    Ok(Plan::effect(Effect::Maintain(node, true), move |acted| match acted {
+        Ok(_) => Reply::success(text),
+        Err(cause) => Reply::failure(refused, format!("Server {name} is not drained: {cause}.")),
+    }))
+}
+
+/// Why a node cannot be spared. It can if the others that answer clients now are more than half of
+/// all: then somebody answers whatever happens to a minority, and a majority is left when the node is
+/// stopped. `apply` decides in the end; here is seen what it cannot know.
+pub(super) fn why_needed(node: NodeId, cx: &ApiContext<'_>) -> Option<String> {
     let name = name_of(node, cx);
     let needed =
         cx.node.members.iter().filter(|member| member.role != Role::Learner).count() / 2 + 1;
@@ -246,28 +259,24 @@ fn begin(
     };
     let others = cx.node.members.iter().filter(|member| member.id != node);
     let (left, away): (Vec<&Member>, Vec<&Member>) = others.partition(serving);
-    if left.len() < needed {
-        let away: Vec<String> = away.iter().map(|member| name_of(member.id, cx)).collect();
-        let without = match &away[..] {
-            [] => String::new(),
-            away => format!(
+    if left.len() >= needed {
+        return None;
+    }
+    let away: Vec<String> = away.iter().map(|member| name_of(member.id, cx)).collect();
+    let without = match &away[..] {
+        [] => String::new(),
+        away => {
+            format!(
                 " Not counted, since they do not serve now or have no vote: {}.",
                 away.join(", ")
-            ),
-        };
-        return Err(Refusal {
-            code: refused,
-            text: format!(
-                "Server {name} is needed: without it {} would be left to answer clients and to hold the cluster \
-                 together, and {needed} must be.{without}",
-                left.len()
-            ),
-        });
-    }
-    Ok(Plan::effect(Effect::Maintain(node, true), move |acted| match acted {
-        Ok(_) => Reply::success(text),
-        Err(cause) => Reply::failure(refused, format!("Server {name} is not drained: {cause}.")),
-    }))
+            )
+        }
+    };
+    Some(format!(
+        "Server {name} is needed: without it {} would be left to answer clients and to hold the cluster \
+         together, and {needed} must be.{without}",
+        left.len()
+    ))
 }
 
 fn end(node: NodeId, text: &'static str) -> Result<Plan, Refusal> {
@@ -342,7 +351,7 @@ fn only<'a>(
     }
 }
 
-fn name_of(node: NodeId, cx: &ApiContext<'_>) -> String {
+pub(super) fn name_of(node: NodeId, cx: &ApiContext<'_>) -> String {
     let entry = cx.view.meta().node(node).and_then(|entry| entry.info.as_ref());
     let name = entry.map_or("", |info| info.name.as_str());
     match name {
@@ -352,7 +361,7 @@ fn name_of(node: NodeId, cx: &ApiContext<'_>) -> String {
     }
 }
 
-fn liveness(node: NodeId, cx: &ApiContext<'_>) -> Option<Liveness> {
+pub(super) fn liveness(node: NodeId, cx: &ApiContext<'_>) -> Option<Liveness> {
     cx.view.meta().node(node).map(|entry| entry.liveness)
 }
 

@@ -70,7 +70,7 @@ pub use imagined::Imagined;
 pub use packet::{Arrival, Packet, Reading, steering_key};
 pub use pending::Pending;
 pub use relay_info::{Circuit, RelayFacts};
-pub use turn::{RANK_DELAY, bucket};
+pub use turn::{LAST_ANSWERS, RANK_DELAY, bucket};
 
 /// How long a packet may take from arrival to answer (S11, R2a, R4). Its sender is about to send
 /// it again.

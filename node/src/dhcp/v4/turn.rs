@@ -26,6 +26,9 @@ const STEP_TIME: Duration = Duration::from_millis(250);
 /// C15: how long a node is up before it is settled.
 const RAMP: Duration = Duration::from_secs(4);
 
+/// C14: how long a node in maintenance goes on answering those who chose it, in cluster time.
+pub const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
 /// Whom a message addresses (C3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addressed {
@@ -63,7 +66,10 @@ pub struct Question<'a> {
 
 /// Whether this node answers now.
 pub fn turn(question: &Question<'_>, cx: &Context<'_>, view: View<'_>) -> Turn {
-    if question.addressed == Addressed::Me || (alone(cx, view) && !is_leaving(cx, view)) {
+    let retired = has_retired(cx.me, view);
+    if (question.addressed == Addressed::Me && !retired)
+        || (alone(cx, view) && !is_leaving(cx, view))
+    {
         return Turn::Answer;
     }
     // The node that a client names is known without asking who hears the link.
@@ -155,17 +161,27 @@ fn candidates(view: View<'_>) -> Vec<NodeId> {
     view.nodes().filter(|(_, entry)| stays(entry.liveness)).map(|(id, _)| id).collect()
 }
 
-/// The node that goes by the identity, unless it is down or has left. It may be leaving: then it
-/// still answers those who chose it (C14).
+/// The node that goes by the identity, unless it is down, has left, or has been in maintenance for a
+/// while. It may be leaving: then it still answers those who chose it (C14).
 fn named(addressed: Addressed, cx: &Context<'_>, view: View<'_>) -> Option<NodeId> {
     let Addressed::Identity(identity) = addressed else { return None };
     if cx.own.contains(&identity) {
-        return Some(cx.me);
+        return Some(cx.me).filter(|me| !has_retired(*me, view));
     }
     let node = view.node_of_identity(identity)?;
     let liveness = view.meta().node(node)?.liveness;
     let answers = matches!(liveness, Liveness::Up | Liveness::Draining | Liveness::Maintenance);
-    answers.then_some(node)
+    (answers && !has_retired(node, view)).then_some(node)
+}
+
+/// C14: a node that has been in maintenance for a while answers nobody any more, while others are up that
+/// do. All nodes agree on it at each index, as on everything that decides whose turn it is.
+fn has_retired(node: NodeId, view: View<'_>) -> bool {
+    view.meta().node(node).is_some_and(|entry| {
+        entry.liveness == Liveness::Maintenance
+            && view.now().since(entry.since) >= LAST_ANSWERS
+            && !view.live_nodes().is_empty()
+    })
 }
 
 fn alone(cx: &Context<'_>, view: View<'_>) -> bool {

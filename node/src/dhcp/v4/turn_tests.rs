@@ -227,3 +227,31 @@ fn a_node_in_maintenance_answers_those_who_chose_it_and_others_only_if_nobody_is
     assert_eq!(answered(&["node 1 maintenance"]), 0);
     assert!(answered(&["node 1 maintenance", "node 2 down", "node 3 down"]) > 0);
 }
+
+#[test]
+fn c14_after_ten_seconds_in_maintenance_others_answer_those_who_chose_the_node() {
+    let committed = |line: &str, prepare: &[&str]| -> Vec<usize> {
+        let decided = decisions(line, prepare);
+        let commits = |at: &usize| matches!(decided[*at], Decision::Commit(..));
+        (0..3).filter(commits).map(|at| at + 1).collect()
+    };
+    let begun = ["now 100", "node 1 maintenance"];
+    let (early, late) = ("tick 109999", "tick 110000");
+    let with = |more: &[&'static str]| [&begun[..], more].concat();
+    for n in 0..20 {
+        let chosen = format!("request hw=02:00:00:00:01:{n:02x} 50=192.0.2.10 54=192.0.2.1");
+        assert_eq!(committed(&chosen, &with(&[early])), [1], "{chosen}");
+        let then = committed(&chosen, &with(&[late]));
+        assert!(then == [2] || then == [3], "{chosen}: {then:?}");
+        // Where nobody else is up it answers all the same.
+        let lonely = with(&["node 2 down", "node 3 down", late]);
+        assert!(committed(&chosen, &lonely).contains(&1), "{chosen}");
+        // A renewal goes to it alone.
+        let renew = format!(
+            "request hw=02:00:00:00:01:{n:02x} ciaddr=192.0.2.10 from=192.0.2.10:68 to=192.0.2.1"
+        );
+        assert!(committed(&renew, &with(&[early])).contains(&1), "{renew}");
+        assert!(!committed(&renew, &with(&[late])).contains(&1), "{renew}");
+        assert!(committed(&renew, &lonely).contains(&1), "{renew}");
+    }
+}
