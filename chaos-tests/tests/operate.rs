@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use chaos_tests::clock;
+use chaos_tests::floor::netns::{Cluster, Plan};
 use chaos_tests::gate;
 use chaos_tests::operate::Scene;
 use chaos_tests::oracle::What;
@@ -115,4 +116,23 @@ fn a_node_brought_back_in_time_does_not_stop() -> Result<()> {
     clock::sleep_ms(11_000);
     ensure!(scene.cluster.nodes[node].runs(), "it stopped");
     scene.finish()
+}
+
+#[test]
+fn r26_a_leader_whose_peers_have_just_died_ends_within_eight_seconds() -> Result<()> {
+    let test = "r26_a_leader_whose_peers_have_just_died_ends_within_eight_seconds";
+    let Some(gate) = gate::enter_cluster(test, &[])? else { return Ok(()) };
+    let mut cluster = Cluster::start(gate, &Plan::default())?;
+    let leader = cluster.leader()?;
+    for index in (0..3).filter(|index| *index != leader) {
+        cluster.nodes[index].kill()?;
+    }
+    // It has not noticed yet: every step that asks the others runs into its limit.
+    let stopping = clock::now_ms();
+    let status = cluster.nodes[leader].stop()?;
+    let took = clock::now_ms() - stopping;
+    println!("{test}: {took} ms");
+    ensure!(status.success() && took <= 8_000, "{status} after {took} ms");
+    cluster.passed();
+    Ok(())
 }
