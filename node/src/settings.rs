@@ -73,12 +73,65 @@ pub struct Peer {
     /// Plain gRPC on an address that is not loopback.
     #[serde(default)]
     pub insecure: bool,
+    /// Who signs the certificates of nodes, PEM. With it and the two below nodes speak TLS to each other.
+    #[serde(default)]
+    pub trust_anchor: Option<PathBuf>,
+    /// This node's certificate, PEM, the chain in order.
+    #[serde(default)]
+    pub cert_file: Option<PathBuf>,
+    /// Its key, PEM.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+}
+
+/// Names of the TLS files of the peer port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerFiles {
+    /// See [`Peer::trust_anchor`].
+    pub trust_anchor: PathBuf,
+    /// See [`Peer::cert_file`].
+    pub cert_file: PathBuf,
+    /// See [`Peer::key_file`].
+    pub key_file: PathBuf,
 }
 
 impl Peer {
     /// The address that peers use.
     pub fn advertised(&self) -> SocketAddr {
         self.advertise.unwrap_or(self.listen)
+    }
+
+    /// The TLS files; `None` for plain gRPC.
+    pub fn files(&self) -> Option<PeerFiles> {
+        Some(PeerFiles {
+            trust_anchor: self.trust_anchor.clone()?,
+            cert_file: self.cert_file.clone()?,
+            key_file: self.key_file.clone()?,
+        })
+    }
+
+    /// What contradicts itself about TLS, with the remedy.
+    fn contradiction(&self) -> Option<String> {
+        let named = [&self.trust_anchor, &self.cert_file, &self.key_file];
+        let named = named.into_iter().flatten().count();
+        match (named, self.insecure) {
+            (1 | 2, _) => Some(
+                "[peer]: trust-anchor, cert-file and key-file belong together: nodes show each other certificates"
+                    .into(),
+            ),
+            (3, true) => Some(
+                "[peer] has TLS files and insecure = true: with certificates nobody is let in without one, so \
+                 take insecure out"
+                    .into(),
+            ),
+            (0, false) if !self.listen.ip().is_loopback() => Some(format!(
+                "[peer].listen = \"{}\" is not a loopback address and there are no TLS files: name trust-anchor, \
+                 cert-file and key-file (cluster-ctl pki makes them), or set insecure = true to accept plain gRPC \
+                 from whoever reaches this address",
+                self.listen
+            )),
+            _ => None,
+        }
     }
 }
 
@@ -270,11 +323,8 @@ impl Settings {
                     peer.advertised()
                 ));
             }
-            if !peer.listen.ip().is_loopback() && !peer.insecure {
-                return Some(format!(
-                    "[peer].listen = \"{}\" is not a loopback address and there are no TLS files: set insecure = true to accept plain gRPC",
-                    peer.listen
-                ));
+            if let Some(text) = peer.contradiction() {
+                return Some(text);
             }
             let initial = &self.cluster.initial;
             if !initial.is_empty() && !initial.contains(&peer.advertised()) {
@@ -448,7 +498,15 @@ config = "/etc/leasehold/kea-dhcp4.conf"
     #[test]
     fn contradictions_are_refused_with_the_remedy() {
         let cases = [
-            (FULL.replace("insecure = true", ""), "insecure = true"),
+            (FULL.replace("insecure = true", ""), "cluster-ctl pki"),
+            (FULL.replace("insecure = true", "cert-file = \"a\""), "belong together"),
+            (
+                FULL.replace(
+                    "insecure = true",
+                    "insecure = true\ncert-file = \"a\"\nkey-file = \"b\"\ntrust-anchor = \"c\"",
+                ),
+                "take insecure out",
+            ),
             (
                 FULL.replace("\"192.0.2.11:7701\", \"192.0.2.12", "\"192.0.2.12"),
                 "does not list this node",

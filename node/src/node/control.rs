@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use super::backend::NodeBackend;
 use super::{ConfigFile, RunError};
 use crate::api::{self, Api, Door, Limits};
-use crate::settings::{Listener, NodeLocal, Settings, read_kea_file};
+use crate::raft::PeerTls;
+use crate::settings::{Listener, NodeLocal, Peer, Settings, read_kea_file};
 
 /// The doors that the settings name, their files read. Nothing listens yet: a node whose certificates
 /// or passwords cannot be read does not begin.
@@ -19,6 +20,22 @@ pub(super) fn doors(settings: &Settings) -> Result<Vec<Arc<Door>>, RunError> {
             .map_err(|why| RunError::Settings(format!("the control API on {address}: {why}")))
     };
     settings.control.listeners().into_iter().map(door).collect()
+}
+
+/// The certificates of the peer port, looked at again every minute from now on.
+pub(super) fn peer_tls(settings: &Settings) -> Result<Option<Arc<PeerTls>>, RunError> {
+    let Some(files) = settings.peer.as_ref().and_then(Peer::files) else { return Ok(None) };
+    let tls = PeerTls::open(files).map_err(|why| RunError::Settings(format!("[peer]: {why}")))?;
+    tracing::info!(me = %tls.me(), "nodes show each other certificates");
+    tokio::spawn(tls.clone().look_after());
+    Ok(Some(tls))
+}
+
+/// Reads them again.
+pub(super) fn peer_tls_anew(tls: Option<&Arc<PeerTls>>) {
+    if let Some(Err(why)) = tls.map(|tls| tls.read_again()) {
+        tracing::error!("the certificates of the peer port stay as they were: {why}");
+    }
 }
 
 /// What the operator should know of them all.

@@ -139,6 +139,7 @@ async fn run(
         .map_err(|error| RunError::Settings(format!("[dhcp4].interfaces: {error}")))?;
 
     let doors = control::doors(&settings)?;
+    let tls = control::peer_tls(&settings)?;
     let _lock = claim(&settings.data_dir)?;
     let (identity_file, identity) =
         IdentityFile::open(&settings.data_dir).map_err(fault("the identity file"))?;
@@ -155,7 +156,7 @@ async fn run(
     let listener = settings.peer.as_ref().map(bind_peer).transpose()?;
     let advertised =
         settings.peer.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), Peer::advertised);
-    let plan = formation_plan(&settings, advertised);
+    let plan = formation_plan(&settings, advertised, tls.clone());
 
     let forming = async {
         match &listener {
@@ -201,6 +202,7 @@ async fn run(
             )),
             ..raft::Keeping::default()
         },
+        tls,
     })
     .await
     .map_err(|error| RunError::Fault(error.to_string()))?;
@@ -289,13 +291,17 @@ fn timers(settings: &Settings) -> raft::Timers {
     }
 }
 
-fn formation_plan(settings: &Settings, advertised: SocketAddr) -> raft::Plan {
+fn formation_plan(
+    settings: &Settings,
+    advertised: SocketAddr,
+    tls: Option<Arc<raft::PeerTls>>,
+) -> raft::Plan {
     let initial = if settings.cluster.initial.is_empty() {
         vec![advertised]
     } else {
         settings.cluster.initial.clone()
     };
-    raft::Plan { advertise: advertised, initial }
+    raft::Plan { advertise: advertised, initial, tls }
 }
 
 /// Makes the data directory, readable by nobody else, and claims it for this process.
@@ -496,6 +502,7 @@ impl Node {
 
     /// SIGHUP, and `config-reload`; the reason when the file could not be put into force.
     async fn reload(&self, file: ConfigFile) -> Result<(), String> {
+        control::peer_tls_anew(self.parts.raft.tls());
         match file {
             ConfigFile::Seeds => {
                 let why = "the configuration belongs to the cluster and was not read again; use cluster-ctl config set";

@@ -127,7 +127,7 @@ impl Rpc for GapsService {
         &self,
         request: Request<pb::FetchRequest>,
     ) -> Result<Response<Self::FetchStream>, Status> {
-        self.guard.check(request.metadata())?;
+        self.guard.check(&request)?;
         let pb::FetchRequest { from, to, since } = request.into_inner();
         let (sender, receiver) = mpsc::channel(1);
         let Some(history) = self.history.clone() else {

@@ -38,7 +38,7 @@ impl Notes for NotesService {
         &self,
         request: Request<Streaming<pb::Note>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
-        let node = NodeId(self.guard.check(request.metadata())?);
+        let node = NodeId(self.guard.check(&request)?);
         let mut notes = request.into_inner();
         let (echoes, outgoing) = mpsc::channel(ECHOES);
         let shared = Arc::clone(&self.shared);

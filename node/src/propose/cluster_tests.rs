@@ -40,7 +40,7 @@ async fn start(listener: TcpListener, initial: Vec<SocketAddr>) -> Node {
     let dir = tempfile::tempdir().unwrap();
     let (file, found) = IdentityFile::open(dir.path()).unwrap();
     let file = Arc::new(file);
-    let plan = Plan { advertise: listener.local_addr().unwrap(), initial };
+    let plan = Plan { advertise: listener.local_addr().unwrap(), initial, tls: None };
     let found = form(&plan, &listener, &file, found).await.unwrap();
     let on_fault = Arc::new(|what: &str, error: &std::io::Error| panic!("{what}: {error}"));
     let log = DiskLog::open(&dir.path().join("log"), LogSettings::default(), on_fault).unwrap();
@@ -55,6 +55,7 @@ async fn start(listener: TcpListener, initial: Vec<SocketAddr>) -> Node {
         clock: Arc::clone(&clock),
         timers: Timers::default(),
         keeping: Keeping::default(),
+        tls: None,
     })
     .await
     .unwrap();

@@ -45,7 +45,7 @@ impl Proposals for ProposalsService {
         &self,
         request: Request<Streaming<pb::Proposal>>,
     ) -> Result<Response<Self::ProposeStream>, Status> {
-        self.guard.check(request.metadata())?;
+        self.guard.check(&request)?;
         let (answers, outgoing) = mpsc::channel(2 * MOST_IN_FLIGHT);
         // Ends with the sender's stream; batches on their way may still be committed (R3).
         tokio::spawn(serve(self.raft.clone(), request.into_inner(), answers));

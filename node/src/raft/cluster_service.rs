@@ -46,7 +46,7 @@ impl Cluster for ClusterService {
         request: Request<proto::ReadIndexRequest>,
     ) -> Result<Response<proto::ReadIndexResponse>, Status> {
         use proto::read_index_response::Result as Wire;
-        self.guard.check(request.metadata())?;
+        self.guard.check(&request)?;
         let result = match self.raft.leader_read_index().await {
             Ok(index) => Wire::Index(index),
             Err(leader) => {
@@ -60,7 +60,7 @@ impl Cluster for ClusterService {
         request: Request<proto::HandOverRequest>,
     ) -> Result<Response<proto::HandOverResponse>, Status> {
         use proto::hand_over_response::Result as Wire;
-        self.guard.check(request.metadata())?;
+        self.guard.check(&request)?;
         let to = Some(NodeId(request.into_inner().to)).filter(|node| node.0 != 0);
         let result = match self.raft.hand_over(to).await {
             Ok(leader) => Wire::Leader(leader.0),

@@ -28,10 +28,12 @@ use leasehold_proto::cluster::cluster_client::ClusterClient;
 use leasehold_proto::cluster::cluster_server::{Cluster, ClusterServer};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-use super::network::endpoint;
+use super::certificate::PeerName;
+use super::port::{self, Caller};
+use super::tls::PeerTls;
+use super::{SMALL, dial};
 use crate::storage::{Identity, IdentityFile, RosterNode, Seat, draw};
 use crate::types::NodeId;
 
@@ -47,6 +49,8 @@ pub struct Plan {
     pub advertise: SocketAddr,
     /// All first nodes, this one among them; the same list on each.
     pub initial: Vec<SocketAddr>,
+    /// Certificates, which name the cluster before there is one; plain gRPC without.
+    pub tls: Option<Arc<PeerTls>>,
 }
 
 /// Why no cluster was formed.
@@ -97,18 +101,23 @@ pub async fn form(
         initial,
         file: file.clone(),
         identity: Mutex::new(identity),
+        tls: plan.tls.clone(),
     });
     if forming.initial.len() == 1 {
-        let seat = forming.seat(draw()?, &[], false).await;
+        let seat = forming.seat(forming.cluster()?, &[], false).await;
         return Ok(forming.write(seat).await?);
     }
 
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tonic::transport::Server::builder()
-        .add_service(ClusterServer::new(FormingService(forming.clone())))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener), async {
+    let first: BTreeSet<_> = forming.initial.iter().map(|peer| peer.ip().to_canonical()).collect();
+    let lives = Arc::new(move |address| first.contains(&address));
+    let incoming = port::listen(listener, plan.tls.clone(), lives, Arc::default());
+    let service = ClusterServer::new(FormingService(forming.clone()));
+    let server = super::server()
+        .add_service(service.max_decoding_message_size(SMALL))
+        .serve_with_incoming_shutdown(incoming, async {
             let _ = stopped.await;
         });
     let mut server = tokio::spawn(server);
@@ -130,10 +139,18 @@ struct Forming {
     initial: Vec<SocketAddr>,
     file: Arc<IdentityFile>,
     identity: Mutex<Identity>,
+    tls: Option<Arc<PeerTls>>,
 }
 
 /// Whether all peers are well, and what they are.
-type Answers = Vec<(SocketAddr, Option<proto::Who>)>;
+type Answers = Vec<(SocketAddr, Option<Met>)>;
+
+/// A peer that answered.
+struct Met {
+    who: proto::Who,
+    /// By its certificate; empty without TLS.
+    tls_name: String,
+}
 
 impl Forming {
     async fn run(&self) -> Result<Identity, FormationError> {
@@ -165,8 +182,8 @@ impl Forming {
         let from = self.who(&*self.identity.lock().await);
         let mut asked = JoinSet::new();
         for peer in self.initial.iter().copied().filter(|peer| *peer != self.advertise) {
-            let from = from.clone();
-            asked.spawn(async move { (peer, hello(peer, from).await) });
+            let (from, tls) = (from.clone(), self.tls.clone());
+            asked.spawn(async move { (peer, hello(peer, from, tls.as_ref()).await) });
         }
         let mut answers = asked.join_all().await;
         answers.sort_by_key(|(peer, _)| *peer);
@@ -179,7 +196,8 @@ impl Forming {
         answers: &Answers,
     ) -> Result<Option<Identity>, FormationError> {
         for (peer, who) in answers {
-            let Some(who) = who.as_ref().filter(|who| who.cluster != 0 && !who.provisional) else {
+            let who = who.as_ref().map(|met| &met.who);
+            let Some(who) = who.filter(|who| who.cluster != 0 && !who.provisional) else {
                 continue;
             };
             let mut identity = self.identity.lock().await;
@@ -210,11 +228,31 @@ impl Forming {
             return Some(format!("waiting for {}", missing.join(", ")));
         }
         let own: Vec<String> = self.initial.iter().map(ToString::to_string).collect();
-        answers.iter().find(|(_, who)| who.as_ref().is_some_and(|who| who.initial != own)).map(
-            |(peer, _)| {
-                format!("{peer} has another cluster.initial; it must be the same everywhere")
-            },
-        )
+        let other = |met: &Met| met.who.initial != own;
+        if let Some((peer, _)) = answers.iter().find(|(_, met)| met.as_ref().is_some_and(other)) {
+            let text = "has another cluster.initial; it must be the same everywhere";
+            return Some(format!("{peer} {text}"));
+        }
+        let mut names: BTreeSet<&str> = self.own_name().into_iter().collect();
+        for (peer, met) in answers {
+            let Some(met) = met else { continue };
+            if !met.tls_name.is_empty() && !names.insert(&met.tls_name) {
+                return Some(format!(
+                    "{peer} shows the certificate of {}, and so does another node: each needs its own",
+                    met.tls_name
+                ));
+            }
+        }
+        None
+    }
+
+    fn own_name(&self) -> Option<&str> {
+        self.tls.as_ref().map(|tls| &*tls.me().name)
+    }
+
+    /// The new cluster's id: that of the certificates, if there are any.
+    fn cluster(&self) -> io::Result<u64> {
+        self.tls.as_ref().map_or_else(draw, |tls| Ok(tls.me().cluster))
     }
 
     /// Proposes a roster. The inner error says why it must be tried again.
@@ -222,18 +260,20 @@ impl Forming {
         &self,
         answers: &Answers,
     ) -> Result<Result<Identity, String>, FormationError> {
-        let seat = self.seat(draw()?, answers, false).await;
+        let seat = self.seat(self.cluster()?, answers, false).await;
         let mut asked = JoinSet::new();
         for (peer, who) in answers {
-            let Some(who) = who else { return Ok(Err(format!("waiting for {peer}"))) };
+            let Some(met) = who else { return Ok(Err(format!("waiting for {peer}"))) };
             let request = proto::PrepareRequest {
                 cluster: seat.cluster,
                 roster: seat.roster.iter().map(Into::into).collect(),
-                to_instance: who.instance,
+                to_instance: met.who.instance,
             };
-            let (peer, cluster) = (*peer, seat.cluster);
+            let (peer, cluster, tls) = (*peer, seat.cluster, self.tls.clone());
             asked.spawn(async move {
-                prepare(peer, request, cluster).await.map_err(|why| format!("{peer}: {why}"))
+                prepare(peer, request, cluster, tls.as_ref())
+                    .await
+                    .map_err(|why| format!("{peer}: {why}"))
             });
         }
         for answer in asked.join_all().await {
@@ -249,20 +289,22 @@ impl Forming {
     async fn seat(
         &self,
         cluster: u64,
-        answers: &[(SocketAddr, Option<proto::Who>)],
+        answers: &[(SocketAddr, Option<Met>)],
         provisional: bool,
     ) -> Seat {
         let own = self.identity.lock().await.instance;
-        let instance = |address: &SocketAddr| {
+        let met = |address: &SocketAddr| {
             let found = answers.iter().find(|(peer, _)| peer == address);
-            found.and_then(|(_, who)| who.as_ref()).map_or(own, |who| who.instance)
+            found.and_then(|(_, met)| met.as_ref())
         };
+        let own_name = self.own_name().unwrap_or_default();
         let roster: Vec<RosterNode> = (1..)
             .zip(&self.initial)
             .map(|(node, address)| RosterNode {
                 node: NodeId(node),
-                instance: instance(address),
+                instance: met(address).map_or(own, |met| met.who.instance),
                 address: address.to_string(),
+                tls_name: met(address).map_or(own_name, |met| &met.tls_name).to_owned(),
             })
             .collect();
         let place = self.initial.iter().position(|address| *address == self.advertise);
@@ -293,6 +335,7 @@ impl Forming {
     async fn prepare(
         &self,
         request: proto::PrepareRequest,
+        caller: Option<&PeerName>,
     ) -> io::Result<Result<proto::Who, String>> {
         let mut identity = self.identity.lock().await;
         if identity.seat.as_ref().is_some_and(|seat| !seat.provisional) {
@@ -312,6 +355,16 @@ impl Forming {
         };
         if place.instance != identity.instance {
             return Ok(Err("the roster names another data directory".into()));
+        }
+        if let Some(tls) = &self.tls {
+            // The first node proposes, for the cluster of our certificate, and knows us by it.
+            let first = roster.first().map_or("", |first| &first.tls_name);
+            if request.cluster != tls.me().cluster
+                || caller.is_none_or(|caller| caller.name != first)
+                || place.tls_name != tls.me().name
+            {
+                return Ok(Err("the roster does not agree with the certificates".into()));
+            }
         }
         let node = place.node;
         let seat =
@@ -334,11 +387,12 @@ pub(super) fn who(identity: &Identity, initial: Vec<String>) -> proto::Who {
 }
 
 /// Asks `peer` who it is.
-async fn hello(peer: SocketAddr, from: proto::Who) -> Option<proto::Who> {
+async fn hello(peer: SocketAddr, from: proto::Who, tls: Option<&Arc<PeerTls>>) -> Option<Met> {
     let call = async {
-        let channel = endpoint(&peer.to_string()).ok()?.connect().await.ok()?;
+        let (channel, name) = dial::connect(&peer.to_string(), tls).await.ok()?;
         let request = proto::HelloRequest { from: Some(from) };
-        Some(ClusterClient::new(channel).hello(request).await.ok()?.into_inner())
+        let who = ClusterClient::new(channel).hello(request).await.ok()?.into_inner();
+        Some(Met { who, tls_name: name.map_or(String::new(), |name| name.name) })
     };
     tokio::time::timeout(PATIENCE, call).await.ok().flatten()
 }
@@ -347,13 +401,10 @@ async fn prepare(
     peer: SocketAddr,
     request: proto::PrepareRequest,
     cluster: u64,
+    tls: Option<&Arc<PeerTls>>,
 ) -> Result<(), String> {
     let call = async {
-        let channel = endpoint(&peer.to_string())
-            .map_err(|error| error.to_string())?
-            .connect()
-            .await
-            .map_err(|error| error.to_string())?;
+        let (channel, _) = dial::connect(&peer.to_string(), tls).await?;
         let response = ClusterClient::new(channel).prepare(request).await;
         match response.map_err(|status| status.message().to_string())?.into_inner().result {
             Some(proto::prepare_response::Result::Prepared(who)) if who.cluster == cluster => {
@@ -387,7 +438,8 @@ impl Cluster for FormingService {
         request: Request<proto::PrepareRequest>,
     ) -> Result<Response<proto::PrepareResponse>, Status> {
         use proto::prepare_response::Result as Wire;
-        let result = match self.0.prepare(request.into_inner()).await {
+        let caller = Caller::of(&request).and_then(|caller| caller.name.clone());
+        let result = match self.0.prepare(request.into_inner(), caller.as_deref()).await {
             Ok(Ok(who)) => Wire::Prepared(who),
             Ok(Err(why)) => Wire::Refused(why),
             Err(error) => return Err(Status::internal(error.to_string())),

@@ -1,7 +1,8 @@
 //! Who may call (rule R14): every call names cluster, node and instance of both ends, and a call
 //! that names another cluster, another node or another data directory is refused and counted. So a
 //! node that lost its disk cannot come back as itself (R15), and a node that was told a wrong
-//! address cannot reach into another cluster.
+//! address cannot reach into another cluster. With TLS the certificate must be that of the node that the
+//! call claims to come from.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use leasehold_proto::raft as proto;
 use prost::Message;
 use tokio::sync::watch;
-use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use super::network::{ENDS, Me};
-use super::typ::StoredMembership;
+use super::port::Caller;
+use super::typ::{Member, StoredMembership};
 use crate::storage::RosterNode;
 
 /// Refuses calls that are not meant for this node or do not come from whom they say. Wrap each
@@ -24,6 +25,8 @@ pub struct Guard {
     me: Me,
     roster: Arc<Vec<RosterNode>>,
     membership: watch::Receiver<Arc<StoredMembership>>,
+    /// Whether callers must have shown a certificate.
+    tls: bool,
     refused: Arc<AtomicU64>,
 }
 
@@ -32,8 +35,9 @@ impl Guard {
         me: Me,
         roster: Arc<Vec<RosterNode>>,
         membership: watch::Receiver<Arc<StoredMembership>>,
+        tls: bool,
     ) -> Guard {
-        Guard { me, roster, membership, refused: Arc::default() }
+        Guard { me, roster, membership, tls, refused: Arc::default() }
     }
 
     /// Calls refused since the start.
@@ -41,12 +45,16 @@ impl Guard {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Checks the header of a call; returns the calling node.
+    /// Checks the header of a call, and the caller's certificate; returns the calling node.
     ///
     /// # Errors
     /// The refusal to send.
-    pub fn check(&self, metadata: &MetadataMap) -> Result<u64, Status> {
-        let checked = self.judge(metadata);
+    pub fn check<T>(&self, request: &Request<T>) -> Result<u64, Status> {
+        let caller = Caller::of(request);
+        let checked = self.judge(request, caller);
+        if let (Ok(_), Some(caller)) = (&checked, caller) {
+            caller.prove();
+        }
         if let Err(reason) = &checked {
             let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
             // A misdirected node calls many times a second.
@@ -57,8 +65,8 @@ impl Guard {
         checked.map_err(Status::permission_denied)
     }
 
-    fn judge(&self, metadata: &MetadataMap) -> Result<u64, String> {
-        let header = metadata.get_bin(ENDS).ok_or("the call does not name its ends")?;
+    fn judge<T>(&self, request: &Request<T>, caller: Option<&Caller>) -> Result<u64, String> {
+        let header = request.metadata().get_bin(ENDS).ok_or("the call does not name its ends")?;
         let bytes = header.to_bytes().map_err(|_| "the call's ends do not decode")?;
         let ends = proto::Ends::decode(bytes).map_err(|_| "the call's ends do not decode")?;
         let Me { cluster, node, instance } = self.me;
@@ -78,7 +86,8 @@ impl Guard {
             ));
         }
         let from = ends.from_node;
-        match self.instance_of(from) {
+        self.is_its_certificate(from, caller)?;
+        match self.pinned(from, |member| member.instance, |known| known.instance) {
             Some(known) if known != ends.from_instance => Err(format!(
                 "node {from} calls from another data directory than it had: it must join as a new node"
             )),
@@ -88,17 +97,39 @@ impl Guard {
         }
     }
 
-    fn instance_of(&self, node: u64) -> Option<u64> {
-        if let Some(member) = self.membership.borrow().get_node(&node) {
-            return Some(member.instance);
+    /// Whether the caller's certificate is the one by which the cluster knows node `from`. Of a node that we
+    /// do not know yet any of the cluster will do; without TLS there is none.
+    fn is_its_certificate(&self, from: u64, caller: Option<&Caller>) -> Result<(), String> {
+        let Some(name) = caller.and_then(|caller| caller.name.as_ref()) else {
+            let missing = "the call did not come over a connection with a certificate".to_owned();
+            return if self.tls { Err(missing) } else { Ok(()) };
+        };
+        let of_member = |member: &Member| member.tls_name.clone();
+        match self.pinned(from, of_member, |known| known.tls_name.clone()) {
+            Some(pinned) if !pinned.is_empty() && pinned != name.name => Err(format!(
+                "a call in the name of node {from} came with the certificate of {}, and that node is {pinned}",
+                name.name
+            )),
+            _ => Ok(()),
         }
-        self.roster.iter().find(|known| known.node.0 == node).map(|known| known.instance)
+    }
+
+    fn pinned<T>(
+        &self,
+        node: u64,
+        of_member: impl FnOnce(&Member) -> T,
+        of_roster: impl FnOnce(&RosterNode) -> T,
+    ) -> Option<T> {
+        if let Some(member) = self.membership.borrow().get_node(&node) {
+            return Some(of_member(member));
+        }
+        self.roster.iter().find(|known| known.node.0 == node).map(of_roster)
     }
 }
 
 impl Interceptor for Guard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        self.check(request.metadata())?;
+        self.check(&request)?;
         Ok(request)
     }
 }

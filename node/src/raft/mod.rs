@@ -5,6 +5,7 @@
 //! | `typ.rs` | openraft's types, once |
 //! | `log_store.rs`, `machine.rs` | adapters: log and state machine |
 //! | `network.rs`, `service.rs`, `guard.rs`, `wire.rs` | peers over gRPC |
+//! | `port.rs`, `dial.rs`, `tls.rs`, `certificate.rs`, `stream.rs` | connections, and who may have one |
 //! | `formation.rs`, `cluster_service.rs` | how a cluster begins; reads for followers |
 //! | `start.rs`, `status.rs` | settings and start; Raft at a glance |
 //! | `lease_clock.rs` | cluster time |
@@ -20,10 +21,12 @@
 //! A storage error is final: openraft stops, [`Raft::stopped`] says why, and the process must exit.
 //!
 //! Not done here: adding and removing members ([`Raft::core`] gives openraft's own calls); leader
-//! duties (`peers`); batching and forwarding (`propose`); TLS.
+//! duties (`peers`); batching and forwarding (`propose`).
 
+pub mod certificate;
 mod checkpointer;
 mod cluster_service;
+mod dial;
 mod formation;
 mod guard;
 mod image;
@@ -32,13 +35,16 @@ pub mod local;
 mod log_store;
 mod machine;
 mod network;
+mod port;
 mod readings;
 mod recover;
 mod service;
 mod start;
 mod status;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod typ;
 mod upkeep;
 mod wire;
@@ -47,7 +53,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,17 +68,19 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::TcpIncoming;
 
+pub use dial::connect;
 pub use formation::{FormationError, Plan, form};
 pub use guard::Guard;
 pub use lease_clock::LeaseClock;
 pub use log_store::LogStore;
 pub use machine::{Machine, Progress, SnapshotData};
 pub use network::{Channels, ENDS, MESSAGE_LIMIT, Me, PeerChannel, Purpose};
+pub use port::Caller;
 pub use recover::{RecoverError, Recovered, recover};
 pub use start::{Start, StartError, Timers};
 pub use status::{PeerStatus, Role, Status};
+pub use tls::PeerTls;
 pub use typ::TypeConfig;
 pub use upkeep::Keeping;
 
@@ -85,6 +93,7 @@ use crate::storage::{DiskWatch, Identity, Log, RosterNode};
 use crate::types::{ClusterTime, NodeId};
 use checkpointer::{Checkpointer, Ending};
 use machine::Shared;
+use port::Seats;
 use typ::{Core, Member, StoredMembership};
 
 /// How long a new leader's first entry may take before a proposal is turned away.
@@ -93,6 +102,11 @@ const FIRST_ENTRY: Duration = Duration::from_secs(1);
 const READ_DEADLINE: Duration = Duration::from_secs(2);
 /// How long calls under way may take to end when the server stops.
 const SERVER_GRACE: Duration = Duration::from_millis(500);
+/// The most bytes of a message that anybody may send.
+const SMALL: usize = 64 << 10;
+/// The most calls at once on a connection, and the most bytes of their headers. A node has a handful.
+const STREAMS: u32 = 64;
+const HEADERS: u32 = 16 << 10;
 /// How long a hand-over may take.
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -164,6 +178,8 @@ struct Inner {
     identity: Identity,
     channels: Channels,
     guard: Guard,
+    tls: Option<Arc<PeerTls>>,
+    seats: Arc<Seats>,
     log: Arc<dyn Log>,
     shared: Arc<Shared>,
     progress: watch::Receiver<Progress>,
@@ -204,11 +220,12 @@ impl Raft {
         let cluster = cluster_service::ClusterService::new(who, self.clone(), inner.guard.clone());
         let routes = more
             .add_service(InterceptedService::new(service, inner.guard.clone()))
-            .add_service(ClusterServer::new(cluster));
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            .add_service(ClusterServer::new(cluster).max_decoding_message_size(SMALL));
+        let (tls, seats) = (inner.tls.clone(), inner.seats.clone());
+        let incoming = port::listen(listener, tls, self.lives(), seats);
         let (stopping, mut stopped) = watch::channel(false);
         let mut stopping_server = stopped.clone();
-        let server = tonic::transport::Server::builder()
+        let server = server()
             .http2_keepalive_interval(Some(Duration::from_millis(500)))
             .http2_keepalive_timeout(Some(Duration::from_millis(500)))
             .add_routes(routes)
@@ -520,7 +537,31 @@ impl Raft {
             return Some(member.clone());
         }
         let known = self.inner.roster.iter().find(|known| known.node == node)?;
-        Some(Member { address: known.address.clone(), instance: known.instance })
+        let (address, tls_name) = (known.address.clone(), known.tls_name.clone());
+        Some(Member { address, instance: known.instance, tls_name })
+    }
+
+    /// Says whether a member lives at an address.
+    fn lives(&self) -> port::Lives {
+        let (membership, roster) = (self.membership(), self.inner.roster.clone());
+        Arc::new(move |address| {
+            let is_at = |known: &str| {
+                known.parse().is_ok_and(|known: SocketAddr| known.ip().to_canonical() == address)
+            };
+            let membership = membership.borrow();
+            let mut members = membership.nodes().map(|(_, member)| member.address.as_str());
+            members.any(is_at) || roster.iter().any(|node| is_at(&node.address))
+        })
+    }
+
+    /// The certificates of the peer port, if there are any.
+    pub fn tls(&self) -> Option<&Arc<PeerTls>> {
+        self.inner.tls.as_ref()
+    }
+
+    /// Connections to the peer port that were ended for want of room, or of proof in time.
+    pub fn turned_away(&self) -> u64 {
+        self.inner.seats.turned_away()
     }
 
     /// Stands before each service between nodes.
@@ -671,4 +712,11 @@ impl Raft {
             tracing::error!("stopping the checkpoint thread");
         }
     }
+}
+
+/// A server that takes no more from a caller than any node sends.
+fn server() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(HEADERS)
 }

@@ -24,10 +24,12 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
+use super::dial;
 use super::machine::SnapshotData;
+use super::tls::PeerTls;
 use super::typ::{
     AppendRequest, AppendResponse, Member, NetworkError, RpcError, Snapshot, SnapshotResponse,
     StreamAppendResult, StreamingError, TransferRequest, TransferResponse, TypeConfig, Unreachable,
@@ -97,19 +99,6 @@ impl Interceptor for NameEnds {
     }
 }
 
-/// An endpoint with our timeouts, not yet connected.
-///
-/// # Errors
-/// When `address` is not `host:port`.
-pub(super) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(Duration::from_millis(200))
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_millis(500))
-        .keep_alive_timeout(Duration::from_millis(500))
-        .keep_alive_while_idle(true))
-}
-
 /// Which channel was made for which member as it was then.
 type Kept = BTreeMap<(u64, Purpose), (Member, Channel)>;
 
@@ -117,13 +106,14 @@ type Kept = BTreeMap<(u64, Purpose), (Member, Channel)>;
 #[derive(Debug, Clone)]
 pub struct Channels {
     me: Me,
+    tls: Option<Arc<PeerTls>>,
     kept: Arc<Mutex<Kept>>,
 }
 
 impl Channels {
-    /// Channels of `me`.
-    pub fn new(me: Me) -> Channels {
-        Channels { me, kept: Arc::default() }
+    /// Channels of `me`; plain ones without certificates.
+    pub fn new(me: Me, tls: Option<Arc<PeerTls>>) -> Channels {
+        Channels { me, tls, kept: Arc::default() }
     }
 
     /// The kept channel to `node` for `purpose`. It connects when it is used.
@@ -140,7 +130,7 @@ impl Channels {
         let channel = match kept.get(&(node, purpose)) {
             Some((known, channel)) if known == member => channel.clone(),
             _ => {
-                let channel = endpoint(&member.address)?.connect_lazy();
+                let channel = dial::lazy(&member.address, self.tls.as_ref(), &member.tls_name)?;
                 kept.insert((node, purpose), (member.clone(), channel.clone()));
                 channel
             }

@@ -15,8 +15,8 @@ use super::checkpointer::Checkpointer;
 use super::machine::{Machine, Progress, Shared, SnapshotData};
 use super::typ::{Core, Member};
 use super::{
-    Channels, Guard, Inner, Keeping, LeaseClock, LogStore, Me, Raft, RecoverError, Recovered,
-    TypeConfig, recover, typ, upkeep, wire,
+    Channels, Guard, Inner, Keeping, LeaseClock, LogStore, Me, PeerTls, Raft, RecoverError,
+    Recovered, TypeConfig, recover, typ, upkeep, wire,
 };
 use crate::clock::Clock;
 use crate::history::{self, History};
@@ -91,6 +91,8 @@ pub struct Start {
     pub timers: Timers,
     /// When snapshots are written.
     pub keeping: Keeping,
+    /// Certificates; plain gRPC without.
+    pub tls: Option<Arc<PeerTls>>,
 }
 
 /// Why Raft did not start.
@@ -105,6 +107,12 @@ pub enum StartError {
          cluster (cluster-ctl), empty its data directory and let it join as a new node"
     )]
     LogLost,
+    /// The certificate is that of another cluster.
+    #[error(
+        "[peer].cert-file is for cluster {0:016x}, and this data directory belongs to cluster {1:016x}: have a \
+         certificate made for that one"
+    )]
+    OtherCluster(u64, u64),
     /// Raft's timers do not fit together.
     #[error("the Raft timers do not fit together: {0}")]
     Timers(String),
@@ -126,7 +134,7 @@ impl Raft {
     /// See [`StartError`].
     pub async fn start(start: Start) -> Result<Raft, StartError> {
         let me = me(&start.identity)?;
-        let channels = Channels::new(me);
+        let channels = Channels::new(me, start.tls.clone());
         Raft::start_with(start, channels.clone(), channels).await
     }
 
@@ -144,8 +152,11 @@ impl Raft {
         N: RaftNetworkFactory<TypeConfig>,
         N::Network: NetSnapshot<TypeConfig, SnapshotData = SnapshotData>,
     {
-        let Start { dir, identity, identity_file, log, state, clock, timers, keeping } = start;
+        let Start { dir, identity, identity_file, log, state, clock, timers, keeping, tls } = start;
         let me = me(&identity)?;
+        if let Some(tls) = tls.as_ref().filter(|tls| tls.me().cluster != me.cluster) {
+            return Err(StartError::OtherCluster(tls.me().cluster, me.cluster));
+        }
         let seat = identity.seat.clone().ok_or(StartError::NoSeat)?;
         let config = Arc::new(timers.config(me.cluster)?);
         // Judged on the log as it lies there: recovery moves an empty one up to the checkpoint. A member
@@ -210,7 +221,9 @@ impl Raft {
                 roster: roster.clone(),
                 identity: identity.clone(),
                 channels,
-                guard: Guard::new(me, roster, membership_seen),
+                guard: Guard::new(me, roster, membership_seen, tls.is_some()),
+                tls,
+                seats: Arc::default(),
                 log,
                 shared,
                 progress: progress_seen,
@@ -254,7 +267,8 @@ async fn initialize(core: &Core, roster: &[RosterNode]) -> Result<(), StartError
     let members: BTreeMap<u64, Member> = roster
         .iter()
         .map(|node| {
-            (node.node.0, Member { address: node.address.clone(), instance: node.instance })
+            let (address, tls_name) = (node.address.clone(), node.tls_name.clone());
+            (node.node.0, Member { address, instance: node.instance, tls_name })
         })
         .collect();
     core.initialize(members).await.map_err(|error| StartError::Fatal(error.to_string()))

@@ -70,6 +70,8 @@ pub struct Member {
     pub address: String,
     /// Its instance id.
     pub instance: u64,
+    /// The name in its certificate; empty without TLS. Whoever claims to be this node must show it.
+    pub tls_name: String,
 }
 
 pub type Config = openraft::Config;

@@ -75,6 +75,7 @@ pub fn membership_out(membership: &typ::Membership) -> proto::Membership {
                 node: *node,
                 address: member.address.clone(),
                 instance: member.instance,
+                tls_name: member.tls_name.clone(),
             })
             .collect(),
     }
@@ -86,7 +87,9 @@ pub fn membership_in(membership: proto::Membership) -> Result<typ::Membership, B
     let members: BTreeMap<u64, Member> = membership
         .members
         .into_iter()
-        .map(|m| (m.node, Member { address: m.address, instance: m.instance }))
+        .map(|m| {
+            (m.node, Member { address: m.address, instance: m.instance, tls_name: m.tls_name })
+        })
         .collect();
     if configs.is_empty() && members.is_empty() {
         return Ok(typ::Membership::default());
@@ -311,8 +314,10 @@ mod tests {
     }
 
     fn membership() -> typ::Membership {
-        let member =
-            |n: u64| (n, Member { address: format!("10.0.0.{n}:7701"), instance: n << 40 });
+        let member = |n: u64| {
+            let (address, tls_name) = (format!("10.0.0.{n}:7701"), format!("n{n}"));
+            (n, Member { address, instance: n << 40, tls_name })
+        };
         let voters = vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])];
         typ::Membership::new(voters, BTreeMap::from([member(1), member(2), member(3), member(9)]))
             .unwrap()

@@ -83,7 +83,7 @@ async fn start(
     let dir = tempfile::tempdir().unwrap();
     let (file, found) = IdentityFile::open(dir.path()).unwrap();
     let file = Arc::new(file);
-    let plan = Plan { advertise: listener.local_addr().unwrap(), initial };
+    let plan = Plan { advertise: listener.local_addr().unwrap(), initial, tls: None };
     let found = form(&plan, &listener, &file, found).await.unwrap();
     let on_fault = Arc::new(|what: &str, error: &std::io::Error| panic!("{what}: {error}"));
     let log =
@@ -99,6 +99,7 @@ async fn start(
         clock: Arc::clone(&clock),
         timers: Timers::default(),
         keeping: Keeping::default(),
+        tls: None,
     })
     .await
     .unwrap();

@@ -24,6 +24,8 @@ pub struct RosterNode {
     pub instance: u64,
     /// Where its peers reach it, `host:port`.
     pub address: String,
+    /// The name in its certificate; empty without TLS.
+    pub tls_name: String,
 }
 
 impl From<&RosterNode> for proto::RosterNode {
@@ -32,13 +34,19 @@ impl From<&RosterNode> for proto::RosterNode {
             node: node.node.0,
             instance: node.instance,
             address: node.address.clone(),
+            tls_name: node.tls_name.clone(),
         }
     }
 }
 
 impl From<proto::RosterNode> for RosterNode {
     fn from(node: proto::RosterNode) -> Self {
-        RosterNode { node: NodeId(node.node), instance: node.instance, address: node.address }
+        RosterNode {
+            node: NodeId(node.node),
+            instance: node.instance,
+            address: node.address,
+            tls_name: node.tls_name,
+        }
     }
 }
 
@@ -169,7 +177,12 @@ mod tests {
         let seat = Seat {
             cluster: 7,
             node: NodeId(2),
-            roster: vec![RosterNode { node: NodeId(2), instance: 9, address: "a:1".into() }],
+            roster: vec![RosterNode {
+                node: NodeId(2),
+                instance: 9,
+                address: "a:1".into(),
+                tls_name: "a".into(),
+            }],
             provisional: true,
             started: false,
         };

@@ -95,6 +95,7 @@ impl Node {
                 node: NodeId(node),
                 instance: 100 + node,
                 address: format!("127.0.0.1:{node}"),
+                tls_name: String::new(),
             })
             .collect();
         let seat =
@@ -121,9 +122,10 @@ impl Node {
                 keep_bytes: 4 << 10,
                 history: None,
             },
+            tls: None,
         };
         world.wires.off(me, false);
-        let channels = Channels::new(Me { cluster: CLUSTER, node: me, instance: 100 + me });
+        let channels = Channels::new(Me { cluster: CLUSTER, node: me, instance: 100 + me }, None);
         let raft = Raft::start_with(start, world.hub.network(me), channels)
             .await
             .context("starting Raft")?;

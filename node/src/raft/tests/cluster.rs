@@ -229,7 +229,7 @@ async fn r14_a_call_that_names_other_ends_is_refused_and_counted() {
     write(&nodes, 1).await;
     let (node, address) = (&nodes[0], nodes[0].address.to_string());
     let me = me(&node.raft().inner.identity).unwrap();
-    let right = Member { address: address.clone(), instance: me.instance };
+    let right = Member { address: address.clone(), instance: me.instance, ..Member::default() };
     let vote = |channels: Channels, to: u64, member: Member| async move {
         let channel = channels.get(to, &member, Purpose::Append).unwrap();
         let request = raft_proto::VoteRequest {
@@ -239,14 +239,14 @@ async fn r14_a_call_that_names_other_ends_is_refused_and_counted() {
         RaftClient::new(channel).pre_vote(Request::new(request)).await
     };
     let peer = Me { node: 9, instance: 99, ..me };
-    vote(Channels::new(peer), 1, right.clone()).await.unwrap();
-    let other_cluster = Channels::new(Me { cluster: me.cluster + 1, ..peer });
+    vote(Channels::new(peer, None), 1, right.clone()).await.unwrap();
+    let other_cluster = Channels::new(Me { cluster: me.cluster + 1, ..peer }, None);
     let emptied = Member { instance: me.instance + 1, ..right.clone() };
-    let impostor = Channels::new(Me { node: 1, instance: 99, ..me });
+    let impostor = Channels::new(Me { node: 1, instance: 99, ..me }, None);
     for (channels, to, member) in [
         (other_cluster, 1, right.clone()),
-        (Channels::new(peer), 2, right.clone()),
-        (Channels::new(peer), 1, emptied),
+        (Channels::new(peer, None), 2, right.clone()),
+        (Channels::new(peer, None), 1, emptied),
         (impostor, 1, right),
     ] {
         let status = vote(channels, to, member).await.unwrap_err();

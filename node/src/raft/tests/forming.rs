@@ -93,6 +93,7 @@ async fn r14_a_kill_at_any_step_of_formation_is_made_good_by_the_next_start() {
                 node: NodeId(id),
                 instance: *instance,
                 address: node.address.to_string(),
+                tls_name: String::new(),
             })
             .collect();
         for (at, has) in crash.into_iter().enumerate() {

@@ -6,6 +6,7 @@ mod history;
 mod recovery;
 mod simulated;
 mod suite;
+mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -26,6 +27,7 @@ use crate::storage::{DiskLog, IdentityFile, LogId, LogSettings};
 struct Node {
     dir: tempfile::TempDir,
     address: SocketAddr,
+    tls: Option<Arc<PeerTls>>,
     running: Option<Running>,
 }
 
@@ -48,7 +50,7 @@ impl Node {
     fn new() -> Node {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        Node { dir: tempfile::tempdir().unwrap(), address, running: None }
+        Node { dir: tempfile::tempdir().unwrap(), address, tls: None, running: None }
     }
 
     fn listener(&self) -> TcpListener {
@@ -61,7 +63,8 @@ impl Node {
         let (file, identity) =
             IdentityFile::open(self.dir.path()).map_err(|error| error.to_string())?;
         let file = Arc::new(file);
-        let plan = Plan { advertise: self.address, initial: initial.to_vec() };
+        let (initial, tls) = (initial.to_vec(), self.tls.clone());
+        let plan = Plan { advertise: self.address, initial, tls };
         let identity = form(&plan, &listener, &file, identity).await.map_err(|e| e.to_string())?;
         let log = disk_log(self.dir.path(), options.log)?;
         let state = Arc::new(RwLock::new(State::new()));
@@ -74,6 +77,7 @@ impl Node {
             clock: Arc::new(SystemClock),
             timers: Timers::default(),
             keeping: options.keeping,
+            tls: self.tls.clone(),
         };
         let raft = Raft::start(start).await.map_err(|error| error.to_string())?;
         let (stop, stopped) = oneshot::channel();

@@ -36,7 +36,12 @@ impl World {
 
     async fn start(&mut self) {
         let roster: Vec<RosterNode> = (1..=3)
-            .map(|n| RosterNode { node: NodeId(n), instance: n + 100, address: format!("sim:{n}") })
+            .map(|n| RosterNode {
+                node: NodeId(n),
+                instance: n + 100,
+                address: format!("sim:{n}"),
+                tls_name: String::new(),
+            })
             .collect();
         self.rafts.clear();
         for at in 0..3 {
@@ -58,12 +63,13 @@ impl World {
                 clock: Arc::new(self.clock.clone()),
                 timers: Timers::default(),
                 keeping: Keeping::default(),
+                tls: None,
             };
             let me = Me { cluster: 5, node: node.0, instance: roster[at].instance };
             // A vote or the first entry waits for a sync, so the disks must be at work already.
             let syncer = self.sync_all_the_time();
             let network = self.hub.network(node.0);
-            let raft = Raft::start_with(start, network, Channels::new(me)).await.unwrap();
+            let raft = Raft::start_with(start, network, Channels::new(me, None)).await.unwrap();
             syncer.abort();
             self.hub.attach(&raft);
             self.rafts.push((raft, state));
