@@ -42,6 +42,8 @@ pub struct Access {
     pub authorization: Option<String>,
     /// For https; `None` when no node is asked that way.
     pub tls: Option<TlsConfig>,
+    /// Whether a certificate is shown.
+    pub shows: bool,
 }
 
 impl fmt::Debug for Access {
@@ -65,7 +67,8 @@ impl Options {
             None if https || self.cert.is_some() => Some(self.tls(&system()?)?),
             None => None,
         };
-        Ok(Access { authorization: self.authorization()?, tls })
+        let shows = self.cert.is_some();
+        Ok(Access { authorization: self.authorization()?, tls, shows })
     }
 
     fn authorization(&self) -> Result<Option<String>, Failure> {

@@ -131,6 +131,10 @@ impl Client {
                         ureq::Error::Protocol(_) if !is_https(node) => {
                             " If it speaks TLS there, name it with https://."
                         }
+                        // The other end may close before we have read why.
+                        ureq::Error::Io(_) if is_https(node) && !self.access.shows => {
+                            " If it asks for certificates, give --cert and --key."
+                        }
                         _ => "",
                     };
                     return Err(Failure::Unreachable(format!(

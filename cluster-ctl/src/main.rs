@@ -70,6 +70,9 @@ enum Command {
     /// Leases
     #[command(subcommand)]
     Lease(commands::lease::Command),
+    /// Certificates for nodes and operators, for those who have no authority of their own
+    #[command(subcommand)]
+    Pki(commands::pki::Command),
     /// The cluster's configuration
     #[command(subcommand)]
     Config(commands::config::Command),
@@ -82,14 +85,11 @@ fn main() -> ExitCode {
         true => std::env::var("LEASEHOLD_NODE").map(split).unwrap_or_default(),
     };
     let output = args.output;
-    let done = Client::new(nodes, args.access).and_then(|client| match args.command {
-        Command::Status => commands::status::run(&client, args.output),
-        Command::Leader(command) => commands::leader::run(&client, command, args.output),
-        Command::Node(command) => commands::node::run(&client, command, args.output),
-        Command::Upgrade(command) => commands::upgrade::run(&client, command, args.output),
-        Command::Lease(command) => commands::lease::run(&client, command, args.output),
-        Command::Config(command) => commands::config::run(&client, command, args.output),
-    });
+    // What works on files asks no node, and needs none to be named.
+    let done = match args.command {
+        Command::Pki(command) => commands::pki::run(command, output),
+        command => Client::new(nodes, args.access).and_then(|client| ask(&client, command, output)),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -106,6 +106,18 @@ fn main() -> ExitCode {
                 Failure::Usage(_) | Failure::Unreachable(_) => ExitCode::from(2),
             }
         }
+    }
+}
+
+fn ask(client: &Client, command: Command, output: Output) -> Result<(), Failure> {
+    match command {
+        Command::Status => commands::status::run(client, output),
+        Command::Leader(command) => commands::leader::run(client, command, output),
+        Command::Node(command) => commands::node::run(client, command, output),
+        Command::Upgrade(command) => commands::upgrade::run(client, command, output),
+        Command::Lease(command) => commands::lease::run(client, command, output),
+        Command::Config(command) => commands::config::run(client, command, output),
+        Command::Pki(command) => commands::pki::run(command, output),
     }
 }
 

@@ -6,5 +6,6 @@ mod history;
 pub mod leader;
 pub mod lease;
 pub mod node;
+pub mod pki;
 pub mod status;
 pub mod upgrade;

@@ -320,6 +320,32 @@ async fn files_are_read_again_and_connections_go_on() {
 }
 
 #[tokio::test]
+async fn an_address_that_tries_passwords_is_slowed_down_and_told_to_come_later() {
+    let server = server(two_users, Limits::default()).await;
+    let guess = || server.ask(&post("version-get", Value::Null, Some("admin:guess")));
+    for _ in 0..10 {
+        assert!(guess().await.0.starts_with("HTTP/1.1 401"));
+    }
+    // Many at once, on as many connections: few are judged, and a right one among them waits as long.
+    let mut all = tokio::task::JoinSet::new();
+    for number in 0..40 {
+        let user = if number == 20 { "admin:pass-a" } else { "admin:guess" };
+        let (address, request) = (server.address, post("version-get", Value::Null, Some(user)));
+        all.spawn(async move {
+            exchange(&mut TcpStream::connect(address).await.unwrap(), &request).await.0
+        });
+    }
+    let heads = all.join_all().await;
+    let later = heads.iter().filter(|head| head.starts_with("HTTP/1.1 429")).count();
+    assert!(later >= 25, "{later} of 40: {heads:?}");
+    // Whoever brings no password is refused at once, as ever; the health of the node is no secret.
+    let (head, _) = server.ask(&post("version-get", Value::Null, None)).await;
+    assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+    let (head, _) = server.ask("GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+}
+
+#[tokio::test]
 async fn a_slow_handshake_ends_and_holds_up_nobody() {
     let authority = Authority::new();
     authority.sign("node");

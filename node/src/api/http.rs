@@ -8,26 +8,29 @@
 //! too: [`admit`] refuses strangers and leaves the [`Caller`] among the extensions of the request. The
 //! only pages without it are `/health/*`, which load balancers look at.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Extension, Request as HttpRequest, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Api;
 use super::access::Door;
@@ -36,6 +39,7 @@ use super::envelope::{self, Transport};
 use super::json::{BadJson, parse_strict};
 use super::limits::Limits;
 use super::spec::{Access, Caller, Code, Reply};
+use super::strikes::Strikes;
 use crate::observe::metrics;
 
 /// A body larger than this is parsed beside the serving threads.
@@ -56,8 +60,12 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, from)) => {
-                let visitor =
-                    Visitor { door: Arc::clone(&door), from: from.ip().to_string().into() };
+                let visitor = Visitor {
+                    door: Arc::clone(&door),
+                    strikes: Arc::clone(&api.strikes),
+                    address: from.ip(),
+                    from: from.ip().to_string().into(),
+                };
                 let routes = routes.clone();
                 tokio::spawn(connection(Arc::clone(&api), routes, stream, visitor, stop.clone()));
             }
@@ -74,6 +82,8 @@ pub async fn serve(
 #[derive(Debug, Clone)]
 struct Visitor {
     door: Arc<Door>,
+    strikes: Arc<Strikes>,
+    address: IpAddr,
     from: Arc<str>,
 }
 
@@ -92,7 +102,8 @@ async fn connection(
         return converse(&api, routes, stream, visitor, &seat, stop).await;
     };
     // A stranger who is slow at this holds a seat, as an idle one does, and loses it as that one does.
-    let handshake = timeout(api.limits.handshake, TlsAcceptor::from(tls).accept(stream));
+    let handshake = TlsAcceptor::from(tls).accept(stream).into_fallible();
+    let handshake = timeout(api.limits.handshake, handshake);
     let shaken = tokio::select! {
         shaken = handshake => shaken,
         () = seat.evicted() => return,
@@ -100,9 +111,28 @@ async fn connection(
     };
     match shaken {
         Ok(Ok(stream)) => converse(&api, routes, stream, visitor, &seat, stop).await,
-        Ok(Err(error)) => debug!(from = %visitor.from, %error, "TLS handshake failed"),
+        Ok(Err((error, stream))) => {
+            debug!(from = %visitor.from, %error, "TLS handshake failed");
+            hear_out(stream).await;
+        }
         Err(_) => debug!(from = %visitor.from, "TLS handshake took too long"),
     }
+}
+
+/// Reads what a client goes on sending after it was refused, within limits: closed with bytes unread, the
+/// connection would be reset, and the alert lost that says why.
+async fn hear_out(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let rest = async {
+        stream.shutdown().await?;
+        let mut rest = [0; 4096];
+        for _ in 0..64 {
+            if stream.read(&mut rest).await? == 0 {
+                break;
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    let _ = timeout(Duration::from_secs(1), rest).await;
 }
 
 async fn converse(
@@ -146,6 +176,14 @@ async fn admit(State(visitor): State<Visitor>, mut request: HttpRequest, next: N
     // For each request anew: a user may have been struck off since the last one.
     let guard = visitor.door.guard();
     let public = request.method() == Method::GET && request.uri().path().starts_with("/health/");
+    let password = request.headers().contains_key(AUTHORIZATION);
+    if password && !public && visitor.strikes.turn(visitor.address).await.is_err() {
+        debug!(from = %visitor.from, "too many wrong passwords from there");
+        let text = "Too many wrong passwords from this address, try again later";
+        let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, text);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        return response;
+    }
     let caller = match guard.caller(request.headers(), &visitor.from) {
         Err(_) if public => Ok(Caller { access: Access::Read, ..Caller::anybody(&*visitor.from) }),
         caller => caller,
@@ -157,6 +195,9 @@ async fn admit(State(visitor): State<Visitor>, mut request: HttpRequest, next: N
         }
         Err(challenge) => {
             debug!(from = %visitor.from, "nobody we know: wrong or no credentials");
+            if let Some(count) = visitor.strikes.refused(visitor.address, password) {
+                warn!(from = %visitor.from, count, "requests to the control API with a wrong password or none, the last from there");
+            }
             let mut response = refuse(StatusCode::UNAUTHORIZED, "Unauthorized");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             response
@@ -221,7 +262,8 @@ async fn page(State(api): State<Arc<Api>>) -> Response {
 fn render(api: &Api) -> Result<String, std::fmt::Error> {
     let mut readings = api.dispatcher.backend().readings();
     let (evicted, refused) = api.connections.turned_away();
-    readings.control = metrics::Control { open: api.connections.len() as u64, evicted, refused };
+    let (open, unauthorized) = (api.connections.len() as u64, api.strikes.count());
+    readings.control = metrics::Control { open, evicted, refused, unauthorized };
     let mut text = metrics::render(readings)?;
     api.dispatcher.backend().statistics().metrics(api.limits.subnet_metrics, &mut text)?;
     Ok(text)

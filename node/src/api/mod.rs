@@ -41,6 +41,7 @@ pub mod registry;
 #[cfg(test)]
 mod scripts;
 pub mod spec;
+mod strikes;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -66,6 +67,8 @@ pub struct Api {
     dispatcher: Dispatcher,
     limits: Limits,
     connections: Connections,
+    /// Wrong passwords, all listeners together.
+    strikes: Arc<strikes::Strikes>,
     /// KiB of large request bodies in memory.
     bodies: Arc<Semaphore>,
     /// Pages of metrics that are made at once: with thousands of subnets each is megabytes.
@@ -82,6 +85,7 @@ impl Api {
         Arc::new(Api {
             dispatcher: Dispatcher::new(backend),
             connections: Connections::new(limits.connections),
+            strikes: Arc::default(),
             bodies: Arc::new(Semaphore::new(limits.body_budget().div_ceil(1024))),
             pages: Arc::new(Semaphore::new(2)),
             streams: Arc::new(Semaphore::new(v1::STREAMS)),

@@ -48,7 +48,7 @@ use udp4::{Scope, UdpPort, UdpSpec};
 /// The largest datagram that is read; longer ones are dropped and counted (rule S10).
 const RECEIVE_BUFFER: usize = 4096;
 /// What the kernel may queue for one socket, in bytes (rule S1).
-const RECEIVE_QUEUE: usize = 8 << 20;
+pub const RECEIVE_QUEUE: usize = 8 << 20;
 /// How long a receiving thread waits before it looks whether it is to end.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a receiving thread pauses after an error that it does not know.

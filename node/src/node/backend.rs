@@ -242,6 +242,8 @@ impl Backend for NodeBackend {
         let proposed = self.parts.proposer.counters();
         let (syncs, sync_micros) = self.log.syncs();
         let (cache, _) = self.log.cache();
+        let (refused_certificates, failed_handshakes) =
+            self.parts.raft.tls().map_or((0, 0), |tls| tls.refused());
         let table = |entries: usize, room: usize| TableReading {
             entries: entries as u64,
             room: room as u64,
@@ -263,6 +265,9 @@ impl Backend for NodeBackend {
                 applied: status.applied.unwrap_or(0),
                 snapshot: status.snapshot.unwrap_or(0),
                 refused_rpcs: status.refused,
+                refused_certificates,
+                failed_handshakes,
+                turned_away: self.parts.raft.turned_away(),
                 wall_clock_skew: self.wall_clock_skew(),
                 peers: members
                     .iter()

@@ -11,6 +11,7 @@
 
 mod acts;
 mod backend;
+mod confine;
 mod control;
 mod seed;
 mod signals;
@@ -95,6 +96,7 @@ pub fn run_until_told_to_stop(
     until_stdin_closes: bool,
 ) -> Result<u8, RunError> {
     pretend()?;
+    confine::confine(&settings, file);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

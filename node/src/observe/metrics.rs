@@ -68,6 +68,11 @@ pub struct Raft {
     pub leader_changes: u64,
     /// Peer RPCs refused because cluster, node or instance did not match (R14).
     pub refused_rpcs: u64,
+    /// Handshakes of the peer port that failed for a certificate, and those without TLS.
+    pub refused_certificates: u64,
+    pub failed_handshakes: u64,
+    /// Connections to the peer port ended for want of room, or of proof in time.
+    pub turned_away: u64,
     /// Seconds this node's cluster time lies from its own clock, for the wall clock alarm (R13).
     pub wall_clock_skew: f64,
     /// Every other member.
@@ -206,6 +211,8 @@ pub struct Control {
     pub evicted: u64,
     /// Connections that found no room.
     pub refused: u64,
+    /// Requests with a wrong password or none.
+    pub unauthorized: u64,
 }
 
 /// One metric: its name without prefix, and for a counter without `_total`.
@@ -288,6 +295,12 @@ const METRICS: &[Metric] = &[
         read: |r, s| s.one(r.raft.leader_changes) },
     Metric { name: "raft_refused_rpcs", help: "Peer calls refused because they named another cluster, node or instance", kind: Kind::Counter,
         read: |r, s| s.one(r.raft.refused_rpcs) },
+    Metric { name: "peer_certificates_refused", help: "TLS handshakes between nodes that failed for a certificate", kind: Kind::Counter,
+        read: |r, s| s.one(r.raft.refused_certificates) },
+    Metric { name: "peer_handshakes_failed", help: "Connections to the peer port on which no TLS was spoken", kind: Kind::Counter,
+        read: |r, s| s.one(r.raft.failed_handshakes) },
+    Metric { name: "peer_connections_turned_away", help: "Connections to the peer port ended because there were too many or they did not say who they are", kind: Kind::Counter,
+        read: |r, s| s.one(r.raft.turned_away) },
     Metric { name: "raft_wall_clock_skew_seconds", help: "How far the wall clock of this node is ahead of the time the cluster shows to people", kind: Kind::Gauge,
         read: |r, s| s.real(r.raft.wall_clock_skew) },
     Metric { name: "raft_peer_lag_entries", help: "Committed entries that the peer has not applied, as far as this node knows", kind: Kind::Gauge,
@@ -368,6 +381,8 @@ const METRICS: &[Metric] = &[
         read: |r, s| s.one(r.control.evicted) },
     Metric { name: "control_connections_refused", help: "Control connections refused because all others were at work", kind: Kind::Counter,
         read: |r, s| s.one(r.control.refused) },
+    Metric { name: "control_unauthorized", help: "Requests to the control API with a wrong password or none", kind: Kind::Counter,
+        read: |r, s| s.one(r.control.unauthorized) },
 ];
 
 /// The value of the label `state`.

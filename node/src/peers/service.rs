@@ -7,12 +7,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Shared, wire};
-use crate::raft::{Guard, MESSAGE_LIMIT};
+use crate::raft::Guard;
 use crate::types::NodeId;
 use std::sync::Arc;
 
 /// Echoes that wait to be sent. A peer that does not read them gets no more: nobody but it suffers.
 const ECHOES: usize = 16;
+/// More bytes than any note has.
+const LARGEST: usize = 1 << 20;
 
 /// The gRPC service `Notes`.
 #[derive(Debug)]
@@ -25,8 +27,8 @@ impl NotesService {
     /// A server for [`crate::raft::Raft::serve`]. It checks the ends of each call itself.
     pub(super) fn server(guard: Guard, shared: Arc<Shared>) -> NotesServer<NotesService> {
         NotesServer::new(NotesService { guard, shared })
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT)
+            .max_decoding_message_size(LARGEST)
+            .max_encoding_message_size(LARGEST)
     }
 }
 
