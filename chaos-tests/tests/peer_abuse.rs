@@ -202,10 +202,14 @@ fn idle(to: SocketAddr) -> Result<()> {
     });
     println!("{} connections were opened and left", all.len());
     ensure!(all.len() > IDLE / 2, "only {} connections could be opened", all.len());
-    clock::wait_for("idle connections to be closed", OUT_MS, || {
+    // Of some the kernel at the other end does not know any more; their owners would learn it by speaking.
+    let (began, few) = (clock::now_ms(), IDLE / 20);
+    clock::wait_for_every(250, "idle connections to be closed", OUT_MS, || {
         all.retain_mut(|stream| !is_closed(stream));
-        all.is_empty().then_some(())
-    })
+        (all.len() < few).then_some(())
+    })?;
+    println!("all but {} were closed {} ms later", all.len(), clock::now_ms() - began);
+    Ok(())
 }
 
 /// Certificates for the nodes, in place of `insecure`.

@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use socket2::{Domain, Socket, Type};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
@@ -76,6 +77,9 @@ pub enum RunError {
 
 /// How long a stopping node goes on answering those who chose it (R26).
 const LAST_ANSWERS: Duration = Duration::from_secs(4);
+/// Connections to the peer port that the kernel keeps until they are accepted. With few, a crowd of strangers
+/// keeps a member out for as long as it takes to try again.
+const PEER_BACKLOG: i32 = 1024;
 /// How long a start waits before it looks again at a full disk.
 const FULL: Duration = Duration::from_secs(5);
 /// How long a step of the shutdown may take that concerns the others: handing over, saying good-bye.
@@ -334,8 +338,14 @@ fn claim(directory: &Path) -> Result<File, RunError> {
 }
 
 fn bind_peer(peer: &Peer) -> Result<TcpListener, RunError> {
-    TcpListener::bind(peer.listen)
-        .map_err(|error| RunError::Settings(format!("[peer].listen {}: {error}", peer.listen)))
+    let bound = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(peer.listen), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&peer.listen.into())?;
+        socket.listen(PEER_BACKLOG)?;
+        Ok(socket.into())
+    };
+    bound().map_err(|error| RunError::Settings(format!("[peer].listen {}: {error}", peer.listen)))
 }
 
 /// A node that runs.

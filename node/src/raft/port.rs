@@ -215,8 +215,13 @@ async fn accept(
         };
         let _ = stream.set_nodelay(true);
         let address = from.ip().to_canonical();
+        let turned_away = seats.turned_away();
         let (seat, ended) = seats.admit(address, lives(address));
         let seat = Arc::new(seat);
+        if seats.turned_away() > turned_away {
+            // Whoever lost his place has his socket closed before another is opened.
+            tokio::task::yield_now().await;
+        }
         match &tls {
             None => {
                 let caller = Caller { from, name: None, seat };
