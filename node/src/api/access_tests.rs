@@ -322,9 +322,9 @@ async fn files_are_read_again_and_connections_go_on() {
 #[tokio::test]
 async fn an_address_that_tries_passwords_is_slowed_down_and_told_to_come_later() {
     let server = server(two_users, Limits::default()).await;
-    let guess = || server.ask(&post("version-get", Value::Null, Some("admin:guess")));
+    let guess = post("version-get", Value::Null, Some("admin:guess"));
     for _ in 0..10 {
-        assert!(guess().await.0.starts_with("HTTP/1.1 401"));
+        assert!(server.ask(&guess).await.0.starts_with("HTTP/1.1 401"));
     }
     // Many at once, on as many connections: few are judged, and a right one among them waits as long.
     let mut all = tokio::task::JoinSet::new();
