@@ -163,7 +163,11 @@ impl PeerTls {
             let looking = tokio::task::spawn_blocking(move || {
                 // What cannot be read is said when it is read.
                 let same = contents(&tls.files).is_ok_and(|bytes| bytes == tls.now.read().bytes);
-                if same { Ok(tls.warn_of_the_end(UnixTime::now())) } else { tls.read_again() }
+                if !same {
+                    return tls.read_again();
+                }
+                tls.warn_of_the_end(UnixTime::now());
+                Ok(())
             });
             if let Ok(Err(why)) = looking.await {
                 tracing::error!("the certificates of the peer port stay as they were: {why}");
