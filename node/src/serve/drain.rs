@@ -144,7 +144,7 @@ impl Draining for DrainingService {
         &self,
         request: Request<pb::StopDrainedRequest>,
     ) -> Result<Response<pb::StopDrainedResponse>, Status> {
-        self.guard.check(request.metadata())?;
+        self.guard.check(&request)?;
         let result = match self.drain.stop_drained(request.into_inner().index).await {
             Ok(()) => Wire::Done(pb::Done {}),
             Err(why) => Wire::Refused(why),
