@@ -61,9 +61,12 @@ enum Command {
     /// Who leads
     #[command(subcommand)]
     Leader(commands::leader::Command),
-    /// The nodes of the cluster
+    /// Members of the cluster, and the tokens with which new ones join
     #[command(subcommand)]
     Node(commands::node::Command),
+    /// How the cluster is to be led
+    #[command(subcommand)]
+    Policy(commands::policy::Command),
     /// Changing the program of all nodes, one after the other
     #[command(subcommand)]
     Upgrade(commands::upgrade::Command),
@@ -115,6 +118,7 @@ fn ask(client: &Client, command: Command, output: Output) -> Result<(), Failure>
         Command::Leader(command) => commands::leader::run(client, command, output),
         Command::Node(command) => commands::node::run(client, command, output),
         Command::Upgrade(command) => commands::upgrade::run(client, command, output),
+        Command::Policy(command) => commands::policy::run(client, command, output),
         Command::Lease(command) => commands::lease::run(client, command, output),
         Command::Config(command) => commands::config::run(client, command, output),
         Command::Pki(command) => commands::pki::run(command, output),

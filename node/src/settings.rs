@@ -171,6 +171,12 @@ pub struct Cluster {
     pub initial: Vec<SocketAddr>,
     /// Kea configuration file that seeds the new cluster.
     pub config: Option<PathBuf>,
+    /// Peer addresses of members, instead of `initial`: this node joins their cluster.
+    pub join: Vec<SocketAddr>,
+    /// The file with the token that lets it in; without it the environment's `LEASEHOLD_JOIN_TOKEN`.
+    pub token_file: Option<PathBuf>,
+    /// It joins as a copy that never votes.
+    pub learner: bool,
 }
 
 /// `[raft]`: consensus timers, all milliseconds. They belong together: stretch all for links above
@@ -293,7 +299,7 @@ impl Settings {
             peer: None,
             control: Control::default(),
             dhcp4: Dhcp4::default(),
-            cluster: Cluster { initial: Vec::new(), config: Some(config) },
+            cluster: Cluster { config: Some(config), ..Cluster::default() },
             raft: Timers::default(),
             as_kea: false,
             history: History::default(),
@@ -303,7 +309,36 @@ impl Settings {
 
     /// Whether this is a cluster of one that nobody can join yet.
     pub fn is_alone(&self) -> bool {
-        self.cluster.initial.len() <= 1
+        self.cluster.initial.len() <= 1 && self.cluster.join.is_empty()
+    }
+
+    /// What of `[cluster]` contradicts itself about joining.
+    fn joining_contradiction(&self) -> Option<String> {
+        let Cluster { initial, join, token_file, learner, .. } = &self.cluster;
+        if join.is_empty() {
+            let only = if token_file.is_some() { "token-file" } else { "learner" };
+            return (token_file.is_some() || *learner).then(|| {
+                format!("[cluster].{only} is for a node that joins: name members in [cluster].join, or take it away")
+            });
+        }
+        if !initial.is_empty() {
+            return Some(
+                "[cluster].initial forms a new cluster and [cluster].join joins one that is there: give one of them"
+                    .into(),
+            );
+        }
+        let Some(peer) = &self.peer else {
+            return Some(
+                "[cluster].join needs a [peer] section: add [peer] listen = \"ADDRESS:PORT\""
+                    .into(),
+            );
+        };
+        (join == &[peer.advertised()]).then(|| {
+            format!(
+                "[cluster].join names only this node's own address {}: name members",
+                peer.advertised()
+            )
+        })
     }
 
     fn contradiction(&self) -> Option<String> {
@@ -333,6 +368,9 @@ impl Settings {
                     peer.advertised()
                 ));
             }
+        }
+        if let Some(text) = self.joining_contradiction() {
+            return Some(text);
         }
         if self.history.keep_days == 0 || self.history.max_bytes < History::LEAST {
             return Some(format!(
@@ -514,6 +552,26 @@ config = "/etc/leasehold/kea-dhcp4.conf"
             (FULL.replace("192.0.2.13:7701\"]", "192.0.2.12:7701\"]"), "twice"),
             (format!("{FULL}\n[raft]\nheartbeat = 150\n"), "election-min"),
             (FULL.replace("advertise = \"192.0.2.11", "advertise = \"0.0.0.0"), "can reach"),
+        ];
+        for (text, part) in cases {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(part), "{part:?} not in {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_joins_instead_of_forming() {
+        let joining = FULL
+            .replace("initial = [", "join = [")
+            .replace("192.0.2.11:7701\", \"192.0.2.12", "192.0.2.12");
+        let settings = parse(&joining.replace("config =", "token-file =")).unwrap();
+        assert_eq!(settings.cluster.join.len(), 2);
+        assert!(!settings.is_alone());
+        let cases = [
+            (format!("{FULL}join = [\"192.0.2.12:7701\"]"), "give one of them"),
+            (format!("{FULL}learner = true"), "for a node that joins"),
+            (format!("{FULL}token-file = \"/t\""), "for a node that joins"),
+            ("data-dir = \"/x\"\n[cluster]\njoin = [\"192.0.2.12:7701\"]".into(), "needs a [peer]"),
         ];
         for (text, part) in cases {
             let error = parse(&text).unwrap_err();

@@ -7,5 +7,6 @@ pub mod leader;
 pub mod lease;
 pub mod node;
 pub mod pki;
+pub mod policy;
 pub mod status;
 pub mod upgrade;

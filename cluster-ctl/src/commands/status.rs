@@ -144,6 +144,11 @@ fn report(status: &Value, reply: &Reply) -> String {
     if !warnings.is_empty() {
         out.push_str(&format!("\nWarnings:\n  {}", warnings.join("  ")));
     }
+    let unwise = status["membership-warnings"].as_array().into_iter().flatten();
+    let unwise: Vec<_> = unwise.filter_map(Value::as_str).collect();
+    if !unwise.is_empty() {
+        out.push_str(&format!("\nWho votes:\n  {}\n", unwise.join("\n  ")));
+    }
     out
 }
 

@@ -16,6 +16,7 @@ use crate::net::InterfaceState;
 use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::peers::Active;
+use crate::raft::{Change, Changed, Token};
 use crate::serve::service::Origin;
 use crate::state::document::Editing;
 use crate::state::{Command, ConfigVersion, EditConfig, Lease, NewConfig, Outcome, State};
@@ -139,6 +140,10 @@ pub enum Effect {
     NameChange(NameChange),
     /// Write the leases to a file where this node allows it.
     WriteLeases(Box<WriteLeases>),
+    /// `cluster-node-promote` and its kin; whoever leads does it.
+    ChangeMembers(Change),
+    /// Draw a secret with which nodes join, and have its digest committed.
+    CreateToken(NewToken),
 }
 
 impl Effect {
@@ -149,11 +154,26 @@ impl Effect {
             Effect::Reclaim { .. } => Duration::from_secs(55),
             // A large configuration takes its time on every node.
             Effect::Reload => Duration::from_secs(25),
+            // A change of votes is two entries, and removing a node one more; a leader may hand over first.
+            Effect::ChangeMembers(_) => Duration::from_secs(6),
             Effect::WriteFile(file) => Duration::from_secs(file.text.len() as u64 >> 22),
             Effect::WriteLeases(leases) => Duration::from_secs(leases.len() as u64 >> 15),
             _ => Duration::ZERO,
         }
     }
+}
+
+/// A token to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// How long it lets nodes in.
+    pub lasts: Duration,
+    /// How many.
+    pub uses: u32,
+    /// Whether those who come with it stay without a vote.
+    pub learner: bool,
+    /// What it is for, in the operator's words.
+    pub note: String,
 }
 
 /// A file to be written.
@@ -205,6 +225,21 @@ pub enum Acted {
     },
     /// The configuration with this hash is in force, and active here.
     Reloaded(String),
+    /// The membership is changed.
+    Changed(Changed),
+    /// It may have come about, or may still (R3); why that is not known.
+    Unknown(String),
+    /// A token is made.
+    Token {
+        /// Its name to operators.
+        id: u64,
+        /// The secret.
+        token: Token,
+        /// How long it lets nodes in.
+        lasts: Duration,
+        /// How many.
+        uses: u32,
+    },
     /// The interfaces that are there now.
     Interfaces(Arc<[Interface]>),
 }
@@ -299,6 +334,10 @@ pub struct Member {
     pub address: String,
     /// What it is in Raft, as far as this node knows.
     pub role: Role,
+    /// Whether it votes.
+    pub votes: bool,
+    /// Whether it stays without a vote until it is promoted.
+    pub copy: bool,
     /// Its applied index by its last note (R17), or by replication on the leader.
     pub applied: Option<u64>,
     /// Whether it answers this node now; `None` when nothing was tried.

@@ -1,8 +1,9 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
 use super::commands::{
-    class, cluster, config, config_file, drain, ha, history, lease_history, lease4, network4,
-    process, reservation, select_test, service, stat_lease4, statistics, subnet4, upgrade,
+    class, cluster, config, config_file, drain, ha, history, lease_history, lease4, network4, node,
+    node_token, policy, process, reservation, select_test, service, stat_lease4, statistics,
+    subnet4, upgrade,
 };
 use super::spec::Spec;
 
@@ -15,9 +16,19 @@ pub const COMMANDS: &[Spec] = &[
     class::LIST,
     class::UPDATE,
     cluster::LEADER_TRANSFER,
+    node::ADD,
+    node::DEMOTE,
     drain::DRAIN,
+    node::LIST,
+    node::PROMOTE,
+    node::REMOVE,
     drain::UNDRAIN,
+    policy::GET,
+    policy::SET,
     cluster::STATUS,
+    node_token::CREATE,
+    node_token::LIST,
+    node_token::REVOKE,
     upgrade::FINALIZE,
     upgrade::STATUS,
     config_file::BACKEND_PULL,

@@ -18,6 +18,7 @@ use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::observe::statistics::testing::Counting;
 use crate::peers::Active;
+use crate::raft::{Changed, Token};
 use crate::serve::service::Holds;
 use crate::state::document::Editing;
 use crate::state::{
@@ -174,6 +175,28 @@ impl Fake {
                 Acted::Written { file: format!("/written/{}", leases.name), size: 0 }
             }
             Effect::Reload => Acted::Reloaded("ABCD".into()),
+            Effect::ChangeMembers(change) => match change.node {
+                // The one that leads is slow today.
+                NodeId(1) if !change.force => {
+                    Acted::Unknown("no majority has agreed in time".into())
+                }
+                NodeId(2) if !change.force => {
+                    return Err("node 2 cannot be spared: the reason".into());
+                }
+                node => {
+                    let text = format!("Node {node}: {}.", change.verb);
+                    Acted::Changed(Changed { index: 9, text })
+                }
+            },
+            Effect::CreateToken(new) => Acted::Token {
+                id: 7,
+                token: Token::parse(
+                    "leasehold-join-0000000000c0ffee-00112233445566778899aabbccddeeff",
+                )
+                .unwrap(),
+                lasts: new.lasts,
+                uses: new.uses,
+            },
             Effect::Compact | Effect::Stop(_) => Acted::Done,
             Effect::DetectInterfaces => Acted::Interfaces(interfaces()),
         })
@@ -245,6 +268,8 @@ impl Backend for Fake {
             id: NodeId(id),
             address: format!("192.0.2.1{id}:7701"),
             role,
+            votes: role != Role::Learner,
+            copy: false,
             applied,
             reachable: Some(led),
             active: (id < 3).then_some(Active { version: ConfigVersion(1), problems: 0 }),

@@ -49,6 +49,8 @@ impl NodeBackend {
                     format!("{cause}; {count} lease(s) were reclaimed before")
                 })
             }
+            Effect::ChangeMembers(change) => self.change_members(change, within).await,
+            Effect::CreateToken(new) => self.create_token(new, within).await,
             Effect::Maintain(node, begins) => {
                 self.maintain(node, begins, within).await.map(|_| Acted::Done)
             }

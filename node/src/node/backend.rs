@@ -145,6 +145,7 @@ impl NodeBackend {
         let views = self.parts.peers.as_ref().map(|peers| peers.views()).unwrap_or_default();
         let majority = self.parts.has_majority(status);
         let now = self.parts.clock.monotonic();
+        let (marked, _) = self.parts.raft.members();
         status
             .members
             .iter()
@@ -163,6 +164,8 @@ impl NodeBackend {
                     id: member.node,
                     address: member.address.clone(),
                     role,
+                    votes: member.voter,
+                    copy: marked.membership().get_node(&member.node.0).is_some_and(|it| it.learner),
                     applied: if own { status.applied } else { view.map(|view| view.applied) },
                     active: view.filter(|view| view.heard_at.is_some()).map(|view| view.active),
                     heard_ago: view.and_then(|view| view.heard_at).map(|at| now.saturating_sub(at)),

@@ -1,6 +1,6 @@
 //! A whole node: builds the parts from bottom to top, and owns the order of start and shutdown.
 //!
-//! Start: data directory and identity → formation (R14) → log and Raft → peers → proposer → sockets
+//! Start: data directory and identity → formation or joining (R14) → log and Raft → peers → proposer → sockets
 //! and worker → control API → seed of the configuration. A node answers DHCP only when it has
 //! applied what was committed when it started (C15); `/health/ready` says when.
 //!
@@ -13,6 +13,8 @@ mod acts;
 mod backend;
 mod confine;
 mod control;
+mod joining;
+mod membership;
 mod seed;
 mod signals;
 mod written;
@@ -147,11 +149,14 @@ async fn run(
     let doors = control::doors(&settings)?;
     let tls = control::peer_tls(&settings)?;
     let _lock = claim(&settings.data_dir)?;
+    joining::refuse_removed(&settings.data_dir)?;
     let (identity_file, identity) =
         IdentityFile::open(&settings.data_dir).map_err(fault("the identity file"))?;
     let identity_file = Arc::new(identity_file);
     let is_new = identity.seat.as_ref().is_none_or(|seat| seat.provisional);
-    let seed = match seed::read(&settings, file) {
+    // A node that joins takes the cluster's configuration.
+    let seeds = !is_new || settings.cluster.join.is_empty();
+    let seed = match seeds.then(|| seed::read(&settings, file)).unwrap_or(Ok(None)) {
         // A member of a cluster that has its configuration must not stay away for the seed's sake.
         Err(error) if file == ConfigFile::Seeds && !is_new => {
             tracing::warn!("[cluster].config is not usable, and not needed any more: {error}");
@@ -163,28 +168,33 @@ async fn run(
     let advertised =
         settings.peer.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), Peer::advertised);
     let plan = formation_plan(&settings, advertised, tls.clone());
+    let joins = is_new && !settings.cluster.join.is_empty();
 
-    let forming = async {
-        match &listener {
+    let seating = async {
+        if joins {
+            return joining::join(&settings, advertised, tls.clone(), &identity_file, identity).await;
+        }
+        let formed = match &listener {
             Some(listener) => raft::form(&plan, listener, &identity_file, identity).await,
             // Nobody can reach a node without a peer port, and one of one needs nobody.
-            None => {
-                let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-                raft::form(&plan, &listener, &identity_file, identity).await
-            }
-        }
+            None => match TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)) {
+                Ok(listener) => raft::form(&plan, &listener, &identity_file, identity).await,
+                Err(error) => Err(error.into()),
+            },
+        };
+        formed.map_err(|error| match error {
+            raft::FormationError::Io(_) => RunError::Fault(error.to_string()),
+            _ => RunError::Settings(error.to_string()),
+        })
     };
-    if is_new && settings.peer.is_some() && settings.cluster.initial.is_empty() {
+    if is_new && !joins && settings.peer.is_some() && settings.cluster.initial.is_empty() {
         tracing::warn!("[cluster].initial is empty: forming a cluster of one");
     }
-    if is_new && plan.initial.len() > 1 {
+    if is_new && !joins && plan.initial.len() > 1 {
         tracing::info!(initial = ?plan.initial, "forming a cluster: waiting until all nodes of [cluster].initial answer");
     }
     let identity = tokio::select! {
-        formed = forming => formed.map_err(|error| match error {
-            raft::FormationError::Io(_) => RunError::Fault(error.to_string()),
-            _ => RunError::Settings(error.to_string()),
-        })?,
+        seated = seating => seated?,
         request = wait_for_stop(&mut requests) => return request,
     };
 
@@ -212,6 +222,9 @@ async fn run(
     })
     .await
     .map_err(|error| RunError::Fault(error.to_string()))?;
+    if settings.peer.is_some() {
+        raft.advertise(advertised.to_string());
+    }
     tracing::info!(node = %raft.id(), applied = state.read().applied(), "the log is open");
 
     let node = Node::start(
@@ -239,6 +252,9 @@ async fn run(
             },
             reason = node.parts.raft.stopped() => {
                 break Err(RunError::Fault(format!("Raft has stopped: {reason}")));
+            }
+            why = node.parts.raft.removed() => {
+                break Err(joining::removed(&node.settings.data_dir, node.parts.raft.id(), &why));
             }
             // Ends with the first success; then this branch is never ready again.
             seeded = seed::plant(&seed, file, &node.parts), if !node.seeded.borrow().to_owned() => {
@@ -463,6 +479,7 @@ impl Node {
         tasks.spawn(parts.clone().watch_majority(majority_sender));
         tasks.spawn(parts.clone().lead());
         tasks.spawn(parts.clone().mind_disk());
+        tasks.spawn(parts.clone().keep_membership());
         let (serve_from_sender, serve_from) = watch::channel(None);
         let catching_up = parts.clone();
         tasks.spawn(async move {

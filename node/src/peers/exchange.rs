@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::{Shared, wire};
 use crate::peers::notes::Note;
-use crate::raft::{MESSAGE_LIMIT, Purpose};
+use crate::raft::{MESSAGE_LIMIT, Purpose, REMOVED};
 use crate::types::NodeId;
 
 /// How often a peer is pinged.
@@ -29,7 +29,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(super) async fn exchange(shared: Arc<Shared>, node: NodeId, mut queue: mpsc::Receiver<Note>) {
     loop {
         // Why it ended shows in the peer's silence, which is watched.
-        let _: Result<(), Status> = talk(&shared, node, &mut queue).await;
+        let ended: Result<(), Status> = talk(&shared, node, &mut queue).await;
+        if ended.is_err_and(|status| status.metadata().contains_key(REMOVED)) {
+            shared.raft.told_removed(node.0);
+        }
         if queue.is_closed() && queue.is_empty() {
             return;
         }

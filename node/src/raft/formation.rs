@@ -63,8 +63,10 @@ pub enum FormationError {
     #[error(
         "{peer} already belongs to cluster {cluster:016x}, and this node does not: either the cluster was formed without \
          it, or its data directory was emptied or replaced. It cannot come back as the node it was, because \
-         it could vote away what it had acknowledged. The others go on serving without it. It can only join as a new node, \
-         which this version cannot do yet"
+         it could vote away what it had acknowledged. The others go on serving without it. It can only join as a new node: \
+         (1) if it was a member, cluster-ctl node list shows under which number N, and cluster-ctl node remove N --yes \
+         removes that; (2) cluster-ctl node token create makes a token, to be put into a file here; (3) in this node's \
+         settings [cluster] join = [\"{peer}\"] and token-file = \"FILE\" stand in place of initial"
     )]
     AlreadyFormed {
         /// The peer.
@@ -453,6 +455,21 @@ impl Cluster for FormingService {
     ) -> Result<Response<proto::ReadIndexResponse>, Status> {
         Err(Status::unavailable("this node is not in a cluster yet"))
     }
+
+    async fn join(
+        &self,
+        _request: Request<proto::JoinRequest>,
+    ) -> Result<Response<proto::JoinResponse>, Status> {
+        Err(Status::unavailable("this node is not in a cluster yet"))
+    }
+
+    async fn change_members(
+        &self,
+        _request: Request<proto::ChangeRequest>,
+    ) -> Result<Response<proto::ChangeResponse>, Status> {
+        Err(Status::unavailable("this node is not in a cluster yet"))
+    }
+
     async fn hand_over(
         &self,
         _request: Request<proto::HandOverRequest>,

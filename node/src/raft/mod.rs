@@ -7,22 +7,25 @@
 //! | `network.rs`, `service.rs`, `guard.rs`, `wire.rs` | peers over gRPC |
 //! | `port.rs`, `dial.rs`, `tls.rs`, `certificate.rs`, `stream.rs` | connections, and who may have one |
 //! | `formation.rs`, `cluster_service.rs` | how a cluster begins; reads for followers |
+//! | `join.rs`, `admit.rs` | how a node joins: its side, and the leader's |
+//! | `membership.rs`, `quorum.rs`, `addresses.rs` | changes of the membership; when one is safe; nodes that were moved |
 //! | `start.rs`, `status.rs` | settings and start; Raft at a glance |
 //! | `lease_clock.rs` | cluster time |
 //! | `local.rs` | a network inside one process, for simulations |
 //! | `readings.rs` | configurations read before the entry that puts them into force |
 //! | `recover.rs`, `checkpointer.rs`, `image.rs`, `upkeep.rs` | start, checkpoint, snapshots, purging |
 //!
-//! Start: [`form`] → [`Raft::start`] → [`Raft::serve`].
+//! Start: [`form`] or [`join()`] → [`Raft::start`] → [`Raft::serve`].
 //!
 //! Tasks: openraft's own; one that keeps the log in size (`upkeep.rs`), which may be stopped
 //! anywhere; the gRPC server. Threads: the log's writer, the checkpoint's writer.
 //!
 //! A storage error is final: openraft stops, [`Raft::stopped`] says why, and the process must exit.
 //!
-//! Not done here: adding and removing members ([`Raft::core`] gives openraft's own calls); leader
-//! duties (`peers`); batching and forwarding (`propose`).
+//! Not done here: leader duties (`peers`, `serve`); batching and forwarding (`propose`).
 
+mod addresses;
+mod admit;
 pub mod certificate;
 mod checkpointer;
 mod cluster_service;
@@ -30,12 +33,15 @@ mod dial;
 mod formation;
 mod guard;
 mod image;
+mod join;
 mod lease_clock;
 pub mod local;
 mod log_store;
 mod machine;
+mod membership;
 mod network;
 mod port;
+pub mod quorum;
 mod readings;
 mod recover;
 mod service;
@@ -69,12 +75,15 @@ use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 
+pub use addresses::REMOVED;
 pub use dial::connect;
 pub use formation::{FormationError, Plan, form};
 pub use guard::Guard;
+pub use join::{JoinError, JoinPlan, Token, join};
 pub use lease_clock::LeaseClock;
 pub use log_store::LogStore;
 pub use machine::{Machine, Progress, SnapshotData};
+pub use membership::{Change, ChangeError, Changed, Verb};
 pub use network::{Channels, ENDS, MESSAGE_LIMIT, Me, PeerChannel, Purpose};
 pub use port::Caller;
 pub use recover::{RecoverError, Recovered, recover};
@@ -186,6 +195,10 @@ struct Inner {
     /// Held while a stamp is drawn and its entry handed to openraft, so that the order of the log
     /// is the order of the stamps (R10).
     stamping: tokio::sync::Mutex<()>,
+    /// Held while this node, which leads, changes the membership: one change at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Why this node is no member any more, once it has learnt that.
+    removed: watch::Sender<Option<String>>,
     checkpointer: Mutex<Option<Checkpointer>>,
     upkeep: Mutex<Option<JoinHandle<()>>>,
 }
@@ -537,8 +550,7 @@ impl Raft {
             return Some(member.clone());
         }
         let known = self.inner.roster.iter().find(|known| known.node == node)?;
-        let (address, tls_name) = (known.address.clone(), known.tls_name.clone());
-        Some(Member { address, instance: known.instance, tls_name })
+        Some(known.into())
     }
 
     /// Says whether a member lives at an address.
@@ -569,7 +581,7 @@ impl Raft {
         self.inner.guard.clone()
     }
 
-    /// openraft's own handle, for changes of membership.
+    /// openraft's own handle, for simulations and tests.
     pub fn core(&self) -> &Core {
         &self.inner.core
     }

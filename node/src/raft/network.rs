@@ -27,6 +27,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
+use super::addresses::Book;
 use super::dial;
 use super::machine::SnapshotData;
 use super::tls::PeerTls;
@@ -80,13 +81,14 @@ pub type PeerChannel = InterceptedService<Channel, NameEnds>;
 pub struct NameEnds(MetadataValue<tonic::metadata::Binary>);
 
 impl NameEnds {
-    fn new(me: Me, to: u64, to_instance: u64) -> NameEnds {
+    fn new(me: Me, to: u64, to_instance: u64, from_address: String) -> NameEnds {
         let ends = proto::Ends {
             cluster: me.cluster,
             from_node: me.node,
             from_instance: me.instance,
             to_node: to,
             to_instance,
+            from_address,
         };
         NameEnds(MetadataValue::from_bytes(&ends.encode_to_vec()))
     }
@@ -99,8 +101,8 @@ impl Interceptor for NameEnds {
     }
 }
 
-/// Which channel was made for which member as it was then.
-type Kept = BTreeMap<(u64, Purpose), (Member, Channel)>;
+/// Which channel was made for which node: at which address, with which name in its certificate.
+type Kept = BTreeMap<(u64, Purpose), (String, String, Channel)>;
 
 /// The kept channels of this node. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -108,12 +110,18 @@ pub struct Channels {
     me: Me,
     tls: Option<Arc<PeerTls>>,
     kept: Arc<Mutex<Kept>>,
+    book: Book,
 }
 
 impl Channels {
     /// Channels of `me`; plain ones without certificates.
     pub fn new(me: Me, tls: Option<Arc<PeerTls>>) -> Channels {
-        Channels { me, tls, kept: Arc::default() }
+        Channels { me, tls, kept: Arc::default(), book: Book::default() }
+    }
+
+    /// Where nodes are found that were moved.
+    pub(super) fn book(&self) -> Book {
+        self.book.clone()
     }
 
     /// The kept channel to `node` for `purpose`. It connects when it is used.
@@ -126,16 +134,20 @@ impl Channels {
         member: &Member,
         purpose: Purpose,
     ) -> Result<PeerChannel, tonic::transport::Error> {
+        let address = self.book.address(node, member);
         let mut kept = self.kept.lock();
         let channel = match kept.get(&(node, purpose)) {
-            Some((known, channel)) if known == member => channel.clone(),
+            Some((at, name, channel)) if *at == address && *name == member.tls_name => {
+                channel.clone()
+            }
             _ => {
-                let channel = dial::lazy(&member.address, self.tls.as_ref(), &member.tls_name)?;
-                kept.insert((node, purpose), (member.clone(), channel.clone()));
+                let channel = dial::lazy(&address, self.tls.as_ref(), &member.tls_name)?;
+                kept.insert((node, purpose), (address, member.tls_name.clone(), channel.clone()));
                 channel
             }
         };
-        Ok(InterceptedService::new(channel, NameEnds::new(self.me, node, member.instance)))
+        let ends = NameEnds::new(self.me, node, member.instance, self.book.own());
+        Ok(InterceptedService::new(channel, ends))
     }
 }
 
@@ -157,20 +169,18 @@ impl RaftNetworkFactory<TypeConfig> for Channels {
 
 impl Channels {
     fn peer(&self, node: u64, member: &Member, purpose: Purpose) -> Peer {
-        let client = self.get(node, member, purpose).map(|channel| {
-            RaftClient::new(channel)
-                .max_decoding_message_size(MESSAGE_LIMIT)
-                .max_encoding_message_size(MESSAGE_LIMIT)
-        });
-        let client = client.map_err(|error| format!("{}: {error}", member.address));
-        Peer { client, purpose }
+        Peer { channels: self.clone(), node, member: member.clone(), purpose }
     }
 }
 
-/// One peer, for one purpose.
+/// One peer, for one purpose. openraft keeps it for as long as it leads, so each call looks where the
+/// node is now.
 #[derive(Debug)]
 pub struct Peer {
-    client: Result<RaftClient<PeerChannel>, String>,
+    channels: Channels,
+    node: u64,
+    /// As it was when openraft asked for the peer.
+    member: Member,
     purpose: Purpose,
 }
 
@@ -195,8 +205,14 @@ impl From<BadMessage> for RpcError {
 }
 
 impl Peer {
-    fn client(&mut self) -> Result<&mut RaftClient<PeerChannel>, Unreachable> {
-        self.client.as_mut().map_err(Unreachable::from_string)
+    fn client(&self) -> Result<RaftClient<PeerChannel>, Unreachable> {
+        let channel = self.channels.get(self.node, &self.member, self.purpose);
+        let channel = channel.map_err(|error| {
+            Unreachable::from_string(format!("{}: {error}", self.member.address))
+        })?;
+        Ok(RaftClient::new(channel)
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT))
     }
 }
 
@@ -216,7 +232,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendResponse, RpcError> {
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-        let call = self.client()?.append(within(wire::append_out(request), &option));
+        let mut client = self.client()?;
+        let call = client.append(within(wire::append_out(request), &option));
         // The server's own clock keeps the deadline too, but not if it is stopped.
         let response = match tokio::time::timeout(option.hard_ttl(), call).await {
             Ok(response) => response.map_err(|status| rpc_error(&status))?.into_inner(),
@@ -319,7 +336,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             }
         });
         let pieces = tokio_stream::wrappers::ReceiverStream::new(receiver);
-        let call = self.client()?.snapshot(pieces);
+        let mut client = self.client()?;
+        let call = client.snapshot(pieces);
         let response = tokio::select! {
             response = call => response.map_err(|status| streaming_error(&status))?,
             closed = cancel => return Err(closed.into()),

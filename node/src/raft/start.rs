@@ -210,10 +210,12 @@ impl Raft {
             .map_err(|fatal| StartError::Fatal(fatal.to_string()))?;
 
         let roster = Arc::new(seat.roster.clone());
+        // A node that joined is not in its own roster: it never makes a membership of its own.
         if empty && seat.roster.first().is_some_and(|first| first.node == seat.node) {
             initialize(&core, &roster).await?;
         }
         let checkpointer = Checkpointer::start(shared.clone(), log.clone(), checkpoint, written)?;
+        let book = channels.book();
         let raft = Raft {
             inner: Arc::new(Inner {
                 core,
@@ -221,13 +223,22 @@ impl Raft {
                 roster: roster.clone(),
                 identity: identity.clone(),
                 channels,
-                guard: Guard::new(me, roster, membership_seen, tls.is_some()),
+                guard: Guard::new(
+                    me,
+                    roster,
+                    membership_seen,
+                    book,
+                    shared.state.clone(),
+                    tls.is_some(),
+                ),
                 tls,
                 seats: Arc::default(),
                 log,
                 shared,
                 progress: progress_seen,
                 stamping: tokio::sync::Mutex::new(()),
+                changing: tokio::sync::Mutex::new(()),
+                removed: watch::channel(None).0,
                 checkpointer: Mutex::new(Some(checkpointer)),
                 upkeep: Mutex::new(None),
             }),
@@ -264,12 +275,7 @@ fn open_history(
 
 /// The coordinator's last step. A crash before it is made good by the next start.
 async fn initialize(core: &Core, roster: &[RosterNode]) -> Result<(), StartError> {
-    let members: BTreeMap<u64, Member> = roster
-        .iter()
-        .map(|node| {
-            let (address, tls_name) = (node.address.clone(), node.tls_name.clone());
-            (node.node.0, Member { address, instance: node.instance, tls_name })
-        })
-        .collect();
+    let members: BTreeMap<u64, Member> =
+        roster.iter().map(|node| (node.node.0, Member::from(node))).collect();
     core.initialize(members).await.map_err(|error| StartError::Fatal(error.to_string()))
 }

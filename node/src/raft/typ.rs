@@ -6,6 +6,7 @@ use bytes::Bytes;
 use openraft::impls::OneshotResponder;
 
 use crate::state::Outcome;
+use crate::storage::RosterNode;
 use crate::types::ClusterTime;
 
 /// openraft with our types. Leaders are ordered by term, then node (`leader_id_adv`).
@@ -72,6 +73,16 @@ pub struct Member {
     pub instance: u64,
     /// The name in its certificate; empty without TLS. Whoever claims to be this node must show it.
     pub tls_name: String,
+    /// Whether it stays without a vote until an operator gives it one. Others get theirs when they
+    /// have caught up.
+    pub learner: bool,
+}
+
+impl From<&RosterNode> for Member {
+    fn from(node: &RosterNode) -> Member {
+        let (address, tls_name) = (node.address.clone(), node.tls_name.clone());
+        Member { address, instance: node.instance, tls_name, learner: false }
+    }
 }
 
 pub type Config = openraft::Config;

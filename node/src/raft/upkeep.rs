@@ -1,6 +1,7 @@
 //! What a node does for its own log once a second (rule R21): it has a snapshot written after so
 //! much log or so much time, purges the log behind it by bytes, notes in its identity that the
-//! log has begun, and lets go of documents that were read and never put into force.
+//! log has begun, lets go of documents that were read and never put into force, and follows where the
+//! membership says that nodes are.
 //!
 //! While the disk is filling up, history and checkpoint rest, the log keeps nothing beyond the newest
 //! snapshot, and a new one is written only where there is room for it beside the old one: it is what lets
@@ -58,6 +59,8 @@ pub(super) async fn run(
     let mut snapshot = raft.metrics().snapshot.map(|id| id.index);
     // Seconds since a snapshot was asked for. One that failed is asked for again.
     let mut asked: Option<u64> = None;
+    let mut members = raft.membership();
+    let mut followed = members.borrow_and_update().clone();
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         seconds += 1;
@@ -86,6 +89,11 @@ pub(super) async fn run(
             if raft.inner.core.trigger().snapshot().await.is_err() {
                 return;
             }
+        }
+        let now = members.borrow_and_update().clone();
+        if now.log_id() != followed.log_id() {
+            raft.inner.channels.book().follow(&followed, &now);
+            followed = now;
         }
         raft.inner.shared.readings.sweep(raft.inner.shared.clock.boottime());
         let keep = if low.is_some() { 0 } else { keeping.keep_bytes };

@@ -76,6 +76,7 @@ pub fn membership_out(membership: &typ::Membership) -> proto::Membership {
                 address: member.address.clone(),
                 instance: member.instance,
                 tls_name: member.tls_name.clone(),
+                learner: member.learner,
             })
             .collect(),
     }
@@ -88,7 +89,8 @@ pub fn membership_in(membership: proto::Membership) -> Result<typ::Membership, B
         .members
         .into_iter()
         .map(|m| {
-            (m.node, Member { address: m.address, instance: m.instance, tls_name: m.tls_name })
+            let proto::Member { node, address, instance, tls_name, learner } = m;
+            (node, Member { address, instance, tls_name, learner })
         })
         .collect();
     if configs.is_empty() && members.is_empty() {
@@ -316,7 +318,7 @@ mod tests {
     fn membership() -> typ::Membership {
         let member = |n: u64| {
             let (address, tls_name) = (format!("10.0.0.{n}:7701"), format!("n{n}"));
-            (n, Member { address, instance: n << 40, tls_name })
+            (n, Member { address, instance: n << 40, tls_name, learner: n == 9 })
         };
         let voters = vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])];
         typ::Membership::new(voters, BTreeMap::from([member(1), member(2), member(3), member(9)]))

@@ -41,6 +41,7 @@ mod inbox;
 pub mod levels;
 pub mod limits;
 pub mod link;
+pub mod members;
 pub mod memory;
 mod orders;
 mod parked;

@@ -57,7 +57,8 @@ pub struct Seat {
     pub cluster: u64,
     /// This node, never 0.
     pub node: NodeId,
-    /// The nodes that formed the cluster. Later ones are found in the replicated membership.
+    /// The nodes that formed the cluster, or, for one that joined, those that it found there: not itself.
+    /// Later ones are in the replicated membership.
     pub roster: Vec<RosterNode>,
     /// Whether the coordinator may still replace it, because nobody has voted on it.
     pub provisional: bool,
@@ -143,6 +144,31 @@ impl IdentityFile {
         framed.write_all(&message.encode_to_vec())?;
         framed.finish()?;
         draft.publish()
+    }
+}
+
+/// The note in the data directory that says: the node that lived here was removed.
+const REMOVED: &str = "removed";
+
+/// Notes durably in `dir` that its node was removed from its cluster: it must not start again as itself.
+///
+/// # Errors
+/// The system's.
+pub fn mark_removed(dir: &Path, text: &str) -> io::Result<()> {
+    let mut draft = Draft::begin(&dir.join(REMOVED), 0o600)?;
+    draft.file()?.write_all(text.as_bytes())?;
+    draft.publish()
+}
+
+/// What [`mark_removed`] noted.
+///
+/// # Errors
+/// The system's.
+pub fn marked_removed(dir: &Path) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(dir.join(REMOVED)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -50,6 +50,9 @@ struct ClusterStatus<'a> {
     /// What is dangerous about how this node may be reached.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     warnings: &'a [String],
+    /// What is unwise about who votes.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    membership_warnings: &'a [String],
     leases: usize,
     uptime: u64,
     ready: bool,
@@ -87,6 +90,7 @@ struct Node<'a> {
 fn status(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let report = cx.node;
     let nodes: Vec<Node<'_>> = report.members.iter().map(|member| node(member, cx)).collect();
+    let membership_warnings = super::node::warnings(cx);
     let status = ClusterStatus {
         node: report.node.0,
         name: &report.name,
@@ -101,6 +105,7 @@ fn status(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
         active_config_version: report.active_config.0,
         config_problems: &report.config_problems,
         warnings: &report.warnings,
+        membership_warnings: &membership_warnings,
         leases: cx.view.lease_count(),
         uptime: report.uptime.as_secs(),
         ready: report.ready.is_ok(),
@@ -134,7 +139,7 @@ fn node<'a>(member: &'a Member, cx: &ApiContext<'a>) -> Node<'a> {
 }
 
 /// What a node that hears no leader says of others would be a guess, unless they do not vote.
-fn role(member: &Member, report: &NodeReport) -> &'static str {
+pub(super) fn role(member: &Member, report: &NodeReport) -> &'static str {
     match member.role {
         Role::Learner => "learner",
         _ if report.leader.is_none() && member.id != report.node => "unknown",
@@ -190,10 +195,10 @@ fn leader_transfer(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal
 /// A voter, by id or by name.
 fn find_node(value: &serde_json::Value, cx: &ApiContext<'_>) -> Result<NodeId, Refusal> {
     match find_member(value, cx)? {
-        member if member.role == Role::Learner => {
+        member if member.votes => Ok(member.id),
+        member => {
             Err(Refusal::conflict(format!("node {} has no vote and cannot lead", member.id)))
         }
-        member => Ok(member.id),
     }
 }
 
@@ -202,39 +207,9 @@ pub(super) fn find_member<'a>(
     value: &serde_json::Value,
     cx: &ApiContext<'a>,
 ) -> Result<&'a Member, Refusal> {
-    let name_of = |id: NodeId| {
-        let entry = cx.view.meta().node(id).and_then(|entry| entry.info.as_ref());
-        entry.map_or("", |info| info.name.as_str())
-    };
-    let fits = |member: &&Member| match value {
-        serde_json::Value::String(text) => {
-            name_of(member.id) == text || text.parse() == Ok(member.id.0)
-        }
-        _ => value.as_u64() == Some(member.id.0),
-    };
-    if !value.is_string() && !value.is_i64() {
-        return Err(Refusal::error("'node' is the name of a node or its number"));
-    }
-    let mut found = cx.node.members.iter().filter(fits);
-    match (found.next(), found.next()) {
-        (Some(member), None) => Ok(member),
-        (Some(_), Some(_)) => {
-            Err(Refusal::error(format!("several nodes are called {value}: name one by its id")))
-        }
-        (None, _) => {
-            let all: Vec<String> = cx
-                .node
-                .members
-                .iter()
-                .map(|member| match name_of(member.id) {
-                    "" => member.id.to_string(),
-                    name => format!("{} ({name})", member.id),
-                })
-                .collect();
-            Err(Refusal::empty(format!(
-                "no node {value} in this cluster; there are {}",
-                all.join(", ")
-            )))
-        }
-    }
+    let node = super::node::find(value, cx)?;
+    let found = cx.node.members.iter().find(|member| member.id == node);
+    found.ok_or_else(|| {
+        Refusal::conflict(format!("node {node} was let in, and has not come yet"))
+    })
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod forming;
 mod history;
+mod membership;
 mod recovery;
 mod simulated;
 mod suite;
@@ -66,6 +67,17 @@ impl Node {
         let (initial, tls) = (initial.to_vec(), self.tls.clone());
         let plan = Plan { advertise: self.address, initial, tls };
         let identity = form(&plan, &listener, &file, identity).await.map_err(|e| e.to_string())?;
+        self.run(listener, file, identity, options).await
+    }
+
+    /// Starts with the seat that it has.
+    async fn run(
+        &mut self,
+        listener: TcpListener,
+        file: Arc<IdentityFile>,
+        identity: Identity,
+        options: Options,
+    ) -> Result<(), String> {
         let log = disk_log(self.dir.path(), options.log)?;
         let state = Arc::new(RwLock::new(State::new()));
         let start = Start {
@@ -80,6 +92,7 @@ impl Node {
             tls: self.tls.clone(),
         };
         let raft = Raft::start(start).await.map_err(|error| error.to_string())?;
+        raft.advertise(self.address.to_string());
         let (stop, stopped) = oneshot::channel();
         let server = raft
             .serve(&listener, Routes::new(crate::peers::gaps::GapsService::server(&raft)), async {
