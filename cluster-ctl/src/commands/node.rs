@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn members_are_a_table() {
         let arguments = json!({"leader": 1, "voters": 2, "survives": 0,
-            "warnings": ["a cluster of 2 voters survives no more failures than 1: 0. Add a voter, or take one away"],
+            "warnings": ["2 voters survive no more failures than 1 would: 0. Add a voter, or take one away"],
             "nodes": [
                 {"id": 1, "name": "rack-a", "rack": "a", "address": "192.0.2.11:7701", "votes": true, "copy": false,
                  "role": "leader", "liveness": "up", "reachable": true, "applied-index": 57, "lag": 0, "trails-leader": 0},
@@ -317,7 +317,7 @@ NODE  NAME    RACK  ROLE      VOTES    LIVENESS  ANSWERS  APPLIED  LAG  TRAILS L
 5     rack-e        expected                                                           192.0.2.15:7701
 
 Who votes:
-  a cluster of 2 voters survives no more failures than 1: 0. Add a voter, or take one away
+  2 voters survive no more failures than 1 would: 0. Add a voter, or take one away
 ";
         assert_eq!(text, expected);
     }

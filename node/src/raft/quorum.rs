@@ -1,7 +1,6 @@
 //! When a set of voters can work, and how much it survives. Pure.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
 use crate::types::NodeId;
@@ -74,9 +73,9 @@ pub fn warnings(racks: &[&str]) -> Vec<String> {
     let all = racks.len();
     if all > 1 && all.is_multiple_of(2) {
         let (fails, less) = (survives(all), all - 1);
-        let mut text = format!("a cluster of {all} voters survives no more failures than {less}");
-        let _ = write!(text, ": {fails}. Add a voter, or take one away");
-        warnings.push(text);
+        warnings.push(format!(
+            "{all} voters survive no more failures than {less} would: {fails}. Add a voter, or take one away"
+        ));
     }
     if all < 2 || racks.iter().any(|rack| rack.is_empty()) {
         return warnings;
@@ -136,7 +135,7 @@ mod tests {
         let of = |racks: &[&str]| warnings(racks).join(" | ");
         assert_eq!(
             of(&["", ""]),
-            "a cluster of 2 voters survives no more failures than 1: 0. Add a voter, or take one away"
+            "2 voters survive no more failures than 1 would: 0. Add a voter, or take one away"
         );
         assert_eq!(
             of(&["a", "a", "b"]),

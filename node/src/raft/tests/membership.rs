@@ -87,6 +87,13 @@ impl Node {
     }
 }
 
+/// Kills a node that is to start again in this process. A leader's stream that has nothing to say keeps the
+/// connection, and that the log: so something is said.
+async fn kill(nodes: &mut [Node], place: usize) {
+    nodes[place].kill().await;
+    write(nodes, -3).await;
+}
+
 fn place_of(nodes: &[Node], id: u64) -> usize {
     nodes.iter().position(|it| it.is_running() && it.raft().id().0 == id).unwrap()
 }
@@ -162,7 +169,7 @@ async fn r14_a_new_node_joins_by_the_log_gets_a_new_number_and_a_vote() {
     eventually("all know its vote", || nodes.iter().all(|it| it.voters().len() == 4).then_some(()))
         .await;
     // It starts again as who it is, and votes: with it three of four go on.
-    nodes[3].kill().await;
+    kill(&mut nodes, 3).await;
     nodes[3].start_again(Options::default()).await.unwrap();
     let dead = (leader(&nodes).await + 1) % 3;
     nodes[dead].kill().await;
@@ -393,8 +400,7 @@ async fn all_nodes_move_to_new_addresses_one_after_the_other() {
     for place in 0..3 {
         write(&nodes, place as i64).await;
         let id = nodes[place].raft().id();
-        nodes[place].kill().await;
-        write(&nodes, 5).await;
+        kill(&mut nodes, place).await;
         nodes[place].address = Node::new().address;
         nodes[place].start_again(Options::default()).await.unwrap();
         // It calls the others, and so they find it: it receives what is written before the membership
@@ -419,7 +425,7 @@ async fn all_nodes_move_to_new_addresses_one_after_the_other() {
         .await;
     }
     // Nothing depends on what was told: a node that starts anew finds the others in the membership.
-    nodes[0].kill().await;
+    kill(&mut nodes, 0).await;
     nodes[0].start_again(Options::default()).await.unwrap();
     let index = write(&nodes, 99).await.index;
     all_applied(&nodes, index).await;
