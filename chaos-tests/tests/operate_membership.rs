@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use chaos_tests::clock;
-use chaos_tests::floor::Floor;
 use chaos_tests::floor::netns::{Cluster, Plan};
 use chaos_tests::gate::{self, Gate};
 use chaos_tests::operate::{self, Scene};

@@ -179,7 +179,7 @@ async fn ask(peer: SocketAddr, plan: &JoinPlan, instance: u64) -> Result<proto::
         // Known from the connection.
         tls_name: String::new(),
         learner: plan.learner,
-        level: feature::CURRENT,
+        level: feature::known(),
         digest: bytes::Bytes::new(),
     };
     let call = async {

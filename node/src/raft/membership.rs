@@ -438,11 +438,6 @@ impl Raft {
         self.metrics().membership_config.membership().get_node(&node.0).cloned()
     }
 
-    /// The feature level in force (R24).
-    pub(super) fn level(&self) -> u32 {
-        self.inner.shared.state.read().view().meta().feature_level()
-    }
-
     /// Members as applied here, and whether a change of votes is half-way.
     pub fn members(&self) -> (std::sync::Arc<StoredMembership>, bool) {
         let membership = self.membership().borrow().clone();

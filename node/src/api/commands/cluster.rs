@@ -196,9 +196,7 @@ fn leader_transfer(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal
 fn find_node(value: &serde_json::Value, cx: &ApiContext<'_>) -> Result<NodeId, Refusal> {
     match find_member(value, cx)? {
         member if member.votes => Ok(member.id),
-        member => {
-            Err(Refusal::conflict(format!("node {} has no vote and cannot lead", member.id)))
-        }
+        member => Err(Refusal::conflict(format!("node {} has no vote and cannot lead", member.id))),
     }
 }
 
@@ -209,7 +207,5 @@ pub(super) fn find_member<'a>(
 ) -> Result<&'a Member, Refusal> {
     let node = super::node::find(value, cx)?;
     let found = cx.node.members.iter().find(|member| member.id == node);
-    found.ok_or_else(|| {
-        Refusal::conflict(format!("node {node} was let in, and has not come yet"))
-    })
+    found.ok_or_else(|| Refusal::conflict(format!("node {node} was let in, and has not come yet")))
 }
