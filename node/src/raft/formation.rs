@@ -57,7 +57,10 @@ pub struct Plan {
 #[derive(Debug, thiserror::Error)]
 pub enum FormationError {
     /// `initial` does not name this node.
-    #[error("cluster.initial does not contain this node's own address {0}")]
+    #[error(
+        "[cluster].initial does not contain this node's own address {0}: the list is the same on each first node. A node \
+         that is added later has [cluster].join instead"
+    )]
     NotInitial(SocketAddr),
     /// A peer is in a cluster that this node is not in.
     #[error(

@@ -48,7 +48,7 @@ impl Node {
             through: through.to_vec(),
             token: token.clone(),
             name: "new".into(),
-            tls_name: "new.example".into(),
+            tls: None,
             learner: false,
         }
     }
@@ -157,13 +157,13 @@ async fn r14_a_new_node_joins_by_the_log_gets_a_new_number_and_a_vote() {
     {
         let state = nodes[0].running.as_ref().unwrap().state.read();
         let admitted: Vec<_> = state.view().meta().roster().admissions().collect();
-        assert_eq!((admitted[0].0, admitted[0].1.tls_name.as_str()), (NodeId(4), "new.example"));
+        assert_eq!((admitted[0].0, admitted[0].1.tls_name.as_str()), (NodeId(4), ""));
         // Nobody counts on it before the leader has found that it keeps up (R16).
         let entry = state.view().meta().node(NodeId(4)).unwrap();
         assert_eq!(entry.liveness, Liveness::Down);
     }
     let (membership, _) = nodes[0].raft().members();
-    assert_eq!(membership.membership().get_node(&4).unwrap().tls_name, "new.example");
+    assert_eq!(membership.membership().get_node(&4).unwrap().tls_name, "");
 
     give_vote(&nodes, 4).await;
     eventually("all know its vote", || nodes.iter().all(|it| it.voters().len() == 4).then_some(()))
@@ -296,7 +296,7 @@ async fn the_leader_is_removed_by_asking_a_follower_and_hears_of_it() {
     let to = nodes[staying[0]].raft().id().0;
     let member = membership.membership().get_node(&to).unwrap().clone();
     let me = me(&nodes[old].raft().inner.identity).unwrap();
-    let channel = Channels::new(me).get(to, &member, Purpose::Append).unwrap();
+    let channel = Channels::new(me, None).get(to, &member, Purpose::Append).unwrap();
     let refusal =
         RaftClient::new(channel).pre_vote(raft_proto::VoteRequest::default()).await.unwrap_err();
     assert!(refusal.metadata().contains_key(REMOVED), "{refusal:?}");
@@ -469,7 +469,7 @@ async fn a_cluster_of_one_without_an_address_grows_to_three() {
     // As the Kea personality forms it: nobody can reach it.
     let (file, identity) = IdentityFile::open(first.dir.path()).unwrap();
     let nowhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let plan = Plan { advertise: nowhere, initial: vec![nowhere] };
+    let plan = Plan { advertise: nowhere, initial: vec![nowhere], tls: None };
     let unused = TcpListener::bind(nowhere).unwrap();
     form(&plan, &unused, &Arc::new(file), identity).await.unwrap();
     first.start_again(Options::default()).await.unwrap();

@@ -186,7 +186,7 @@ async fn r14_a_node_cannot_call_in_the_name_of_another() {
     let channels = Channels::new(of(honest), honest.tls.clone());
     let own = of(target);
     let tls_name = victim.tls.as_ref().unwrap().me().name.clone();
-    let member = Member { address: target.address.to_string(), instance: own.instance, tls_name };
+    let member = Member { address: target.address.to_string(), instance: own.instance, tls_name, learner: false };
     let channel = channels.get(own.node, &member, Purpose::Append).unwrap();
     RaftClient::new(channel).pre_vote(raft_proto::VoteRequest::default()).await.unwrap_err();
     assert_eq!(refused(honest).0, 1, "told by the one who called");
