@@ -156,7 +156,8 @@ async fn run(
     let is_new = identity.seat.as_ref().is_none_or(|seat| seat.provisional);
     // A node that joins takes the cluster's configuration.
     let seeds = !is_new || settings.cluster.join.is_empty();
-    let seed = match seeds.then(|| seed::read(&settings, file)).unwrap_or(Ok(None)) {
+    let read = if seeds { seed::read(&settings, file) } else { Ok(None) };
+    let seed = match read {
         // A member of a cluster that has its configuration must not stay away for the seed's sake.
         Err(error) if file == ConfigFile::Seeds && !is_new => {
             tracing::warn!("[cluster].config is not usable, and not needed any more: {error}");

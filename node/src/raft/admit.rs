@@ -6,14 +6,14 @@
 //! nothing. The secret of a token goes no further than the member that was asked: it forwards the digest.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use leasehold_proto::cluster as proto;
 use leasehold_proto::cluster::cluster_client::ClusterClient;
-use tokio::time::{Instant, timeout_at};
 
 use super::join::Token;
-use super::membership::too_low;
+use super::membership::{Deadline, too_low};
 use super::typ::Member;
 use super::{ChangeError, ProposeError, Purpose, Raft};
 use crate::state::document::Sha256;
@@ -60,7 +60,11 @@ impl Raft {
         let result = match self.let_in(request, forwarded).await {
             Ok(joined) => Wire::Joined(joined),
             Err(NotJoined { reason, last_word }) => {
-                tracing::warn!(reason, "a node was not let in");
+                // A node that waits asks every second, and anybody can ask.
+                let count = self.inner.not_let_in.fetch_add(1, Ordering::Relaxed) + 1;
+                if count.is_power_of_two() {
+                    tracing::warn!(reason, count, "a node was not let in");
+                }
                 Wire::Refused(proto::JoinRefused { reason, r#final: last_word })
             }
         };
@@ -80,7 +84,7 @@ impl Raft {
             false => self.digest_of(&request.token)?,
         };
         let admit = self.checked(&request, digest)?;
-        let deadline = Instant::now() + WITHIN;
+        let deadline = Deadline::after(WITHIN);
         if self.is_stamping() {
             return self.admit(admit, deadline).await;
         }
@@ -95,7 +99,7 @@ impl Raft {
         };
         use proto::join_response::Result as Wire;
         let mut client = ClusterClient::new(channel);
-        let answer = match timeout_at(deadline, client.join(request)).await {
+        let answer = match deadline.wait_for(client.join(request)).await {
             Ok(Ok(response)) => response.into_inner().result,
             Ok(Err(status)) => return later(format!("the leader: {}", status.message())),
             Err(_) => return later("the leader does not answer"),
@@ -161,7 +165,11 @@ impl Raft {
     }
 
     /// This node leads.
-    async fn admit(&self, mut admit: Admit, deadline: Instant) -> Result<proto::Joined, NotJoined> {
+    async fn admit(
+        &self,
+        mut admit: Admit,
+        deadline: Deadline,
+    ) -> Result<proto::Joined, NotJoined> {
         let status = self.status();
         admit.above = status.members.iter().map(|member| member.node).max().unwrap_or(NodeId(0));
         if let Some(node) = self.whose_address(&admit) {
@@ -238,8 +246,8 @@ impl Raft {
         membership.nodes().find_map(has)
     }
 
-    async fn committed(&self, command: Command, deadline: Instant) -> Result<Outcome, NotJoined> {
-        match timeout_at(deadline, self.propose(vec![command])).await {
+    async fn committed(&self, command: Command, deadline: Deadline) -> Result<Outcome, NotJoined> {
+        match deadline.wait_for(self.propose(vec![command])).await {
             Ok(Ok(applied)) => match applied.outcomes.into_iter().next() {
                 Some(outcome) => Ok(outcome),
                 None => later("an entry without an outcome"),

@@ -203,13 +203,8 @@ fn seat(joined: proto::Joined) -> Option<Seat> {
     let fits = cluster != 0 && node != 0 && !roster.is_empty();
     let roster: Vec<_> = roster.into_iter().map(Into::into).collect();
     let stranger = roster.iter().all(|known: &crate::storage::RosterNode| known.node.0 != node);
-    (fits && stranger).then(|| Seat {
-        cluster,
-        node: NodeId(node),
-        roster,
-        provisional: false,
-        started: false,
-    })
+    let seat = Seat { cluster, node: NodeId(node), roster, provisional: false, started: false };
+    (fits && stranger).then_some(seat)
 }
 
 async fn write(file: &Arc<IdentityFile>, instance: u64, seat: Seat) -> io::Result<Identity> {

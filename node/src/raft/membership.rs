@@ -17,11 +17,12 @@ use leasehold_proto::cluster as proto;
 use leasehold_proto::cluster::cluster_client::ClusterClient;
 use openraft::ChangeMembers;
 use openraft::errors::{ChangeMembershipError, RaftError};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{error::Elapsed, sleep, timeout};
 
 use super::quorum::{self, Voter};
 use super::typ::{ClientWriteError, Member, StoredMembership};
 use super::{ProposeError, Purpose, Raft, Status, TransferError};
+use crate::clock::Stopwatch;
 use crate::state::{Command, Liveness};
 use crate::types::NodeId;
 
@@ -89,6 +90,30 @@ impl fmt::Display for Verb {
     }
 }
 
+/// Until when something may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    since: Stopwatch,
+    within: Duration,
+}
+
+impl Deadline {
+    /// So long from now.
+    pub fn after(within: Duration) -> Deadline {
+        Deadline { since: Stopwatch::start(), within }
+    }
+
+    /// How long it still is.
+    pub fn left(&self) -> Duration {
+        self.within.saturating_sub(self.since.elapsed())
+    }
+
+    /// Waits no longer than that.
+    pub async fn wait_for<T>(&self, what: impl Future<Output = T>) -> Result<T, Elapsed> {
+        timeout(self.left(), what).await
+    }
+}
+
 type Changes = ChangeMembers<u64, Member>;
 
 fn refused<T>(why: impl Into<String>) -> Result<T, ChangeError> {
@@ -105,7 +130,7 @@ impl Raft {
         change: Change,
         within: Duration,
     ) -> Result<Changed, ChangeError> {
-        let deadline = Instant::now() + within.saturating_sub(MARGIN);
+        let deadline = Deadline::after(within.saturating_sub(MARGIN));
         loop {
             let asked = match self.leader() {
                 Some(leader) if leader == self.id() => self.change_here(change, deadline).await,
@@ -113,7 +138,7 @@ impl Raft {
                 None => Err(ChangeError::NotLeader(None)),
             };
             match asked {
-                Err(ChangeError::NotLeader(_)) if Instant::now() + PAUSE < deadline => {
+                Err(ChangeError::NotLeader(_)) if PAUSE < deadline.left() => {
                     sleep(PAUSE).await;
                 }
                 Err(ChangeError::NotLeader(_)) => return Err(ChangeError::NotLeader(None)),
@@ -126,7 +151,7 @@ impl Raft {
         &self,
         leader: NodeId,
         change: Change,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Changed, ChangeError> {
         use proto::change_response::Result as Wire;
         let Some(channel) = self.channel(leader, Purpose::Forward) else {
@@ -134,7 +159,7 @@ impl Raft {
         };
         let mut client = ClusterClient::new(channel);
         let unknown = |why: String| Err(ChangeError::Unknown(why));
-        match timeout_at(deadline, client.change_members(change_out(change))).await {
+        match deadline.wait_for(client.change_members(change_out(change))).await {
             Ok(Ok(response)) => match response.into_inner().result {
                 Some(Wire::Changed(proto::Changed { index, text })) => Ok(Changed { index, text }),
                 Some(Wire::Refused(why)) => refused(why),
@@ -160,17 +185,21 @@ impl Raft {
 
     /// [`Raft::change_members`] for another node, if this one leads.
     pub(super) async fn change_for(&self, change: Change) -> Result<Changed, ChangeError> {
-        self.change_here(change, Instant::now() + FOR_ANOTHER).await
+        self.change_here(change, Deadline::after(FOR_ANOTHER)).await
     }
 
-    async fn change_here(&self, change: Change, deadline: Instant) -> Result<Changed, ChangeError> {
+    async fn change_here(
+        &self,
+        change: Change,
+        deadline: Deadline,
+    ) -> Result<Changed, ChangeError> {
         let Change { verb, node, force } = change;
         if !self.is_stamping() {
             return Err(ChangeError::NotLeader(
                 self.leader().filter(|leader| *leader != self.id()),
             ));
         }
-        let Ok(_turn) = timeout_at(deadline, self.inner.changing.lock()).await else {
+        let Ok(_turn) = deadline.wait_for(self.inner.changing.lock()).await else {
             return refused("another change of the membership takes its time; try again");
         };
         let status = self.status();
@@ -201,7 +230,7 @@ impl Raft {
         status: &Status,
         votes: bool,
         force: bool,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Changed, ChangeError> {
         if self.has_left(node) {
             return refused(format!("node {node} was removed and is on its way out"));
@@ -235,7 +264,7 @@ impl Raft {
         member: Member,
         status: &Status,
         votes: bool,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Changed, ChangeError> {
         let Change { verb, node, force } = change;
         let after = voters_of(status, |voter| voter.voter && voter.node != node);
@@ -295,7 +324,7 @@ impl Raft {
         };
         match change.verb {
             Verb::Remove if waits => {
-                let deadline = Instant::now() + FOR_ANOTHER;
+                let deadline = Deadline::after(FOR_ANOTHER);
                 let index = self.see_off(node, deadline).await?;
                 let text = format!(
                     "Node {node} was let in and had not come yet; it may not come any more."
@@ -309,9 +338,9 @@ impl Raft {
 
     /// Commits that `node` has left (R16). From then on nobody waits for it, it stops by itself, and the
     /// leader takes it off the list a little later.
-    async fn see_off(&self, node: NodeId, deadline: Instant) -> Result<u64, ChangeError> {
+    async fn see_off(&self, node: NodeId, deadline: Deadline) -> Result<u64, ChangeError> {
         let left = self.propose(vec![Command::NodeLiveness(node, Liveness::Left)]);
-        match timeout_at(deadline, left).await {
+        match deadline.wait_for(left).await {
             Ok(Ok(applied)) => Ok(applied.index),
             Ok(Err(ProposeError::NotLeader(_))) => Err(ChangeError::Unknown(format!(
                 "node {node} has lost its vote, but the leader changed before it was removed: repeat it"
@@ -371,7 +400,7 @@ impl Raft {
         let Ok(_turn) = self.inner.changing.try_lock() else {
             return refused("another change is under way");
         };
-        self.write_change(changes, Instant::now() + within).await
+        self.write_change(changes, Deadline::after(within)).await
     }
 
     /// Adds a member without a vote, or changes where it is reached; it stays what it is besides.
@@ -379,9 +408,9 @@ impl Raft {
         &self,
         node: NodeId,
         member: Member,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<u64, ChangeError> {
-        let Ok(_turn) = timeout_at(deadline, self.inner.changing.lock()).await else {
+        let Ok(_turn) = deadline.wait_for(self.inner.changing.lock()).await else {
             return refused("another change of the membership takes its time");
         };
         let changes = match self.leader_member(node) {
@@ -402,9 +431,9 @@ impl Raft {
     }
 
     /// One change as openraft makes it: one entry, or two if somebody's vote changes.
-    async fn write_change(&self, changes: Changes, deadline: Instant) -> Result<u64, ChangeError> {
+    async fn write_change(&self, changes: Changes, deadline: Deadline) -> Result<u64, ChangeError> {
         let changing = self.inner.core.change_membership(changes, true);
-        let error = match timeout_at(deadline, changing).await {
+        let error = match deadline.wait_for(changing).await {
             Ok(Ok(response)) => return Ok(response.log_id.index),
             Ok(Err(RaftError::APIError(error))) => error,
             Ok(Err(RaftError::Fatal(error))) => {

@@ -61,6 +61,7 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use leasehold_proto::cluster as proto;
@@ -197,6 +198,8 @@ struct Inner {
     stamping: tokio::sync::Mutex<()>,
     /// Held while this node, which leads, changes the membership: one change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// Requests to join that were refused here.
+    not_let_in: AtomicU64,
     /// Why this node is no member any more, once it has learnt that.
     removed: watch::Sender<Option<String>>,
     checkpointer: Mutex<Option<Checkpointer>>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use openraft::SnapshotPolicy;
@@ -238,6 +239,7 @@ impl Raft {
                 progress: progress_seen,
                 stamping: tokio::sync::Mutex::new(()),
                 changing: tokio::sync::Mutex::new(()),
+                not_let_in: AtomicU64::new(0),
                 removed: watch::channel(None).0,
                 checkpointer: Mutex::new(Some(checkpointer)),
                 upkeep: Mutex::new(None),
