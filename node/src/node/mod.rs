@@ -173,7 +173,8 @@ async fn run(
 
     let seating = async {
         if joins {
-            return joining::join(&settings, advertised, tls.clone(), &identity_file, identity).await;
+            return joining::join(&settings, advertised, tls.clone(), &identity_file, identity)
+                .await;
         }
         let formed = match &listener {
             Some(listener) => raft::form(&plan, listener, &identity_file, identity).await,

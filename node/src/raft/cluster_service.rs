@@ -71,7 +71,9 @@ impl Cluster for ClusterService {
             false => {
                 let name = Caller::of(&request).and_then(|caller| caller.name.clone());
                 if name.is_none() && self.raft.tls().is_some() {
-                    return Err(Status::permission_denied("a node joins over a connection with its certificate"));
+                    return Err(Status::permission_denied(
+                        "a node joins over a connection with its certificate",
+                    ));
                 }
                 Some(name.map_or(String::new(), |name| name.name.clone()))
             }

@@ -10,7 +10,7 @@ use leasehold_proto::raft::raft_client::RaftClient;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// Proposes one command through whoever leads.
-async fn propose(nodes: &[Node], command: Command) -> Outcome {
+pub(super) async fn propose(nodes: &[Node], command: Command) -> Outcome {
     loop {
         let place = leader(nodes).await;
         match nodes[place].raft().propose(vec![command.clone()]).await {
@@ -31,7 +31,7 @@ async fn formed(count: usize, options: Options) -> Vec<Node> {
 }
 
 /// A token of `uses` that is good for `seconds`, the cluster's time.
-async fn token(nodes: &[Node], id: u64, uses: u32, seconds: u64) -> Token {
+pub(super) async fn token(nodes: &[Node], id: u64, uses: u32, seconds: u64) -> Token {
     let raft = nodes[leader(nodes).await].raft();
     let token = Token::draw(raft.status().cluster).unwrap();
     let not_after = ClusterTime::from_millis(raft.now().as_millis() + seconds * 1000);
@@ -42,13 +42,13 @@ async fn token(nodes: &[Node], id: u64, uses: u32, seconds: u64) -> Token {
 }
 
 impl Node {
-    fn plan(&self, through: &[SocketAddr], token: &Token) -> JoinPlan {
+    pub(super) fn plan(&self, through: &[SocketAddr], token: &Token) -> JoinPlan {
         JoinPlan {
             advertise: self.address,
             through: through.to_vec(),
             token: token.clone(),
             name: "new".into(),
-            tls: None,
+            tls: self.tls.clone(),
             learner: false,
         }
     }
@@ -65,7 +65,7 @@ impl Node {
     }
 
     /// Joins and starts.
-    async fn join(&mut self, plan: &JoinPlan, options: Options) -> Result<(), String> {
+    pub(super) async fn join(&mut self, plan: &JoinPlan, options: Options) -> Result<(), String> {
         self.let_in(plan).await?;
         self.start_again(options).await
     }
@@ -82,7 +82,7 @@ impl Node {
         status.members.iter().filter(|member| member.voter).map(|it| it.node.0).collect()
     }
 
-    fn members(&self) -> Vec<u64> {
+    pub(super) fn members(&self) -> Vec<u64> {
         self.raft().status().members.iter().map(|member| member.node.0).collect()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use leasehold_proto::cluster as cluster_proto;
+use leasehold_proto::cluster::cluster_client::ClusterClient;
 use leasehold_proto::raft as raft_proto;
 use leasehold_proto::raft::raft_client::RaftClient;
 use rcgen::{
@@ -11,8 +13,10 @@ use rcgen::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Request;
 
+use super::membership::{propose, token};
 use super::*;
 use crate::settings::PeerFiles;
+use crate::state::feature;
 
 const CLUSTER: u64 = 0x0123_4567_89ab_cdef;
 
@@ -186,7 +190,12 @@ async fn r14_a_node_cannot_call_in_the_name_of_another() {
     let channels = Channels::new(of(honest), honest.tls.clone());
     let own = of(target);
     let tls_name = victim.tls.as_ref().unwrap().me().name.clone();
-    let member = Member { address: target.address.to_string(), instance: own.instance, tls_name, learner: false };
+    let member = Member {
+        address: target.address.to_string(),
+        instance: own.instance,
+        tls_name,
+        learner: false,
+    };
     let channel = channels.get(own.node, &member, Purpose::Append).unwrap();
     RaftClient::new(channel).pre_vote(raft_proto::VoteRequest::default()).await.unwrap_err();
     assert_eq!(refused(honest).0, 1, "told by the one who called");
@@ -280,4 +289,42 @@ async fn whoever_does_not_say_who_he_is_is_turned_away_in_seconds() {
         write(std::slice::from_ref(node), 3).await;
     }
     assert_eq!(refused(&nodes[0]).1, 1, "one that spoke no TLS");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r14_a_joining_node_is_known_by_its_certificate_and_by_no_word_of_its_own() {
+    use leasehold_proto::cluster::join_response::Result as Wire;
+
+    let authority = Authority::new();
+    let mut nodes = Vec::from(three(&authority).await);
+    let level = propose(&nodes, Command::RaiseLevel(feature::CURRENT)).await;
+    assert_eq!(level, Outcome::Level(feature::CURRENT));
+    let token = token(&nodes, 1, 4, 60).await;
+    let follower = nodes[(leader(&nodes).await + 1) % 3].address;
+
+    let mut new = Node::new();
+    new.tls = Some(authority.node("node-d"));
+    new.join(&new.plan(&[follower], &token), Options::default()).await.unwrap();
+    nodes.push(new);
+    let index = write(&nodes, 4).await.index;
+    all_applied(&nodes, index).await;
+    let (membership, _) = nodes[0].raft().members();
+    assert_eq!(membership.membership().get_node(&4).unwrap().tls_name, "node-d");
+
+    // Another data directory with that certificate, which says it had another: not while node 4 is there.
+    let twin = authority.node("node-d");
+    let (channel, _) = dial::connect(&follower.to_string(), Some(&twin)).await.unwrap();
+    let request = cluster_proto::JoinRequest {
+        token: token.reveal(),
+        instance: 77,
+        address: "127.0.0.1:9".into(),
+        tls_name: "node-e".into(),
+        level: feature::CURRENT,
+        ..Default::default()
+    };
+    let answer = ClusterClient::new(channel).join(request).await.unwrap().into_inner().result;
+    let Some(Wire::Refused(refused)) = answer else { panic!("{answer:?}") };
+    assert!(refused.reason.contains("node 4 shows the certificate of node-d"), "{refused:?}");
+    assert!(!refused.r#final, "it can go on once node 4 is removed");
+    assert_eq!(nodes[0].members(), vec![1, 2, 3, 4]);
 }
