@@ -68,6 +68,11 @@ enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Check the settings of a node and say what it would be
+    CheckSettings {
+        /// The file, as given to run --settings
+        file: PathBuf,
+    },
     /// Show a cluster of three nodes on this machine, without root
     Demo(demo::Options),
 }
@@ -95,6 +100,7 @@ fn main() -> ExitCode {
             run(settings, node::ConfigFile::Seeds, until_stdin_closes)
         }
         (Some(Command::CheckConfig { file }), _, _) | (None, _, Some(file)) => check_config(&file),
+        (Some(Command::CheckSettings { file }), _, _) => check_settings(&file),
         (Some(Command::Demo(options)), _, _) => run_demo(options),
         (None, Some(file), _) => {
             observe::start_logging(cli.debug);
@@ -110,7 +116,7 @@ fn main() -> ExitCode {
             run(settings, node::ConfigFile::Wins, false)
         }
         (None, None, None) => {
-            let usage = "nothing to do: give a command (run, demo, check-config) or -c FILE; see leasehold --help";
+            let usage = "nothing to do: give a command (run, check-config, check-settings, demo) or -c FILE; see leasehold --help";
             fail(2, usage)
         }
     }
@@ -165,6 +171,25 @@ fn check_config(file: &Path) -> ExitCode {
             eprintln!("{mistakes}");
             ExitCode::from(BAD_SETTINGS)
         }
+    }
+}
+
+fn check_settings(file: &Path) -> ExitCode {
+    match read_settings(file) {
+        Ok(settings) => {
+            let cluster = match settings.cluster.initial.len() {
+                0 | 1 => "forms a cluster of one".to_owned(),
+                count => format!("is one of {count} that form a cluster"),
+            };
+            let rack = match settings.rack.as_str() {
+                "" => String::new(),
+                rack => format!(" in rack {rack}"),
+            };
+            let file = file.display();
+            println!("{file}: the settings are valid: {}{rack} {cluster}", settings.name);
+            ExitCode::SUCCESS
+        }
+        Err(text) => fail(BAD_SETTINGS, &text),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod dhcp_client;
 pub mod http;
 pub mod loop_disk;
+pub mod machine;
 pub mod node;
 pub mod process;
 pub mod sys;
