@@ -33,5 +33,6 @@ pub mod gate;
 pub mod kea;
 pub mod operate;
 pub mod oracle;
+pub mod pages;
 pub mod perfdhcp;
 pub mod shell;

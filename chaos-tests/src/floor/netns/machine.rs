@@ -38,11 +38,13 @@ impl Machine {
     pub fn boot(name: &str, network: Namespace, lab: &Path) -> Result<Machine> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/floor/netns/machine.sh");
         let group = ControlGroup::create(network.name())?;
-        // The group is entered first: the machine's systemd takes it for the root of all.
-        let start = "echo $$ > \"$1\"/cgroup.procs && shift && exec unshare --mount --pid --uts --ipc --cgroup --fork \
-                     --kill-child=KILL --propagation private bash \"$@\"";
-        let mut command = network.command("bash");
-        command.args(["-c", start, "machine"]).arg(&group.path).arg(script).arg(name).arg(lab);
+        // The group is entered first: the machine's systemd takes it for the root of all. In the network namespace it is not seen.
+        let start = "echo $$ > \"$1\"/cgroup.procs && shift && exec ip netns exec \"$@\"";
+        let mut command = Command::new("bash");
+        command.args(["-c", start, "machine"]).arg(&group.path).arg(network.name());
+        command.args(["unshare", "--mount", "--pid", "--uts", "--ipc", "--cgroup", "--fork"]);
+        command.args(["--kill-child=KILL", "--propagation", "private", "bash"]);
+        command.arg(script).arg(name).arg(lab);
         let mut process = Process::start(&mut command, &lab.join(format!("{name}.console")))?;
         let children = format!("/proc/{0}/task/{0}/children", process.pid());
         let booted = clock::wait_for(&format!("{name} to boot"), BOOT_MS, || {

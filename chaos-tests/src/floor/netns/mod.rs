@@ -20,6 +20,7 @@ pub mod loop_disk;
 pub mod machine;
 pub mod node;
 pub mod process;
+pub mod racks;
 pub mod sys;
 pub mod tap;
 pub mod topology;

@@ -1,0 +1,314 @@
+//! Commands in the documentation: what a page says to type, and what it says is printed. Pure; `tests/docs.rs` runs them.
+//!
+//! The notation is told to writers in `docs/README.md`.
+
+/// What surrounds the commands of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandbox {
+    /// A machine with the package and nothing started.
+    Empty,
+    /// A cluster of one.
+    OneNode,
+    /// Three racks and an operator's machine.
+    ThreeNodes,
+}
+
+impl Sandbox {
+    fn parse(text: &str) -> Option<Sandbox> {
+        match text {
+            "empty" => Some(Sandbox::Empty),
+            "one node" => Some(Sandbox::OneNode),
+            "three nodes" => Some(Sandbox::ThreeNodes),
+            _ => None,
+        }
+    }
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Of the page, counted from 1.
+    pub line: usize,
+    pub script: String,
+    /// The exit status that the page promises.
+    pub status: i32,
+    /// What it prints, if the page says.
+    pub prints: Vec<String>,
+}
+
+/// What a page asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub sandbox: Sandbox,
+    pub commands: Vec<Command>,
+    /// Blocks that are not run: line and reason.
+    pub not_run: Vec<(usize, String)>,
+    /// Links to files, without the part after `#`.
+    pub links: Vec<String>,
+}
+
+/// Programs whose name at the start of an indented block means that somebody should type it.
+const PROGRAMS: [&str; 8] =
+    ["apt", "cargo", "cluster-ctl", "curl", "dpkg", "kea-dhcp4", "leasehold", "systemctl"];
+
+/// Reads a page of Markdown.
+///
+/// # Errors
+/// Every place where commands are written so that nobody could run them.
+pub fn parse(text: &str) -> Result<Page, Vec<String>> {
+    let mut page = Page {
+        sandbox: Sandbox::Empty,
+        commands: Vec::new(),
+        not_run: Vec::new(),
+        links: Vec::new(),
+    };
+    let mut mistakes = Vec::new();
+    // The fence and the first line's words of the block that we are in.
+    let mut block: Option<(&str, &str)> = None;
+    let mut after_blank = true;
+    for (at, line) in (1..).zip(text.lines()) {
+        let trimmed = line.trim_start();
+        if let Some((fence, info)) = block {
+            if trimmed.trim_end() == fence {
+                block = None;
+            } else if info == "console" {
+                match console_line(&mut page.commands, at, line) {
+                    Ok(()) => {}
+                    Err(mistake) => mistakes.push(format!("line {at}: {mistake}")),
+                }
+            }
+            after_blank = false;
+            continue;
+        }
+        let ticks = trimmed.len() - trimmed.trim_start_matches('`').len();
+        if ticks >= 3 {
+            let (fence, info) = trimmed.split_at(ticks);
+            block = Some((fence, info.trim()));
+            match opening(info.trim()) {
+                Ok(Some(reason)) => page.not_run.push((at, reason.to_owned())),
+                Ok(None) => {}
+                Err(mistake) => mistakes.push(format!("line {at}: {mistake}")),
+            }
+            // A new block: what follows is no output of a command of the one before.
+            if info.trim() == "console" {
+                page.commands.push(Command {
+                    line: at,
+                    script: String::new(),
+                    status: 0,
+                    prints: Vec::new(),
+                });
+            }
+            continue;
+        }
+        if let Some(name) = trimmed
+            .strip_prefix("<!-- sandbox:")
+            .and_then(|rest| rest.trim_end().strip_suffix("-->"))
+        {
+            match Sandbox::parse(name.trim()) {
+                Some(sandbox) => page.sandbox = sandbox,
+                None => mistakes.push(format!("line {at}: there is no sandbox {name:?}")),
+            }
+        }
+        let first = trimmed.trim_start_matches("$ ").split(' ').next().unwrap_or_default();
+        if after_blank && line.starts_with("    ") && PROGRAMS.contains(&first) {
+            mistakes.push(format!("line {at}: a command that is not in a console block"));
+        }
+        after_blank = trimmed.is_empty();
+        page.links.extend(links(line));
+    }
+    if let Some((_, info)) = block {
+        mistakes.push(format!("a block that does not end: {info}"));
+    }
+    page.commands.retain(|command| !command.script.is_empty());
+    if mistakes.is_empty() { Ok(page) } else { Err(mistakes) }
+}
+
+/// The words after a fence: a reason not to run the block, or nothing.
+fn opening(info: &str) -> Result<Option<&str>, String> {
+    let (language, rest) = info.split_once(' ').unwrap_or((info, ""));
+    match language {
+        "sh" | "bash" | "shell" | "shell-session" => {
+            Err(format!("a block of {language}: commands stand in blocks of console"))
+        }
+        "console" if rest.is_empty() => Ok(None),
+        "console" => {
+            let reason = rest.strip_prefix("no-run=\"").and_then(|rest| rest.strip_suffix('"'));
+            match reason.map(str::trim) {
+                Some(reason) if !reason.is_empty() => Ok(Some(reason)),
+                _ => Err(format!(
+                    "a block of console with {rest:?}; only no-run=\"REASON\" is known"
+                )),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A line of a block that is run. The last command of the list is the block's, or its opening.
+fn console_line(commands: &mut Vec<Command>, at: usize, line: &str) -> Result<(), &'static str> {
+    let last = commands.last_mut().ok_or("a line outside of a block")?;
+    if let Some(script) = line.strip_prefix("$ ") {
+        let (script, status) = promised(script);
+        let command = Command { line: at, script, status, prints: Vec::new() };
+        commands.push(command);
+    } else if let Some(more) = line.strip_prefix("> ").or((line == ">").then_some(""))
+        && last.prints.is_empty()
+    {
+        let (more, status) = promised(more);
+        last.script.push('\n');
+        last.script.push_str(&more);
+        last.status = last.status.max(status);
+    } else if last.script.is_empty() {
+        return Err("a block of console starts with `$ `");
+    } else {
+        last.prints.push(line.to_owned());
+    }
+    Ok(())
+}
+
+/// A command, and the status that the comment at its end promises.
+fn promised(script: &str) -> (String, i32) {
+    let status = script.rsplit_once("# exit ").and_then(|(_, status)| status.trim().parse().ok());
+    (script.to_owned(), status.unwrap_or(0))
+}
+
+/// The files that a line links to.
+fn links(line: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for part in line.split("](").skip(1) {
+        let Some((target, _)) = part.split_once(')') else { continue };
+        let file = target.split('#').next().unwrap_or_default();
+        if !file.is_empty() && !file.contains("://") && !file.starts_with("mailto:") {
+            found.push(file.to_owned());
+        }
+    }
+    found
+}
+
+/// Whether `printed` is what a page shows: `…` alone is any lines, within a line anything; blanks count as one.
+pub fn matches(shown: &[String], printed: &str) -> bool {
+    let tidy = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown: Vec<String> = shown.iter().map(|line| tidy(line)).collect();
+    let mut printed: Vec<String> = printed.lines().map(tidy).collect();
+    while printed.last().is_some_and(String::is_empty) {
+        printed.pop();
+    }
+    lines_match(&shown, &printed)
+}
+
+/// Greedy over the lines: for each stretch between two `…` the first place where it fits, the last at the end.
+fn lines_match(shown: &[String], printed: &[String]) -> bool {
+    let stretches: Vec<&[String]> = shown.split(|line| line == "…").collect();
+    let [first, middle @ .., last] = &stretches[..] else {
+        return shown.len() == printed.len() && fits(shown, printed);
+    };
+    if printed.len() < first.len() + last.len() || !fits(first, printed) {
+        return false;
+    }
+    let end = printed.len() - last.len();
+    let mut from = first.len();
+    for stretch in middle {
+        let place = (from..=end.saturating_sub(stretch.len()))
+            .find(|at| at + stretch.len() <= end && fits(stretch, &printed[*at..]));
+        match place {
+            Some(at) => from = at + stretch.len(),
+            None => return false,
+        }
+    }
+    from <= end && fits(last, &printed[end..])
+}
+
+/// Whether the first lines of `printed` are those of `stretch`.
+fn fits(stretch: &[String], printed: &[String]) -> bool {
+    stretch.len() <= printed.len()
+        && stretch.iter().zip(printed).all(|(shown, printed)| line_matches(shown, printed))
+}
+
+fn line_matches(shown: &str, printed: &str) -> bool {
+    let parts: Vec<&str> = shown.split('…').map(str::trim).collect();
+    let [first, middle @ .., last] = &parts[..] else { return shown == printed };
+    let Some(mut rest) = printed.strip_prefix(first) else { return false };
+    for part in middle {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "\
+# Title
+<!-- sandbox: one node -->
+See [this](file.md#part) and [that](https://example.org).
+
+```console
+$ one \\
+> two
+printed
+
+$ three   # exit 1
+```
+
+```console no-run=\"a printer\"
+$ lp page
+```
+
+````markdown
+```console
+$ never
+```
+````
+";
+
+    #[test]
+    fn a_page_is_read_as_its_writer_meant_it() {
+        let page = parse(PAGE).expect("a page");
+        assert_eq!(page.sandbox, Sandbox::OneNode);
+        assert_eq!(page.links, ["file.md"]);
+        assert_eq!(page.not_run, [(13, "a printer".to_owned())]);
+        let [one, three] = &page.commands[..] else { panic!("{page:?}") };
+        assert_eq!((one.line, one.script.as_str(), one.status), (6, "one \\\ntwo", 0));
+        assert_eq!(one.prints, ["printed", ""]);
+        assert_eq!((three.line, three.status), (10, 1));
+    }
+
+    #[test]
+    fn commands_that_nobody_would_run_are_mistakes() {
+        for (text, part) in [
+            ("```sh\nls\n```\n", "a block of sh"),
+            ("```console no-run=\"\"\n$ ls\n```\n", "no-run"),
+            ("```console quietly\n$ ls\n```\n", "quietly"),
+            ("```console\nls\n```\n", "starts with"),
+            ("```console\n$ ls\n", "does not end"),
+            ("text\n\n    cluster-ctl status\n", "not in a console block"),
+            ("<!-- sandbox: none -->\n", "no sandbox"),
+        ] {
+            let mistakes = parse(text).expect_err(text);
+            assert!(mistakes.iter().any(|mistake| mistake.contains(part)), "{mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_held_against_what_was_printed() {
+        let shows = |shown: &str, printed: &str| {
+            matches(&shown.lines().map(str::to_owned).collect::<Vec<_>>(), printed)
+        };
+        assert!(shows("a  b", "a b\n"));
+        assert!(!shows("a", "a\nb\n"));
+        assert!(shows("…\nb", "a\nb\n") && shows("…\nb", "b\n"));
+        assert!(shows("a\n…", "a\n") && shows("a\n…\nc", "a\nb\nc"));
+        assert!(!shows("a\n…\na", "a\n"), "one line is not two");
+        assert!(
+            shows("…\nb\n…\nd\n…", "a\nb\nc\nd\ne") && !shows("…\nd\n…\nb\n…", "a\nb\nc\nd\ne")
+        );
+        assert!(
+            shows("a … c", "a b c") && shows("… leader", "1 x leader") && !shows("a … d", "a b c")
+        );
+        assert!(shows("n … of 3 …", "n 1 of 3 x"));
+    }
+}
