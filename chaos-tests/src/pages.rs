@@ -9,7 +9,9 @@ pub enum Sandbox {
     Empty,
     /// A cluster of one.
     OneNode,
-    /// Three racks and an operator's machine.
+    /// Three machines with the package and nothing started, and an operator's.
+    ThreeMachines,
+    /// The same, with the three racks' nodes running on them.
     ThreeNodes,
 }
 
@@ -18,6 +20,7 @@ impl Sandbox {
         match text {
             "empty" => Some(Sandbox::Empty),
             "one node" => Some(Sandbox::OneNode),
+            "three machines" => Some(Sandbox::ThreeMachines),
             "three nodes" => Some(Sandbox::ThreeNodes),
             _ => None,
         }
@@ -47,7 +50,7 @@ pub struct Page {
     pub links: Vec<String>,
 }
 
-/// Programs whose name at the start of an indented block means that somebody should type it.
+/// Programs whose name at the start of a line of a block means that somebody should type it.
 const PROGRAMS: [&str; 8] =
     ["apt", "cargo", "cluster-ctl", "curl", "dpkg", "kea-dhcp4", "leasehold", "systemctl"];
 
@@ -72,10 +75,11 @@ pub fn parse(text: &str) -> Result<Page, Vec<String>> {
             if trimmed.trim_end() == fence {
                 block = None;
             } else if info == "console" {
-                match console_line(&mut page.commands, at, line) {
-                    Ok(()) => {}
-                    Err(mistake) => mistakes.push(format!("line {at}: {mistake}")),
+                if let Err(mistake) = console_line(&mut page.commands, at, line) {
+                    mistakes.push(format!("line {at}: {mistake}"));
                 }
+            } else if !info.starts_with("console") && info != "markdown" && is_command(line) {
+                mistakes.push(format!("line {at}: a command that is not in a console block"));
             }
             after_blank = false;
             continue;
@@ -109,8 +113,7 @@ pub fn parse(text: &str) -> Result<Page, Vec<String>> {
                 None => mistakes.push(format!("line {at}: there is no sandbox {name:?}")),
             }
         }
-        let first = trimmed.trim_start_matches("$ ").split(' ').next().unwrap_or_default();
-        if after_blank && line.starts_with("    ") && PROGRAMS.contains(&first) {
+        if after_blank && line.starts_with("    ") && is_command(trimmed) {
             mistakes.push(format!("line {at}: a command that is not in a console block"));
         }
         after_blank = trimmed.is_empty();
@@ -121,6 +124,12 @@ pub fn parse(text: &str) -> Result<Page, Vec<String>> {
     }
     page.commands.retain(|command| !command.script.is_empty());
     if mistakes.is_empty() { Ok(page) } else { Err(mistakes) }
+}
+
+/// Whether a line looks like one of those that somebody types.
+fn is_command(line: &str) -> bool {
+    let mut words = line.trim_start_matches("$ ").split(' ');
+    words.next().is_some_and(|first| PROGRAMS.contains(&first)) && words.next().is_some()
 }
 
 /// The words after a fence: a reason not to run the block, or nothing.
@@ -286,6 +295,7 @@ $ never
             ("```console\nls\n```\n", "starts with"),
             ("```console\n$ ls\n", "does not end"),
             ("text\n\n    cluster-ctl status\n", "not in a console block"),
+            ("```\ncurl -s x\n```\n", "not in a console block"),
             ("<!-- sandbox: none -->\n", "no sandbox"),
         ] {
             let mistakes = parse(text).expect_err(text);

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use chaos_tests::floor::netns::cleanup::WorkDir;
 use chaos_tests::floor::netns::machine::{self, Machine};
 use chaos_tests::floor::netns::racks::{self, ThreeRacks};
-use chaos_tests::floor::netns::topology::Namespace;
+use chaos_tests::floor::netns::topology::{Namespace, Nic, Switch};
 use chaos_tests::pages::{self, Command, Page, Sandbox};
 use chaos_tests::{clock, gate};
 
@@ -76,6 +76,24 @@ fn every_command_of_a_page_is_written_so_that_it_is_run_and_every_link_leads_som
 }
 
 #[test]
+fn every_page_and_every_decision_is_on_its_map() -> Result<()> {
+    let mut lost = Vec::new();
+    for (map, directory) in [("docs/README.md", "docs"), ("docs/architecture.md", "docs/decisions")]
+    {
+        let text = std::fs::read_to_string(top().join(map))?;
+        for entry in std::fs::read_dir(top().join(directory))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let known = text.contains(&name) || map.ends_with(&name);
+            if name.ends_with(".md") && !known {
+                lost.push(format!("{map} does not name {directory}/{name}"));
+            }
+        }
+    }
+    ensure!(lost.is_empty(), "{}", lost.join("\n"));
+    Ok(())
+}
+
+#[test]
 fn the_commands_of_the_pages_do_what_the_pages_say() -> Result<()> {
     let test = "the_commands_of_the_pages_do_what_the_pages_say";
     let pages = all()?;
@@ -108,7 +126,10 @@ fn the_commands_of_the_pages_do_what_the_pages_say() -> Result<()> {
 fn run(page: &Page, lab: &Path) -> Result<()> {
     match page.sandbox {
         Sandbox::Empty | Sandbox::OneNode => {
-            let machine = Machine::boot("rack-a-1", Namespace::create("docs")?, lab)?;
+            let (lan, network) = (Switch::create("lan")?, Namespace::create("docs")?);
+            let address = Some(([10, 77, 0, 1].into(), 16));
+            lan.plug(&network, "eth0", "host", Nic { mac: None, address })?;
+            let machine = Machine::boot("rack-a-1", network, lab)?;
             machine.run(&format!("dpkg -i {}", machine::seen(&machine::package(lab)?)?))?;
             if page.sandbox == Sandbox::OneNode {
                 machine.run("systemctl start leasehold")?;
@@ -116,18 +137,22 @@ fn run(page: &Page, lab: &Path) -> Result<()> {
             }
             type_all(&page.commands, &machine, lab, "")
         }
-        Sandbox::ThreeNodes => {
-            let racks = ThreeRacks::start(lab)?;
+        Sandbox::ThreeMachines | Sandbox::ThreeNodes => {
+            let running = page.sandbox == Sandbox::ThreeNodes;
+            let racks = if running { ThreeRacks::start(lab)? } else { ThreeRacks::boot(lab)? };
             let calls = lab.join("calls");
             std::fs::create_dir(&calls)?;
-            let ssh = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/docs/ssh");
-            std::fs::copy(ssh, lab.join("ssh"))?;
-            racks.operator.run("install -m 755 /media/lab/ssh /usr/local/bin/ssh")?;
+            for tool in ["ssh", "scp"] {
+                let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/docs");
+                std::fs::copy(data.join(tool), lab.join(tool))?;
+                racks.operator.run(&format!("install -m 755 /media/lab/{tool} /usr/local/bin/"))?;
+            }
             let done = AtomicBool::new(false);
             std::thread::scope(|scope| {
                 scope.spawn(|| answer_calls(&racks, &calls, &done));
                 let set = format!("export LEASEHOLD_NODE={}", racks::APIS);
-                let result = type_all(&page.commands, &racks.operator, lab, &set);
+                let first = if running { set.as_str() } else { "" };
+                let result = type_all(&page.commands, &racks.operator, lab, first);
                 done.store(true, Relaxed);
                 result
             })
@@ -135,21 +160,32 @@ fn run(page: &Page, lab: &Path) -> Result<()> {
     }
 }
 
-/// Carries out what the stand-in for ssh was asked for: `NAME.call` has the node in its first line and the script after it.
+/// Carries out what the stand-in for ssh was asked for: `NAME.call` has the node in its first line and the script after it. Each
+/// call has a thread, as each ssh has a connection.
 fn answer_calls(racks: &ThreeRacks, calls: &Path, done: &AtomicBool) {
-    while !done.load(Relaxed) {
-        for call in std::fs::read_dir(calls).into_iter().flatten().flatten() {
-            let path = call.path();
-            if path.extension().is_some_and(|end| end == "call") {
-                let (output, status) =
-                    answer(racks, &path).unwrap_or_else(|error| (format!("{error:#}\n"), 255));
-                let _ = std::fs::write(path.with_extension("out"), output);
-                let _ = std::fs::write(path.with_extension("status"), status.to_string());
-                let _ = std::fs::remove_file(&path);
+    std::thread::scope(|scope| {
+        while !done.load(Relaxed) {
+            for call in std::fs::read_dir(calls).into_iter().flatten().flatten() {
+                let path = call.path();
+                let taken = path.with_extension("taken");
+                if path.extension().is_some_and(|end| end == "call")
+                    && std::fs::rename(&path, &taken).is_ok()
+                {
+                    scope.spawn(move || {
+                        let (output, status) = answer(racks, &taken)
+                            .unwrap_or_else(|error| (format!("{error:#}\n"), 255));
+                        let _ = std::fs::write(taken.with_extension("out"), output);
+                        let _ = std::fs::write(taken.with_extension("new"), status.to_string());
+                        let _ = std::fs::rename(
+                            taken.with_extension("new"),
+                            taken.with_extension("status"),
+                        );
+                    });
+                }
             }
+            clock::sleep_ms(30);
         }
-        clock::sleep_ms(30);
-    }
+    });
 }
 
 fn answer(racks: &ThreeRacks, call: &Path) -> Result<(String, i32)> {

@@ -50,44 +50,55 @@ pub struct ThreeRacks {
 const FILES: &str = "/usr/share/doc/leasehold/examples/three-racks";
 
 impl ThreeRacks {
-    /// Boots four machines, installs the package on all and starts three nodes.
+    /// Boots four machines and installs the package on all. No node is started.
     ///
     /// # Errors
-    /// When one does not boot or does not become ready.
-    pub fn start(lab: &Path) -> Result<ThreeRacks> {
+    /// When one does not boot.
+    pub fn boot(lab: &Path) -> Result<ThreeRacks> {
         let package = machine::seen(&machine::package(lab)?)?;
         let servers = Switch::create("servers")?;
+        let mut hosts = String::from("192.0.2.10 operator\\n");
+        for (rack, last) in RACKS.into_iter().zip(11..) {
+            hosts.push_str(&format!("192.0.2.{last} rack-{rack}-1\\n"));
+        }
         let boot = |name: &str, last: u8| -> Result<Machine> {
             let network = Namespace::create(name)?;
             let address = Some((Ipv4Addr::new(192, 0, 2, last), 24));
             servers.plug(&network, "eth0", &format!("p{last}"), Nic { mac: None, address })?;
-            let machine = Machine::boot(name, network, lab)?;
-            let mut hosts = String::from("192.0.2.10 operator\n");
-            for (rack, last) in RACKS.into_iter().zip(11..) {
-                hosts.push_str(&format!("192.0.2.{last} rack-{rack}-1\n"));
+            for (rack, number) in (1..=3).zip(101..) {
+                let (behind, router) = (format!("10.{rack}.0.0/24"), format!("192.0.2.{number}"));
+                network.ip(&["route", "add", &behind, "via", &router])?;
             }
+            let machine = Machine::boot(name, network, lab)?;
             machine.run(&format!("printf '{hosts}' >> /etc/hosts && dpkg -i {package}"))?;
             Ok(machine)
         };
         let operator = boot("operator", 10)?;
-        let mut nodes = Vec::new();
-        for (rack, last) in RACKS.into_iter().zip(11..) {
-            let node = boot(&format!("rack-{rack}-1"), last)?;
-            for (rack, number) in (1..=3).zip(101..) {
-                let (network, router) = (format!("10.{rack}.0.0/24"), format!("192.0.2.{number}"));
-                node.network.ip(&["route", "add", &network, "via", &router])?;
-            }
+        let nodes = RACKS
+            .into_iter()
+            .zip(11..)
+            .map(|(rack, last)| boot(&format!("rack-{rack}-1"), last))
+            .collect::<Result<_>>()?;
+        Ok(ThreeRacks { operator, nodes, servers })
+    }
+
+    /// Boots everything, starts the three nodes and waits until they are ready.
+    ///
+    /// # Errors
+    /// As [`ThreeRacks::boot`], and when one does not become ready.
+    pub fn start(lab: &Path) -> Result<ThreeRacks> {
+        let racks = ThreeRacks::boot(lab)?;
+        for (node, rack) in racks.nodes.iter().zip(RACKS) {
             node.run(&format!(
                 "cat {FILES}/rack-{rack}-1.toml > /etc/leasehold/node.toml && \
                  cat {FILES}/kea-dhcp4.conf > /etc/leasehold/kea-dhcp4.conf && systemctl enable --now leasehold"
             ))?;
-            nodes.push(node);
         }
-        for (node, rack) in nodes.iter().zip(RACKS) {
+        for (node, rack) in racks.nodes.iter().zip(RACKS) {
             node.wait_ready("http://127.0.0.1:8000/health/ready", READY_MS)
                 .with_context(|| format!("rack-{rack}-1"))?;
         }
-        Ok(ThreeRacks { operator, nodes, servers })
+        Ok(racks)
     }
 
     /// The rest of rack `index`: router, relay, client.
