@@ -3,9 +3,11 @@
 //! * [`client`]: simulated DHCP clients. The state machine is pure; one thread drives hundreds of them over UDP.
 //! * [`oracle`]: the ledger of everything clients asked and were told, and one file per promise that is checked over it. Pure;
 //!   time is an argument in milliseconds, so a simulation uses the same files.
-//! * [`floor`]: where faults happen. `floor::netns` runs the real binaries in network namespaces with real clients.
+//! * [`floor`]: where faults happen. `floor::netns` runs the real binaries in network namespaces with real clients;
+//!   `floor::netns::machine` boots whole machines, for packages and units.
 //! * [`operate`]: a cluster under a steady load while an operator does something to it; failed exchanges are counted.
 //! * [`kea`]: the same packets, and the same requests to the control API, to a real Kea and to one node, compared field by field.
+//! * [`pages`]: commands in the documentation, and what they print.
 //! * [`abuse`]: malformed packets as a data file. [`perfdhcp`]: the load generator of Kea and what it printed.
 //!
 //! | Tests | Take about |
@@ -18,6 +20,8 @@
 //! | `api_abuse` | 30 s to 1 min |
 //! | `perf` | 30 s |
 //! | `control_api`, `api_cluster` | 10 s each |
+//! | `docs` | 45 s: every command of the documentation, on machines that boot for it |
+//! | `package`, `three_racks`, `deploy` | 10 s each: package, units, containers, relays |
 //! | `abuse`, `floor`, `mutants` | seconds |
 //!
 //! `SUBJECT=kea` runs the same tests against one Kea server, where that has a meaning: what fails there, too, is not our fault.

@@ -103,6 +103,42 @@ fn settings_and_configurations_are_accepted_by_the_program() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn every_setting_stands_in_the_sample() -> Result<()> {
+    let sample = std::fs::read_to_string(top().join("deploy/node.toml"))?;
+    let sections = [
+        "",
+        "[peer]",
+        "[control]",
+        "[[control.listener]]",
+        "[[control.users]]",
+        "[dhcp4]",
+        "[raft]",
+        "[history]",
+        "[cluster]",
+    ];
+    let mut missing = Vec::new();
+    for section in sections {
+        // The parser names all keys of the section when it meets one that it does not know.
+        let text = format!("{section}\nno-such-key = 1\n");
+        let refused = Settings::parse(&text, "node.toml", "host")
+            .err()
+            .context("it was accepted")?
+            .to_string();
+        let (_, known) = refused.split_once("expected").with_context(|| refused.clone())?;
+        for key in known.split('`').skip(1).step_by(2) {
+            let named =
+                [format!("{key} = "), format!("`{key}`"), format!("[{key}]"), format!("[[{key}")];
+            let nested = sample.contains(&format!(".{key}]"));
+            if !nested && !named.iter().any(|form| sample.contains(form)) {
+                missing.push(format!("{section} {key}"));
+            }
+        }
+    }
+    ensure!(missing.is_empty(), "deploy/node.toml does not tell of: {}", missing.join(", "));
+    Ok(())
+}
+
 /// `text` with the settings in its comments in force: lines like `# key = value` and `# [section]`. A key that is in force in its
 /// section already stays as it is.
 fn uncommented(text: &str) -> String {

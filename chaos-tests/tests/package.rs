@@ -81,6 +81,8 @@ fn the_package_is_installed_serves_a_lease_and_leaves_nothing_but_leases() -> Re
     ensure!(property(&machine, "ActiveState")? == "inactive", "it was started");
     machine.run("leasehold check-settings /etc/leasehold/node.toml")?;
     machine.run("leasehold check-config /etc/leasehold/kea-dhcp4.conf")?;
+    machine
+        .run("zcat /usr/share/man/man8/leasehold.8.gz | grep -q '^.SH leasehold check.config'")?;
     for file in ["node.toml", "kea-dhcp4.conf"] {
         let mode = machine.run(&format!("stat -c '%a %U %G' /etc/leasehold/{file}"))?;
         ensure!(mode.trim() == "640 root leasehold", "{file}: {mode}");
