@@ -26,7 +26,7 @@ pub fn unique_name(role: &str) -> String {
 pub fn sweep() {
     let Ok(listed) = shell::run(Command::new("ip").args(["netns", "list"])) else { return };
     for name in listed.lines().filter_map(|line| line.split_whitespace().next()) {
-        if maker(name).is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+        if is_orphan(name) {
             println!("sweeping the namespace {name} of a test that was killed");
             delete_namespace(name);
         }
@@ -51,7 +51,16 @@ fn is_left(place: &Path) -> bool {
     let Ok(rest) = place.strip_prefix(WORK) else { return false };
     let run = rest.iter().nth(1).and_then(|run| run.to_str());
     let pid = run.and_then(|run| run.split('-').next()).and_then(|pid| pid.parse::<u32>().ok());
-    pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+    pid.is_some_and(is_gone)
+}
+
+fn is_gone(pid: u32) -> bool {
+    !Path::new("/proc").join(pid.to_string()).exists()
+}
+
+/// Whether `name` is one of ours, and the process that drew it is gone.
+pub fn is_orphan(name: &str) -> bool {
+    maker(name).is_some_and(is_gone)
 }
 
 /// The process that made the namespace `name`; none when it is not one of ours.

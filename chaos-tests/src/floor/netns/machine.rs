@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::cleanup;
 use super::process::Process;
 use super::topology::Namespace;
 use crate::shell::{self, Outcome};
@@ -166,6 +167,12 @@ impl ControlGroup {
             .find(|words| words.get(2) == Some(&"cgroup2"))
             .and_then(|words| words.get(1).map(PathBuf::from))
             .context("no control groups of version 2 are mounted here")?;
+        // Groups of tests that were killed; what ran in them was ended with their namespaces.
+        for entry in std::fs::read_dir(&root)?.flatten() {
+            if cleanup::is_orphan(&entry.file_name().to_string_lossy()) {
+                ControlGroup { path: entry.path() }.remove();
+            }
+        }
         let path = root.join(name);
         std::fs::create_dir(&path).with_context(|| path.display().to_string())?;
         Ok(ControlGroup { path })
