@@ -384,9 +384,9 @@ fn the_manifests_are_valid_and_their_settings_are_those_of_three_nodes() -> Resu
             )?;
             ensure!(outcome.code == Some(0), "{}{}", outcome.stdout, outcome.stderr);
         }
-        None => gate::skip(
-            test,
-            "KUBERNETES_VALIDATE does not name a directory with kubernetes-validate",
+        // It is not in Debian, and may not be at hand; what follows needs nothing.
+        None => println!(
+            "{test}: without schemas, since KUBERNETES_VALIDATE names no kubernetes-validate"
         ),
     }
     let documents = yaml(&file)?;
