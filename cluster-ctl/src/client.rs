@@ -10,6 +10,8 @@ use crate::access::{self, Access};
 /// A command waits at most about 11 s for the cluster (a barrier and a commit); then it is the node
 /// that hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A long answer may take so long; a node gives up at about the same time.
+const DOWNLOAD: Duration = Duration::from_secs(660);
 /// What a node may need for each MiB of a configuration: to read it, to send it, to activate it.
 const PATIENCE_PER_MIB: Duration = Duration::from_secs(4);
 /// A node in the same data centre answers a connection at once, or not at all.
@@ -73,6 +75,10 @@ impl Reply {
     fn in_words_of_options(mut self) -> Reply {
         self.text = self.text.replace(
             "With \"consistency\": \"local\" among the arguments this node answers from what it has.",
+            "With --local a node answers from what it has, which may be old.",
+        );
+        self.text = self.text.replace(
+            "With consistency=local this node answers from what it has.",
             "With --local a node answers from what it has, which may be old.",
         );
         self
@@ -165,6 +171,46 @@ impl Client {
         let authorization = self.access.authorization.as_deref().filter(|_| safe);
         let reply = post(&self.agent(second, second), &node, &request, authorization).ok()?;
         (reply.result < HTTP).then_some(reply)
+    }
+
+    /// Fetches `path` from the first node that can be connected to and has its body written to `out`,
+    /// however long it is. Returns the node.
+    pub fn download(&self, path: &str, out: &mut dyn std::io::Write) -> Result<String, Failure> {
+        let agent = self.agent(DOWNLOAD, CONNECT);
+        let mut tried = Vec::new();
+        for node in &self.nodes {
+            let mut get = agent.get(format!("{node}{path}"));
+            if let Some(authorization) = &self.access.authorization {
+                get = get.header("Authorization", authorization);
+            }
+            let answer = match get.call() {
+                Ok(answer) => answer,
+                Err(error) => {
+                    let why = access::explain(&error).unwrap_or_else(|| error.to_string());
+                    tried.push(format!("{node}: {why}"));
+                    continue;
+                }
+            };
+            let status = answer.status().as_u16();
+            let mut body = answer.into_body();
+            if status != 200 {
+                let told: Value = body.read_json().unwrap_or(Value::Null);
+                let text = told["text"].as_str().unwrap_or("no reason given").to_owned();
+                let (arguments, node) = (Value::Null, node.clone());
+                let refused = Reply { result: status.into(), text, arguments, node };
+                let refused = self.admitted(refused)?.in_words_of_options();
+                return Err(Failure::Refused(format!("{}: {}", refused.node, refused.text)));
+            }
+            let copied = std::io::copy(&mut body.as_reader(), out);
+            return copied.map(|_| node.clone()).map_err(|error| {
+                Failure::Unreachable(format!("{node}: the answer broke off: {error}"))
+            });
+        }
+        Err(Failure::Unreachable(format!(
+            "no node answers. Is the address that of [control].listen, and is the node running? Name others with \
+             --node.\n  {}",
+            tried.join("\n  ")
+        )))
     }
 
     fn agent(&self, patience: Duration, connect: Duration) -> Agent {

@@ -79,6 +79,12 @@ enum Command {
     /// The cluster's configuration
     #[command(subcommand)]
     Config(commands::config::Command),
+    /// Backups of the whole cluster: save one, look into it, make a new cluster from it
+    #[command(subcommand)]
+    Snapshot(commands::snapshot::Command),
+    /// After a majority was lost for good; and what a restored cluster holds back
+    #[command(subcommand)]
+    Recover(commands::recover::Command),
 }
 
 fn main() -> ExitCode {
@@ -121,6 +127,8 @@ fn ask(client: &Client, command: Command, output: Output) -> Result<(), Failure>
         Command::Policy(command) => commands::policy::run(client, command, output),
         Command::Lease(command) => commands::lease::run(client, command, output),
         Command::Config(command) => commands::config::run(client, command, output),
+        Command::Snapshot(command) => commands::snapshot::run(client, command, output),
+        Command::Recover(command) => commands::recover::run(client, command, output),
         Command::Pki(command) => commands::pki::run(command, output),
     }
 }

@@ -8,5 +8,7 @@ pub mod lease;
 pub mod node;
 pub mod pki;
 pub mod policy;
+pub mod recover;
+pub mod snapshot;
 pub mod status;
 pub mod upgrade;

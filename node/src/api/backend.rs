@@ -16,6 +16,7 @@ use crate::net::InterfaceState;
 use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::peers::Active;
+use crate::raft::backup::Backup;
 use crate::raft::{Change, Changed, Token};
 use crate::serve::service::Origin;
 use crate::state::document::Editing;
@@ -44,6 +45,9 @@ pub trait Backend: Send + Sync + 'static {
     fn history(&self) -> Option<Arc<History>> {
         None
     }
+
+    /// A backup of the machine as it stands, in constant time.
+    fn backup(&self) -> Backup;
 
     /// Has a command committed, whoever leads, and returns the outcome *after this node has applied
     /// it*: the next read here sees it. Gives up after `within`.

@@ -251,6 +251,7 @@ impl Dispatcher {
                     deleted += count;
                     wipe.from = next;
                 }
+                (Command::EndHold(step), Outcome::HoldEnding { next }) => step.from = next,
                 (_, Outcome::Deleted { count }) => {
                     return Ok(Outcome::Deleted { count: deleted + count });
                 }

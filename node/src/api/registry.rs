@@ -2,8 +2,8 @@
 
 use super::commands::{
     class, cluster, config, config_file, drain, ha, history, lease_history, lease4, network4, node,
-    node_token, policy, process, reservation, select_test, service, stat_lease4, statistics,
-    subnet4, upgrade,
+    node_token, policy, process, recovery, reservation, select_test, service, stat_lease4,
+    statistics, subnet4, upgrade,
 };
 use super::spec::Spec;
 
@@ -25,6 +25,8 @@ pub const COMMANDS: &[Spec] = &[
     drain::UNDRAIN,
     policy::GET,
     policy::SET,
+    recovery::END,
+    recovery::STATUS,
     cluster::STATUS,
     node_token::CREATE,
     node_token::LIST,

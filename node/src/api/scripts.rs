@@ -10,6 +10,7 @@
 //! * `count STATISTIC NUMBER` lets the node count more of it; `sample` takes samples;
 //! * `tells NODE LEVEL` has a node's program know that feature level at most;
 //! * `third-voter` gives the third node a vote;
+//! * `restored` makes this a cluster from a backup of itself that is an hour old;
 //! * `as-kea` starts the program by Kea's name.
 //!
 //! With `UPDATE_SCRIPTS=1` in the environment the expectations are written anew; read the diff.
@@ -92,6 +93,7 @@ fn directive(fake: &Arc<Fake>, line: &str, out: &mut String) {
         }
         "no-leader" => fake.led.store(false, Ordering::Relaxed),
         "third-voter" => fake.three.store(true, Ordering::Relaxed),
+        "restored" => fake.restored(),
         "as-kea" => fake.as_kea.store(true, Ordering::Relaxed),
         "leader" => fake.led.store(true, Ordering::Relaxed),
         "count" => {

@@ -18,13 +18,15 @@ use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::observe::statistics::testing::Counting;
 use crate::peers::Active;
+use crate::raft::backup::Backup;
 use crate::raft::{Changed, Token};
 use crate::serve::service::Holds;
 use crate::state::document::Editing;
 use crate::state::{
-    Batch, Command, ConfigVersion, EditConfig, Liveness, NewConfig, NodeInfo, Outcome, State,
-    WallOffset, document,
+    Batch, Command, ConfigVersion, Copied, EditConfig, Liveness, NewConfig, NodeInfo, Outcome,
+    Source, State, WallOffset, document,
 };
+use crate::storage::{Base, LogId};
 use crate::types::{ClusterTime, NodeId};
 
 /// Two subnets; the second lies in a shared network.
@@ -110,6 +112,21 @@ impl Fake {
     pub(crate) fn tells(&self, node: u64, level: u32) {
         let info = self.state.read().view().meta().node(NodeId(node)).unwrap().info.clone();
         self.apply(Command::NodeInfo(NodeInfo { level, ..info.unwrap() }));
+    }
+
+    /// Makes it the machine of a cluster that was restored from what it was, an hour later.
+    pub(crate) fn restored(&self) {
+        let mut state = self.state.write();
+        let (index, wall) = (state.applied(), state.view().meta().wall_millis(state.now()));
+        state.begin_anew(&Copied {
+            source: Source::Backup,
+            cluster: 0xc0ffee,
+            index,
+            wall,
+            passed: Duration::from_secs(3600),
+            hold: true,
+            longest: None,
+        });
     }
 
     /// The last log position.
@@ -314,6 +331,13 @@ impl Backend for Fake {
 
     fn history(&self) -> Option<Arc<History>> {
         self.history.lock().clone()
+    }
+
+    fn backup(&self) -> Backup {
+        let state = self.state.read();
+        let applied = Some(LogId { term: 4, node: 1, index: state.applied() });
+        let base = Base { applied, ..Base::default() };
+        Backup::of(state.freeze(), base, 0xc0ffee, NodeId(2), FORMED + 70_000)
     }
 
     fn submit(&self, command: Command, _: Duration) -> Answer<'_, Result<Done, SubmitError>> {

@@ -37,12 +37,17 @@ pub(super) async fn server(limits: Limits) -> Server {
 impl Server {
     /// Sends bytes as they are; returns all that comes back until the server closes.
     pub(super) async fn raw(&self, request: &[u8]) -> String {
+        String::from_utf8_lossy(&self.raw_bytes(request).await).into_owned()
+    }
+
+    /// [`Server::raw`], as bytes.
+    pub(super) async fn raw_bytes(&self, request: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         // The server may answer and close before it has read everything.
         let _ = stream.write_all(request).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8(answer).unwrap()
+        answer
     }
 
     async fn post(&self, body: &str) -> (u16, Value) {

@@ -147,6 +147,9 @@ pub struct Check {
     pub requests: u32,
     /// How long each waits.
     pub timeout: Duration,
+    /// R28: without the check the address is not given, whatever stands in its way: it may be
+    /// somebody's.
+    pub must: bool,
 }
 
 /// The kinds of answers.
@@ -410,6 +413,8 @@ named! {
         DropClass = "drop-class",
         /// The packet is in the class REJECT, and may not be answered with a NAK.
         RejectClass = "reject-class",
+        /// After a restore the address may be somebody's, and was not checked (R28).
+        Held = "held",
         /// We know nothing about this client and are not authoritative.
         UnknownClient = "unknown-client",
         /// The address is in no pool of the subnet and not reserved for the client.

@@ -73,6 +73,7 @@ impl Source {
             fqdn_rev: false,
             identity: [0, 0, 0, 0].into(),
             relay_info: None,
+            checked: false,
         })
     }
 

@@ -69,21 +69,21 @@ impl Pinger {
         Pinger(Arc::new(Inner { mark, sequence, sink, counters, socket }))
     }
 
-    /// Sends an echo request. What cannot be sent is counted, and is as if nobody answered (Kea does
-    /// the same).
-    pub fn ping(&self, address: Ipv4Addr) {
+    /// Sends an echo request. Whether it was sent; what cannot be sent is counted too.
+    pub fn ping(&self, address: Ipv4Addr) -> bool {
         let sent = self.port().and_then(|port| {
             let sequence = self.0.sequence.fetch_add(1, Ordering::Relaxed);
             let to = SocketAddrV4::new(address, 0).into();
             port.socket.send_to_with_flags(&request(self.0.mark, sequence), &to, libc::MSG_DONTWAIT)
         });
-        match sent {
+        match &sent {
             Ok(_) => self.0.counters.pings.add(),
             Err(error) => {
                 self.0.counters.ping_errors.add();
                 tracing::debug!(%error, %address, "an echo request was not sent");
             }
         }
+        sent.is_ok()
     }
 
     fn port(&self) -> io::Result<Arc<Port>> {

@@ -336,6 +336,10 @@ impl Backend for NodeBackend {
         self.parts.raft.history().cloned()
     }
 
+    fn backup(&self) -> raft::backup::Backup {
+        self.parts.raft.backup(self.parts.clock.wall())
+    }
+
     fn submit(&self, command: Command, within: Duration) -> Answer<'_, Result<Done, SubmitError>> {
         Box::pin(async move {
             let watch = Stopwatch::start();

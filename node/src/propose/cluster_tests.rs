@@ -151,6 +151,7 @@ fn grant(n: u32) -> Command {
         fqdn_rev: false,
         identity: [10, 0, 0, 1].into(),
         relay_info: None,
+        checked: false,
     })
 }
 

@@ -14,6 +14,7 @@
 //! | `local.rs` | a network inside one process, for simulations |
 //! | `readings.rs` | configurations read before the entry that puts them into force |
 //! | `recover.rs`, `checkpointer.rs`, `image.rs`, `upkeep.rs` | start, checkpoint, snapshots, purging |
+//! | `backup.rs`, `restore.rs`, `rescue.rs`, `found.rs` | backups, lost majorities, and new clusters made from what is there |
 //!
 //! Start: [`form`] or [`join()`] → [`Raft::start`] → [`Raft::serve`].
 //!
@@ -26,11 +27,13 @@
 
 mod addresses;
 mod admit;
+pub mod backup;
 pub mod certificate;
 mod checkpointer;
 mod cluster_service;
 mod dial;
 mod formation;
+mod found;
 mod guard;
 mod image;
 mod join;
@@ -44,6 +47,8 @@ mod port;
 pub mod quorum;
 mod readings;
 mod recover;
+pub mod rescue;
+mod restore;
 mod service;
 mod start;
 mod status;
@@ -79,6 +84,7 @@ use tonic::service::interceptor::InterceptedService;
 pub use addresses::REMOVED;
 pub use dial::connect;
 pub use formation::{FormationError, Plan, form};
+pub use found::{FoundError, Founded, Founding, found, highest_node};
 pub use guard::Guard;
 pub use join::{JoinError, JoinPlan, Token, join};
 pub use lease_clock::LeaseClock;
@@ -88,6 +94,7 @@ pub use membership::{Change, ChangeError, Changed, Verb};
 pub use network::{Channels, ENDS, MESSAGE_LIMIT, Me, PeerChannel, Purpose};
 pub use port::Caller;
 pub use recover::{RecoverError, Recovered, recover};
+pub use restore::{Restore, RestoreError, Restored, open as open_backup, restore};
 pub use start::{Start, StartError, Timers};
 pub use status::{PeerStatus, Role, Status};
 pub use tls::PeerTls;
@@ -684,6 +691,18 @@ impl Raft {
     /// Whether this node may stand for election; it may, unless it is told not to.
     pub fn may_stand(&self, may: bool) {
         self.inner.core.runtime_config().elect(may);
+    }
+
+    /// A backup of the machine as it stands, taken at `wall` (Unix milliseconds): in constant time.
+    pub fn backup(&self, wall: i64) -> backup::Backup {
+        let (frozen, meta) = self.inner.shared.freeze();
+        backup::Backup::of(
+            frozen,
+            wire::meta_to_base(&meta),
+            self.inner.me.cluster,
+            self.id(),
+            wall,
+        )
     }
 
     /// What happened to leases, if it is kept.

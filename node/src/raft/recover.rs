@@ -1,12 +1,12 @@
 //! What a node starts from (rule R19): the higher of checkpoint and snapshot, then the log.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::image;
 use crate::state::State;
 use crate::storage::{
-    Base, CHECKPOINT_CACHE, Checkpoint, Loaded, Log, SnapshotFile, Snapshots, move_up,
+    Base, CHECKPOINT_CACHE, Checkpoint, Loaded, Log, REJOIN, SnapshotFile, Snapshots, move_up,
 };
 
 /// Why a node cannot start from what it has.
@@ -14,10 +14,13 @@ use crate::storage::{
 pub enum RecoverError {
     /// The log begins above everything that is left.
     #[error(
-        "the log begins after entry {purged}, but no readable snapshot or checkpoint reaches that far. Remove this node \
-         from the cluster (cluster-ctl), empty its data directory and let it join as a new node"
+        "{dir}: the log begins after entry {purged}, but no readable snapshot or checkpoint reaches that far{damaged}. {REJOIN}"
     )]
     Gap {
+        /// The data directory.
+        dir: PathBuf,
+        /// What could not be read, for the operator; may be empty.
+        damaged: String,
         /// The last entry that is gone.
         purged: u64,
     },
@@ -52,8 +55,9 @@ pub struct Recovered {
 pub fn recover(dir: &Path, log: &dyn Log) -> Result<Recovered, RecoverError> {
     let snapshots = Snapshots::open(&dir.join("snapshots"))?;
     let (checkpoint, loaded) = Checkpoint::open(&dir.join("checkpoint"), CHECKPOINT_CACHE)?;
+    let mut damaged = Vec::new();
     let from_checkpoint = match &loaded {
-        Some(loaded) => machine_of(loaded)?,
+        Some(loaded) => machine_of(loaded, &mut damaged)?,
         None => None,
     };
     let files = snapshots.list()?;
@@ -61,7 +65,7 @@ pub fn recover(dir: &Path, log: &dyn Log) -> Result<Recovered, RecoverError> {
     let mut from_snapshot = None;
     // A snapshot that is not above the checkpoint need not be read.
     for file in files.iter().take_while(|file| file.base.applied > floor) {
-        if let Some(state) = read(file)? {
+        if let Some(state) = read(file, &mut damaged)? {
             from_snapshot = Some((state, file.base.clone()));
             break;
         }
@@ -71,7 +75,9 @@ pub fn recover(dir: &Path, log: &dyn Log) -> Result<Recovered, RecoverError> {
     let (state, base) = from_snapshot.or(from_checkpoint).unwrap_or_default();
     let purged = log.extent().purged;
     if purged > base.applied {
-        return Err(RecoverError::Gap { purged: purged.map_or(0, |id| id.index) });
+        let damaged: String = damaged.iter().map(|what| format!("; {what}")).collect();
+        let purged = purged.map_or(0, |id| id.index);
+        return Err(RecoverError::Gap { dir: dir.to_path_buf(), damaged, purged });
     }
     if let Some(applied) = base.applied {
         let held = files.first().and_then(|file| file.base.applied);
@@ -99,18 +105,24 @@ fn agrees(log: &dyn Log, id: crate::storage::LogId) -> io::Result<bool> {
     Ok(log.read(id.index, id.index + 1, u64::MAX)?.first().is_some_and(|entry| entry.id == id))
 }
 
-fn machine_of(loaded: &Loaded) -> Result<Option<(State, Base)>, RecoverError> {
+/// The machine, or nothing and why in `damaged`.
+fn machine_of(
+    loaded: &Loaded,
+    damaged: &mut Vec<String>,
+) -> Result<Option<(State, Base)>, RecoverError> {
     match image::from_checkpoint(loaded) {
         Ok(state) => Ok(Some((state, loaded.base.clone()))),
         Err(error) if image::is_too_new(&error) => Err(RecoverError::TooNew(error.to_string())),
         Err(error) => {
             tracing::warn!(%error, "the checkpoint is less than whole and not used");
+            damaged.push(format!("the checkpoint is damaged: {error}"));
             Ok(None)
         }
     }
 }
 
-fn read(file: &SnapshotFile) -> Result<Option<State>, RecoverError> {
+/// The machine, or nothing and why in `damaged`.
+fn read(file: &SnapshotFile, damaged: &mut Vec<String>) -> Result<Option<State>, RecoverError> {
     let state = file.body().and_then(|mut body| {
         let state = image::read(&mut body)?;
         // The end of the file proves that it is whole.
@@ -122,6 +134,7 @@ fn read(file: &SnapshotFile) -> Result<Option<State>, RecoverError> {
         Err(error) if image::is_too_new(&error) => Err(RecoverError::TooNew(error.to_string())),
         Err(error) => {
             tracing::warn!(path = %file.path.display(), %error, "a snapshot is damaged and not used");
+            damaged.push(format!("{} is damaged: {error}", file.path.display()));
             Ok(None)
         }
     }

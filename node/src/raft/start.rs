@@ -22,7 +22,7 @@ use super::{
 use crate::clock::Clock;
 use crate::history::{self, History};
 use crate::state::State;
-use crate::storage::{Identity, IdentityFile, Log, RosterNode};
+use crate::storage::{Identity, IdentityFile, Log, REJOIN, RosterNode};
 
 /// Timers of Raft. They are scaled together: a follower stands after `election_max` plus a random
 /// time between the two, so service is back after about `2 × election_max` at most.
@@ -104,10 +104,10 @@ pub enum StartError {
     NoSeat,
     /// The log was there once and is empty now.
     #[error(
-        "the log of this node is empty, but it has voted in its cluster before: it was lost. Remove this node from the \
-         cluster (cluster-ctl), empty its data directory and let it join as a new node"
+        "{}: the log of this node is empty, but it has voted in its cluster before: it was lost. {REJOIN}",
+        .0.display()
     )]
-    LogLost,
+    LogLost(PathBuf),
     /// The certificate is that of another cluster.
     #[error(
         "[peer].cert-file is for cluster {0:016x}, and this data directory belongs to cluster {1:016x}: have a \
@@ -163,7 +163,7 @@ impl Raft {
         // Judged on the log as it lies there: recovery moves an empty one up to the checkpoint. A member
         // that has begun has voted, or has heard who leads; without that it could vote twice in a term.
         if seat.started && log.extent().vote.is_none() {
-            return Err(StartError::LogLost);
+            return Err(StartError::LogLost(dir.join("log")));
         }
         let (recovered, history) = tokio::task::spawn_blocking({
             let log = log.clone();

@@ -41,7 +41,7 @@ fn cause(reason: Reason) -> Option<Stat> {
         | R::ChangedTwice
         | R::TakenSilent
         | R::StrangeOutcome => Stat::ProcessingFailed,
-        R::NoSubnet | R::PoolExhausted | R::UnknownClient | R::NotInPool => return None,
+        R::NoSubnet | R::PoolExhausted | R::UnknownClient | R::NotInPool | R::Held => return None,
     })
 }
 

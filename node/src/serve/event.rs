@@ -47,6 +47,8 @@ pub enum Event {
     Barrier(u64, bool),
     /// Somebody answered [`Action::Ping`] at this address.
     Ponged(Ipv4Addr),
+    /// The echo request to the address could not be sent.
+    Unpinged(Ipv4Addr),
     /// Later entries are applied: see [`super::Worker::wants_entries`].
     Applied,
     /// The addresses that this node listens on, and the links of its interfaces.

@@ -160,7 +160,9 @@ impl Hands for NodeHands {
     }
 
     fn ping(&self, address: Ipv4Addr) {
-        self.pinger.ping(address);
+        if !self.pinger.ping(address) {
+            self.inbox.event(Event::Unpinged(address));
+        }
     }
 
     fn happened(&self, happening: Happening) {

@@ -109,6 +109,12 @@ impl Pings {
         Some(checking)
     }
 
+    /// Ends the check of the address without a result, if it must have one. `None` if there is none.
+    pub fn take_if_must(&mut self, address: Ipv4Addr) -> Option<Checking> {
+        self.by_address.get(&address).filter(|checking| checking.check.must)?;
+        self.answered(address)
+    }
+
     /// The next check whose time has come.
     pub fn take_due(&mut self, now: Duration) -> Option<Due> {
         let (due, address) = *self.by_due.first().filter(|(due, _)| *due <= now)?;

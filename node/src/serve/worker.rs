@@ -204,6 +204,7 @@ impl Worker {
                 self.barrier_answered(number, passed, state, now, out)
             }
             Event::Ponged(address) => self.ponged(address, state, now, out),
+            Event::Unpinged(address) => self.unpinged(address),
             Event::Applied => self.entries_applied(state, now, out),
             Event::Listening(addresses, links) => (self.own, self.links) = (addresses, links),
             Event::Majority(there) => self.majority = there,

@@ -228,3 +228,101 @@ fn m4_beyond_the_most_checks_addresses_are_offered_unchecked() {
     rig.packet(&discover(1, 1));
     assert_eq!(rig.count("ping_checks"), crate::serve::pings::CHECKS as u64 + 1);
 }
+
+/// A node of a cluster that was restored a moment ago, without ping checks in its configuration.
+fn restored() -> Rig {
+    let mut rig = Rig::configured(1, &with(""));
+    let index = rig.state.applied();
+    rig.state.begin_anew(&crate::state::Copied {
+        source: crate::state::Source::Backup,
+        cluster: 7,
+        index,
+        wall: 0,
+        passed: Duration::ZERO,
+        hold: true,
+        longest: None,
+    });
+    rig
+}
+
+fn renewing(n: u8, xid: u32, address: Ipv4Addr) -> Query {
+    Query::new(MessageType::Request, xid, mac(n)).ciaddr(address)
+}
+
+#[test]
+fn r28_after_a_restore_a_new_client_waits_for_a_check_whatever_the_configuration_says() {
+    let mut rig = restored();
+    rig.packet(&discover(1, 7));
+    assert!(rig.sent.is_empty());
+    assert_eq!(rig.pinged.len(), 1);
+    rig.pass(150);
+    assert_eq!(rig.pinged.len(), 2, "the first may be lost while the address is resolved");
+    rig.pass(150);
+    assert_eq!(rig.kinds(), [ReplyKind::Offer]);
+    let address = rig.last_reply().yiaddr();
+    rig.packet(&selecting(1, 8, address));
+    let granted = |it: &Submission<_>| matches!(&it.command, Command::Grant(g) if g.checked);
+    assert!(rig.submitted.iter().any(granted), "it has been checked already");
+    rig.commit();
+    assert_eq!(rig.kinds(), [ReplyKind::Offer, ReplyKind::Ack]);
+    assert_eq!(rig.pinged.len(), 2);
+    // Known from here on.
+    rig.packet(&discover(1, 9));
+    assert_eq!((rig.kinds().len(), rig.pinged.len()), (3, 2));
+}
+
+#[test]
+fn r28_a_node_that_did_not_offer_the_address_checks_it_before_it_grants_it() {
+    let mut rig = restored();
+    rig.packet(&selecting(1, 8, [192, 0, 2, 150].into()));
+    assert!(rig.submitted.is_empty());
+    assert_eq!(rig.pinged, [Ipv4Addr::new(192, 0, 2, 150)]);
+    rig.pass(150);
+    rig.pass(150);
+    rig.commit();
+    assert_eq!(rig.kinds(), [ReplyKind::Ack]);
+}
+
+#[test]
+fn r28_a_client_that_claims_its_address_is_not_kept_waiting() {
+    let mut rig = restored();
+    rig.packet(&renewing(1, 3, [192, 0, 2, 150].into()));
+    assert!(rig.pinged.is_empty());
+    rig.commit();
+    assert_eq!(rig.kinds(), [ReplyKind::Ack]);
+}
+
+#[test]
+fn r28_who_answers_keeps_the_address_and_the_new_client_gets_the_next() {
+    let mut rig = restored();
+    rig.packet(&discover(1, 1));
+    let used = rig.pinged[0];
+    rig.event(Event::Ponged(used));
+    rig.commit();
+    assert_eq!(state_of(&rig, used), None, "its holder may claim it");
+    rig.pass(150);
+    rig.pass(150);
+    assert_eq!(rig.kinds(), [ReplyKind::Offer]);
+    assert_ne!(rig.last_reply().yiaddr(), used);
+    rig.packet(&renewing(2, 2, used));
+    rig.commit();
+    assert_eq!(rig.kinds(), [ReplyKind::Offer, ReplyKind::Ack]);
+}
+
+#[test]
+fn r28_an_address_that_could_not_be_checked_is_not_given() {
+    let mut rig = restored();
+    rig.packet(&discover(1, 1));
+    let address = rig.pinged[0];
+    rig.event(Event::Unpinged(address));
+    rig.pass(150);
+    rig.pass(150);
+    assert!(rig.sent.is_empty());
+    assert_eq!(rig.dropped(Reason::Held), 1);
+    // A check that only the configuration wants is as if nobody had answered.
+    let mut rig = self::rig("");
+    rig.packet(&discover(1, 1));
+    rig.event(Event::Unpinged(rig.pinged[0]));
+    rig.pass(100);
+    assert_eq!(rig.kinds(), [ReplyKind::Offer]);
+}

@@ -39,7 +39,12 @@ impl Worker {
                 self.pings.begin(check, waiting, now.mono);
                 return out.push(Action::Ping(address));
             }
-            Start::Full => count(&self.counters.ping_full),
+            Start::Full => {
+                count(&self.counters.ping_full);
+                if check.must {
+                    return self.counters.reason(Reason::Held);
+                }
+            }
             Start::Passed => {}
         }
         match then {
@@ -75,6 +80,15 @@ impl Worker {
             here_only: false,
         }));
         self.decide(checking.waiting, AFTER_CHECK, state, now, out);
+    }
+
+    /// An echo request could not be sent. An address that must be checked is not given then (R28); any
+    /// other is as if nobody had answered, as in Kea.
+    pub(super) fn unpinged(&mut self, address: Ipv4Addr) {
+        if let Some(checking) = self.pings.take_if_must(address) {
+            self.holds.remove(&checking.check.offer.client);
+            self.counters.reason(Reason::Held);
+        }
     }
 
     /// Sends what is to be sent again, and ends checks that nobody answered.

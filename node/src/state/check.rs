@@ -40,6 +40,11 @@ impl State {
         }
         self.meta.check_history()?;
         self.meta.roster.check()?;
+        if let Some(recovery) = &self.meta.recovery
+            && (recovery.since > self.meta.now || recovery.until < recovery.since)
+        {
+            return Err(format!("the hold after a restore ends before it begins: {recovery:?}"));
+        }
         self.meta.drafts.check()
     }
 }

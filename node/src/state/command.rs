@@ -77,6 +77,8 @@ pub enum Command {
     Admit(Admit),
     /// How the cluster is to be led.
     SetPolicy(Policy),
+    /// An operator ends the hold after a restore (R28).
+    EndHold(EndHold),
 }
 
 impl Command {
@@ -86,7 +88,8 @@ impl Command {
             Command::PutToken(_)
             | Command::RemoveToken(_)
             | Command::Admit(_)
-            | Command::SetPolicy(_) => 2,
+            | Command::SetPolicy(_)
+            | Command::EndHold(_) => 2,
             _ => 1,
         }
     }
@@ -170,6 +173,9 @@ pub struct Grant {
     /// Option 82 as it came, without code and length, for `store-extended-info`; at most
     /// [`Grant::MOST_RELAY_INFO`] bytes, a longer one is left out (A6).
     pub relay_info: Option<Box<[u8]>>,
+    /// The proposing node has pinged the address a moment ago, and nobody answered: without that a held
+    /// address is nobody's to take (R28).
+    pub checked: bool,
 }
 
 impl Grant {
@@ -215,6 +221,11 @@ impl Why {
     /// Whether a Grant of this kind begins a new generation (R5).
     pub fn begins_generation(self) -> bool {
         matches!(self, Why::Selecting | Why::InitReboot | Why::Unnamed | Why::Offering)
+    }
+
+    /// Whether the client says that the address is its own already (R28).
+    pub fn claims(self) -> bool {
+        matches!(self, Why::InitReboot | Why::Renewing | Why::Rebinding)
     }
 }
 
@@ -357,6 +368,22 @@ impl WipeLeases {
     pub fn first(subnet: Option<SubnetId>) -> WipeLeases {
         WipeLeases { subnet, from: Ipv4Addr::UNSPECIFIED }
     }
+}
+
+/// One step of ending the hold after a restore (R28).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndHold {
+    /// The lowest address that is looked at.
+    pub from: Ipv4Addr,
+}
+
+impl EndHold {
+    /// The most leases one step looks at, since the lock is held for it (R22). Whoever wants the end goes on
+    /// where [`super::Outcome::HoldEnding`] says.
+    pub const MAX: usize = 4096;
+
+    /// The first step.
+    pub const FIRST: EndHold = EndHold { from: Ipv4Addr::UNSPECIFIED };
 }
 
 /// A piece of a document that does not fit into one command (R25). Documents of more than one

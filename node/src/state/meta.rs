@@ -11,6 +11,7 @@ use super::command::{ConfigVersion, Liveness, NodeInfo, WallOffset};
 use super::document::Drafts;
 use super::feature;
 use super::history::{Edits, Version};
+use super::recovery::Recovery;
 use super::roster::Roster;
 use crate::config::Config;
 use crate::types::{ClientKey, ClusterTime, NodeId, SubnetId};
@@ -34,6 +35,7 @@ pub struct Meta {
     pub(super) drafts: Drafts,
     pub(super) nodes: OrdMap<NodeId, Arc<NodeEntry>>,
     pub(super) roster: Roster,
+    pub(super) recovery: Option<Recovery>,
     pub(super) totals: OrdMap<SubnetId, Totals>,
     pub(super) declines: DeclineLog,
 }
@@ -102,6 +104,7 @@ impl Meta {
             drafts: Drafts::default(),
             nodes: OrdMap::new(),
             roster: Roster::default(),
+            recovery: None,
             totals: OrdMap::new(),
             declines: DeclineLog::default(),
         }
@@ -192,6 +195,11 @@ impl Meta {
     /// Tokens, nodes that were let in, and how the cluster is to be led.
     pub fn roster(&self) -> &Roster {
         &self.roster
+    }
+
+    /// The copy that the machine was made from, if it was, with the hold that came with it (R28).
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref()
     }
 
     /// Nodes that are up, ascending: the owners of buckets and shares (R16, C8).

@@ -20,6 +20,7 @@ mod outcome;
 mod pieces;
 mod prepare;
 mod record;
+pub mod recovery;
 pub mod roster;
 pub mod snapshot;
 #[cfg(test)]
@@ -32,8 +33,8 @@ pub mod wire;
 pub use apply::cached_lifetime;
 pub use command::{
     Batch, Claims, Client, Command, ConfigChunk, ConfigVersion, ConfigWhy, DeleteLease, EditConfig,
-    Generation, GiveUp, Grant, GrantItem, InUse, Liveness, NewConfig, NodeInfo, Note, Origin,
-    PutLease, PutMode, Reclaim, Seen, SetConfig, WallOffset, Why, WipeLeases,
+    EndHold, Generation, GiveUp, Grant, GrantItem, InUse, Liveness, NewConfig, NodeInfo, Note,
+    Origin, PutLease, PutMode, Reclaim, Seen, SetConfig, WallOffset, Why, WipeLeases,
 };
 pub use document::{Document, Form, Sha256};
 pub use event::{Event, Kind, Position, Subject};
@@ -47,6 +48,7 @@ pub use meta::{Declines, Meta, NodeEntry, Totals};
 pub use outcome::{Granted, Outcome, Taken};
 pub use prepare::{Prepared, Readers, Unreadable};
 pub use record::{BadRecord, decode_lease, encode_lease};
+pub use recovery::{Copied, Recovery, Source};
 pub use roster::{Admission, Admit, JoinToken, NotAdmitted, Policy, Roster};
 pub use view::{Availability, Change, Frozen, View};
 

@@ -99,6 +99,16 @@ pub enum Outcome {
     Admitted(NodeId),
     /// It is not, or its token is not taken.
     NotAdmitted(NotAdmitted),
+    /// R28: the address may be somebody's whom the machine does not know, the client does not say that it
+    /// is its own, and nobody has looked. Nothing was done.
+    Held,
+    /// A step towards the end of the hold.
+    HoldEnding {
+        /// Where the next one goes on.
+        next: Ipv4Addr,
+    },
+    /// No address is held any more.
+    HoldEnded,
     /// The command needs this feature level, which is not in force yet; nothing was done (R24).
     NotYet(u32),
 }

@@ -120,6 +120,13 @@ impl Roster {
         self.next
     }
 
+    /// Lets nobody in any more, and knows of nobody who was: for the machine of another cluster. The numbers
+    /// that were given out stay given out.
+    pub(super) fn begin_anew(&mut self) {
+        self.tokens.clear();
+        self.admissions.clear();
+    }
+
     pub(super) fn set_policy(&mut self, policy: &Policy) {
         self.policy = policy.clone();
     }

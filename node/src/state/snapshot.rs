@@ -136,6 +136,7 @@ impl Frozen {
             leases: self.table.len() as u64,
             lease_digest: self.lease_digest,
             roster: wire::roster::roster_to_pb(&meta.roster),
+            recovery: meta.recovery.as_ref().map(wire::recovery::recovery_to_pb),
         }
         .encode_to_vec()
     }
@@ -221,6 +222,7 @@ fn meta_from(head: &pb::Head, mut pieces: BTreeMap<PieceKey, Bytes>) -> Result<M
     }
     meta.declines = declines;
     meta.roster = wire::roster::roster_from_pb(head.roster.clone())?;
+    meta.recovery = head.recovery.map(wire::recovery::recovery_from_pb).transpose()?;
     Ok(meta)
 }
 

@@ -12,6 +12,7 @@ mod model;
 mod offering;
 mod reclaim;
 mod recorded;
+mod recovery;
 mod roster;
 mod tables;
 
@@ -131,6 +132,7 @@ impl World {
             fqdn_rev: false,
             identity: ip("192.0.2.1"),
             relay_info: None,
+            checked: false,
         }
     }
 

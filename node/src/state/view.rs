@@ -153,6 +153,16 @@ impl<'a> View<'a> {
         })
     }
 
+    /// R28: whether the address may be somebody's whom the machine does not know, because that was granted
+    /// after the copy that it was made from.
+    pub fn is_held(self, address: Ipv4Addr, now: ClusterTime) -> bool {
+        let recovery = self.meta().recovery().filter(|recovery| recovery.holds_at(now));
+        recovery.is_some_and(|recovery| {
+            let lease = self.lease(address);
+            lease.is_none_or(|lease| !lease.blocks_at(now) && recovery.is_of_copy(lease))
+        })
+    }
+
     /// Whether nobody holds `address` at `now`: no lease, one that does not block, or one that is
     /// over with its grace.
     pub fn is_free(self, address: Ipv4Addr, now: ClusterTime) -> bool {

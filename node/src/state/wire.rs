@@ -7,6 +7,7 @@
 mod commands;
 pub(super) mod config;
 mod outcomes;
+pub(super) mod recovery;
 pub(super) mod roster;
 
 use std::net::Ipv4Addr;

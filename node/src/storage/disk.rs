@@ -26,7 +26,7 @@ use raft_log::{Config, RaftLog};
 
 use super::codec::{LogTypes, Payload};
 use super::log::{Done, Entry, Extent, Log, LogId, Vote};
-use super::repair::{RepairError, last_segment_entries, repair};
+use super::repair::{REJOIN, RepairError, last_segment_entries, repair};
 use super::room::Op;
 use super::watch::{By, DiskWatch, is_full};
 
@@ -80,15 +80,22 @@ pub enum OpenError {
     Full(io::Error),
     /// `raft-log` refused.
     #[error(
-        "the log does not open: {0}. If the disk is well, the log is damaged: remove this node from the cluster \
-         (cluster-ctl), empty its data directory and let it join as a new node"
+        "the log in {path} does not open: {source}. If the disk is well, the log is damaged. {REJOIN}"
     )]
-    Open(io::Error),
+    Open {
+        /// Its directory.
+        path: PathBuf,
+        /// The library's word.
+        source: io::Error,
+    },
 }
 
 impl OpenError {
-    fn of(error: io::Error) -> OpenError {
-        if is_full(&error) { OpenError::Full(error) } else { OpenError::Open(error) }
+    fn of(dir: &Path, source: io::Error) -> OpenError {
+        match is_full(&source) {
+            true => OpenError::Full(source),
+            false => OpenError::Open { path: dir.to_path_buf(), source },
+        }
     }
 
     /// Whether there is no room on the disk: then opening may be tried again.
@@ -96,7 +103,7 @@ impl OpenError {
         match self {
             OpenError::Full(_) => true,
             OpenError::Repair(RepairError::Io { source, .. }) => is_full(source),
-            OpenError::Repair(RepairError::Damaged { .. }) | OpenError::Open(_) => false,
+            OpenError::Repair(RepairError::Damaged { .. }) | OpenError::Open { .. } => false,
         }
     }
 }
@@ -167,7 +174,8 @@ impl DiskLog {
         on_fault: OnFault,
         watch: Arc<DiskWatch>,
     ) -> Result<DiskLog, OpenError> {
-        std::fs::create_dir_all(dir).map_err(OpenError::of)?;
+        let failed = |source| OpenError::of(dir, source);
+        std::fs::create_dir_all(dir).map_err(failed)?;
         let cut = repair(dir)?;
         if cut > 0 {
             tracing::info!(bytes = cut, "the end of the log was never acknowledged and is gone");
@@ -183,9 +191,9 @@ impl DiskLog {
         // Grouping happens in our writer thread; waiting for more would only add latency.
         config.wal.flush_batch_wait = Some(Duration::ZERO);
         let config = Arc::new(config);
-        let mut log = RaftLog::open(config.clone()).map_err(OpenError::of)?;
+        let mut log = RaftLog::open(config.clone()).map_err(failed)?;
         // What opening has written must be durable before anything is said to follow it.
-        sync(&mut log).map_err(OpenError::of)?;
+        sync(&mut log).map_err(failed)?;
         let durable = log.stat().open_chunk.global_end;
         let shared = Arc::new(Shared {
             dir: dir.to_path_buf(),
@@ -199,14 +207,14 @@ impl DiskLog {
             appended: AtomicU64::new(0),
             on_fault,
         });
-        shared.whole().map_err(OpenError::Open)?;
+        shared.whole().map_err(open)?;
         let writer = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn({
                 let shared = shared.clone();
                 move || shared.write()
             })
-            .map_err(OpenError::Open)?;
+            .map_err(open)?;
         Ok(DiskLog { shared, writer: Some(writer) })
     }
 

@@ -11,6 +11,7 @@ use leasehold_proto::cluster as proto;
 use prost::Message;
 
 use super::files::{Draft, FramedReader, FramedWriter};
+use super::repair::REJOIN;
 use crate::types::NodeId;
 
 const MAGIC: [u8; 8] = *b"LHIDENT1";
@@ -96,18 +97,35 @@ pub struct IdentityFile {
 }
 
 impl IdentityFile {
+    /// The file of the data directory `dir`, whether it is there or not.
+    pub fn at(dir: &Path) -> IdentityFile {
+        IdentityFile { path: dir.join("identity") }
+    }
+
+    /// What it says; `None` when there is no such file.
+    ///
+    /// # Errors
+    /// `InvalidData` when the file is damaged.
+    pub fn read(&self) -> io::Result<Option<Identity>> {
+        match File::open(&self.path) {
+            Ok(input) => read(input).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The identity in `dir`; a new one is drawn and written if there is none.
     ///
     /// # Errors
-    /// `InvalidData` when the file is damaged: then the directory is nobody any more.
+    /// `InvalidData` when the file is damaged, or is gone while a log is there: then the directory is
+    /// nobody any more.
     pub fn open(dir: &Path) -> io::Result<(IdentityFile, Identity)> {
-        let file = IdentityFile { path: dir.join("identity") };
+        let file = IdentityFile::at(dir);
         match File::open(&file.path) {
             Ok(input) => {
                 let identity = read(input).map_err(|error| {
                     let text = format!(
-                        "{}: {error}. The directory can no longer prove who it is: empty it and let the node join as \
-                         a new one",
+                        "{}: {error}. The directory can no longer prove who it is. {REJOIN}",
                         file.path.display()
                     );
                     io::Error::new(io::ErrorKind::InvalidData, text)
@@ -115,6 +133,15 @@ impl IdentityFile {
                 Ok((file, identity))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if has_log(dir) {
+                    let text = format!(
+                        "{}: the file is missing, but there is a log beside it. Either it was lost, or this directory was \
+                         being restored (cluster-ctl snapshot restore, recover apply) and was not finished: then remove \
+                         the directory and restore once more. {REJOIN}",
+                        file.path.display()
+                    );
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
                 let identity = Identity { instance: draw()?, seat: None };
                 file.write(&identity)?;
                 Ok((file, identity))
@@ -170,6 +197,11 @@ pub fn marked_removed(dir: &Path) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether anything was ever logged here.
+fn has_log(dir: &Path) -> bool {
+    std::fs::read_dir(dir.join("log")).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn read(input: File) -> io::Result<Identity> {
@@ -228,6 +260,24 @@ mod tests {
         bytes[22] ^= 1;
         fs::write(&path, bytes).unwrap();
         let error = IdentityFile::open(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("join as a new one"), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("identity") && text.contains("does not match its checksum"),
+            "{text}"
+        );
+        assert!(text.contains("node remove") && text.contains("[cluster] join"), "{text}");
+    }
+
+    #[test]
+    fn a_directory_with_a_log_and_without_an_identity_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("log")).unwrap();
+        IdentityFile::open(dir.path()).unwrap();
+        fs::remove_file(dir.path().join("identity")).unwrap();
+        fs::write(dir.path().join("log/x.wal"), b"x").unwrap();
+        let text = IdentityFile::open(dir.path()).unwrap_err().to_string();
+        assert!(text.contains("identity: the file is missing"), "{text}");
+        assert!(text.contains("node remove") && text.contains("[cluster] join"), "{text}");
+        assert_eq!(IdentityFile::at(dir.path()).read().unwrap(), None);
     }
 }

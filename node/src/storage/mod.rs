@@ -30,10 +30,10 @@ use std::path::Path;
 
 pub use checkpoint::{Changes, Checkpoint, Loaded, Remains};
 pub use disk::{DISK_FAILED, DiskLog, LogSettings, OnFault, OpenError, exit_on_fault};
-pub use files::{Draft, remove_drafts, sync_dir};
+pub use files::{Draft, FramedReader, FramedWriter, remove_drafts, sync_dir};
 pub use identity::{Identity, IdentityFile, RosterNode, Seat, draw, mark_removed, marked_removed};
 pub use log::{Base, Body, Done, Entry, Extent, Log, LogId, Vote, move_up};
-pub use repair::{RepairError, Verdict, judge};
+pub use repair::{REJOIN, RepairError, Verdict, judge};
 pub use snapshots::{SnapshotFile, Snapshots};
 pub use watch::{By, DiskFacts, DiskWatch, Room, SLOW, STALL, is_full};
 

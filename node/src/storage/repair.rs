@@ -24,14 +24,19 @@ use super::log::{Body, LogId};
 /// What disks write at once, at least.
 const SECTOR: usize = 512;
 
+/// How a node whose disk is damaged comes back: the others have everything that was acknowledged.
+pub const REJOIN: &str = "The other nodes hold every acknowledged lease, and this one must join as a new node: on a \
+    healthy node run 'cluster-ctl node remove N' (N: this node's number in 'cluster-ctl status') and 'cluster-ctl node \
+    token create'; here move the data directory away, set [cluster] join and the token in node.toml, and start. If there \
+    is no other node, or too few of them for a majority, see docs/backup.md";
+
 /// Damage that only a human can judge.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
     /// A record is bad and R20 does not allow to cut it.
     #[error(
         "the log is damaged: {path}, byte {offset}: {reason}. Acknowledged entries may be lost here, so this node must \
-         not go on as itself. Remove it from the cluster (cluster-ctl), empty its data directory and let it join as a \
-         new node; the other nodes hold every acknowledged lease"
+         not go on as itself. {REJOIN}"
     )]
     Damaged {
         /// The file.

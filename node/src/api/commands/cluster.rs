@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::recovery;
 use crate::api::backend::{Acted, Effect, Member, NodeReport, Role};
 use crate::api::spec::Origin::Leasehold;
 use crate::api::spec::{ApiContext, Args, Code, Kind, Plan, Refusal, Reply, Spec, optional};
@@ -48,11 +49,14 @@ struct ClusterStatus<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     config_problems: &'a [String],
     /// What is dangerous about how this node may be reached.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    warnings: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     /// What is unwise about who votes.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     membership_warnings: &'a [String],
+    /// What the cluster was made from, and what it holds back since (R28).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<recovery::Shown>,
     leases: usize,
     uptime: u64,
     ready: bool,
@@ -104,8 +108,14 @@ fn status(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
         config_version: cx.view.config_version().0,
         active_config_version: report.active_config.0,
         config_problems: &report.config_problems,
-        warnings: &report.warnings,
+        warnings: report
+            .warnings
+            .iter()
+            .cloned()
+            .chain(recovery::warning(cx.view.meta()))
+            .collect(),
         membership_warnings: &membership_warnings,
+        recovery: recovery::shown(cx.view.meta()),
         leases: cx.view.lease_count(),
         uptime: report.uptime.as_secs(),
         ready: report.ready.is_ok(),

@@ -15,6 +15,7 @@ pub mod node;
 pub mod node_token;
 pub mod policy;
 pub mod process;
+pub mod recovery;
 pub mod reservation;
 pub mod select_test;
 pub mod service;

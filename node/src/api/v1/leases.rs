@@ -83,10 +83,10 @@ const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 
 /// A piece of an answer ends when it has so many bytes, or so many leases were looked at for it.
-const PIECE: usize = 64 << 10;
+pub(super) const PIECE: usize = 64 << 10;
 const LOOKS: usize = 16_384;
 /// How long an answer may take in all: so long the view that it is made from stays in memory.
-const MOST_TIME: Duration = Duration::from_secs(600);
+pub(super) const MOST_TIME: Duration = Duration::from_secs(600);
 
 async fn leases(call: Call) -> Response {
     let Call { api, query, headers, at_work, .. } = call;
@@ -133,19 +133,25 @@ async fn leases(call: Call) -> Response {
         Format::Json => JSON,
         Format::Lines => NDJSON,
     };
-    let body = Body::from_stream(Pieces { pieces, over: false });
+    let body = Body::from_stream(Pieces::new(pieces));
     ([(CONTENT_TYPE.as_str(), kind), (APPLIED_INDEX, &*applied)], body).into_response()
 }
 
-enum Piece {
+pub(super) enum Piece {
     Bytes(Bytes),
     End,
 }
 
 /// The body of an answer. It ends well with [`Piece::End`] and in no other way.
-struct Pieces {
+pub(super) struct Pieces {
     pieces: mpsc::Receiver<Piece>,
     over: bool,
+}
+
+impl Pieces {
+    pub(super) fn new(pieces: mpsc::Receiver<Piece>) -> Pieces {
+        Pieces { pieces, over: false }
+    }
 }
 
 impl Stream for Pieces {

@@ -14,6 +14,7 @@ mod leases;
 #[cfg(test)]
 mod openapi_tests;
 mod query;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +33,7 @@ pub use events::FOLLOWERS;
 pub use query::{Bad, Parameter, Query, Takes, parameter};
 
 /// All routes.
-pub const ROUTES: &[Route] = &[events::ROUTE, leases::ROUTE];
+pub const ROUTES: &[Route] = &[events::ROUTE, leases::ROUTE, snapshot::ROUTE];
 
 /// Long answers at once, all connections together: each holds a view of the lease table.
 pub const STREAMS: usize = 16;

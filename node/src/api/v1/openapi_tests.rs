@@ -216,6 +216,12 @@ fn schemas() -> Value {
                 "version": whole("The configuration that came into force; the others are absent then")
             }
         },
+        "Backup": {
+            "type": "string",
+            "format": "binary",
+            "description": "For cluster-ctl snapshot inspect, verify and restore. It ends with a checksum of all of it; an \
+                            answer that broke off has none"
+        },
         "Leases": {
             "type": "object",
             "required": ["applied-index", "leases", "count", "next"],

@@ -257,3 +257,28 @@ fn figures_over_a_million_leases() {
     leases.print(&mut text).unwrap();
     println!("lease4-write: {:?}, {} bytes", began.elapsed(), text.len());
 }
+
+#[tokio::test]
+async fn a_backup_is_whole_and_holds_the_machine() {
+    let server = with_leases().await;
+    let answer = server.raw_bytes(b"GET /v1/snapshot HTTP/1.0\r\n\r\n").await;
+    let at = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let (head, body) = (String::from_utf8_lossy(&answer[..at]).into_owned(), &answer[at + 4..]);
+    assert!(head.contains(" 200 ") && head.contains("application/octet-stream"), "{head}");
+    let (header, state) = crate::raft::backup::read(body).unwrap();
+    assert_eq!((header.cluster, header.leases, header.index()), (0xc0ffee, 4, server.fake.index()));
+    let head = head.to_lowercase();
+    assert!(head.contains(&format!("leasehold-applied-index: {}", header.index())), "{head}");
+    assert_eq!(state.digest(), server.fake.state().read().digest());
+    state.check().unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_without_a_leader_is_refused_unless_an_old_one_is_good_enough() {
+    let server = with_leases().await;
+    server.fake.led.store(false, std::sync::atomic::Ordering::Relaxed);
+    let (status, text) = server.get("/v1/snapshot").await;
+    assert!(status == 503 && text.contains("consistency=local"), "{text}");
+    let (status, _) = server.get("/v1/snapshot?consistency=local").await;
+    assert_eq!(status, 200);
+}

@@ -87,6 +87,7 @@ impl Pending {
             Outcome::Changed if self.again => Decision::Drop(Reason::ChangedTwice),
             Outcome::Changed => Decision::Again,
             Outcome::Late => Decision::Drop(Reason::Late),
+            Outcome::Held => Decision::Drop(Reason::Held),
             _ => Decision::Drop(Reason::StrangeOutcome),
         }
     }

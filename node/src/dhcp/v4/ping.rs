@@ -5,10 +5,14 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::Exchange;
-use crate::config::Subnet;
+use crate::config::{PingCheck, Subnet};
 use crate::dhcp::decision::{Check, Offered};
 use crate::state::Client;
 use crate::types::ClusterTime;
+
+/// How a held address is checked where the configuration says nothing of ping checks (R28): twice, since
+/// the first request may be lost while the address is resolved.
+const HELD: PingCheck = PingCheck { enabled: true, requests: 2, reply_timeout: 150, cltt_secs: 0 };
 
 /// The check that an offer of `address` needs. What the client holds, and what was its own a moment ago
 /// (`ping-cltt-secs`), it is offered without: it would answer itself. An address that is reserved for
@@ -19,14 +23,29 @@ pub fn check(
     client: &Client,
     address: Ipv4Addr,
 ) -> Option<Check> {
-    let wanted = subnet.ping_check.or(ex.config.hooks.ping_check).filter(|it| it.enabled)?;
+    let wanted = subnet.ping_check.or(ex.config.hooks.ping_check).filter(|it| it.enabled);
+    if ex.view.is_held(address, ex.now) {
+        return Some(of(ex, subnet, client, address, wanted.unwrap_or(HELD), true));
+    }
+    let wanted = wanted?;
     let own = ex.view.lease(address).filter(|lease| lease.names(client));
     let recent = Duration::from_secs(wanted.cltt_secs.into());
     if own.is_some_and(|it| it.blocks_at(ex.now) || ex.now.since(it.cltt) <= recent) {
         return None;
     }
+    Some(of(ex, subnet, client, address, wanted, false))
+}
+
+fn of(
+    ex: &Exchange<'_>,
+    subnet: &Subnet,
+    client: &Client,
+    address: Ipv4Addr,
+    wanted: PingCheck,
+    must: bool,
+) -> Check {
     let circuit = ex.reading.circuit(&ex.packet.arrival);
-    Some(Check {
+    Check {
         offer: Offered {
             client: client.key(),
             subnet: subnet.id,
@@ -36,5 +55,6 @@ pub fn check(
         },
         requests: wanted.requests.max(1),
         timeout: Duration::from_millis(wanted.reply_timeout.into()),
-    })
+        must,
+    }
 }

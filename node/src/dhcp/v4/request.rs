@@ -7,7 +7,7 @@ use super::names::{Manner, Names};
 use super::packet::{Arrival, Reading};
 use super::pending::Pending;
 use super::scope::Scope;
-use super::{Exchange, discover, lifetime, respond};
+use super::{Exchange, discover, lifetime, ping, respond};
 use crate::config::Subnet;
 use crate::dhcp::decision::{Decision, Reason};
 use crate::state::{
@@ -98,7 +98,7 @@ pub fn request<'a>(ex: &Exchange<'a>, subnet: Option<&'a Subnet>) -> Decision {
         return Decision::Drop(Reason::Overtaken);
     }
     let last = ex.view.last_lease_of(&client, subnet.network).map(|lease| &**lease);
-    let (standing, member) = standing(ex, subnet, &client, last, want);
+    let (standing, member) = standing(ex, subnet, &client, last, want, why);
     let known = held.or(last);
     match policy(why, standing, known.is_some(), subnet.values.authoritative) {
         Act::Grant => bind(ex, member, held, want, why),
@@ -118,9 +118,15 @@ fn standing<'a>(
     client: &Client,
     last: Option<&Lease>,
     want: Ipv4Addr,
+    why: Why,
 ) -> (Standing, &'a Subnet) {
     let availability = ex.view.availability(want, client, ex.now);
+    let is_held = ex.view.is_held(want, ex.now);
     let mut all = ex.config.members(subnet.network);
+    // Somebody answers at an address that may be his (R28).
+    if is_held && !why.claims() && ex.cx.memory.is_in_use(want) {
+        return (Standing::Another, subnet);
+    }
     if matches!(availability, Availability::Taken(_))
         || all.any(|member| reserved_for_other(ex.config, member, want, client))
         || is_called_elsewhere(ex, subnet, client, want)
@@ -134,7 +140,8 @@ fn standing<'a>(
         return (if barred { Standing::Another } else { Standing::Outside }, subnet);
     };
     let is_last = last.is_some_and(|last| last.address == want);
-    let own = availability == Availability::Own || is_last;
+    // R28: a client that says so of a held address has a lease of it that we do not know.
+    let own = availability == Availability::Own || is_last || is_held && why.claims();
     (if own { Standing::Own } else { Standing::Free }, member)
 }
 
@@ -215,7 +222,12 @@ pub fn cached(ex: &Exchange<'_>, subnet: &Subnet, address: Ipv4Addr) -> Option<L
 }
 
 fn propose(ex: &Exchange<'_>, wish: Wish<'_>, identity: Ipv4Addr) -> Decision {
-    let grant = command(ex, wish, identity);
+    let mut grant = command(ex, wish, identity);
+    let check = Some(wish.want).filter(|_| !wish.why.claims());
+    let check = check.and_then(|want| ping::check(ex, wish.subnet, &grant.client, want));
+    let check = check.filter(|check| check.must);
+    // It goes out behind the check only.
+    grant.checked = check.is_some();
     let pending = Pending {
         packet: ex.packet.clone(),
         reading: ex.reading.clone(),
@@ -226,7 +238,11 @@ fn propose(ex: &Exchange<'_>, wish: Wish<'_>, identity: Ipv4Addr) -> Decision {
         why: wish.why,
         again: ex.cx.again,
     };
-    Decision::Commit(Command::Grant(grant), Box::new(pending))
+    let commit = Decision::Commit(Command::Grant(grant), Box::new(pending));
+    match check {
+        Some(check) => Decision::Check(check, Box::new(commit)),
+        None => commit,
+    }
 }
 
 fn command(ex: &Exchange<'_>, wish: Wish<'_>, identity: Ipv4Addr) -> Grant {
@@ -251,6 +267,7 @@ fn command(ex: &Exchange<'_>, wish: Wish<'_>, identity: Ipv4Addr) -> Grant {
         fqdn_rev: names.reverse,
         identity,
         relay_info: relay_info(ex, subnet),
+        checked: false,
     }
 }
 

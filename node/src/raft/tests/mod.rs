@@ -1,5 +1,6 @@
 //! Three nodes in one process over real gRPC, and the stores by themselves.
 
+mod backup;
 mod cluster;
 mod forming;
 mod history;

@@ -94,6 +94,9 @@ impl State {
         {
             return Outcome::Taken(why);
         }
+        if !grant.checked && !item.why.claims() && self.view().is_held(want, self.meta.now) {
+            return Outcome::Held;
+        }
         // (e) `held` is retired only if it is still what the client has: `seen` says so.
         if let Some(lease) = current.filter(|lease| lease.address != want) {
             self.leases.remove(lease.address);
@@ -188,7 +191,7 @@ impl State {
     }
 
     /// R7: how long after its end a lease of `lifetime` keeps its address from others.
-    fn grace(&self, lifetime: Lifetime, subnet: &Subnet) -> Duration {
+    pub(in crate::state) fn grace(&self, lifetime: Lifetime, subnet: &Subnet) -> Duration {
         let by_default = || {
             if self.meta.members() <= 1 {
                 return Duration::ZERO;
@@ -274,7 +277,8 @@ impl State {
         let open = config.subnet(subnet).is_some_and(|subnet| subnet.prefix.contains(address));
         // One that is over waits for the sweep, which counts its end and tells of it.
         let held = self.leases.get(address).is_some_and(|lease| lease.state.blocks());
-        if !open || held {
+        // R28: who answers there may be the holder that we do not know, and must be able to claim it.
+        if !open || held || self.view().is_held(address, self.meta.now) {
             return Outcome::NotHeld;
         }
         if self.is_probation_full(subnet, address, circuit) {

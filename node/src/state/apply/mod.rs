@@ -48,6 +48,7 @@ impl State {
                 Outcome::Noted
             }
             Command::Admit(admit) => self.admit(admit),
+            Command::EndHold(step) => self.end_hold(step),
             Command::SetPolicy(policy) => {
                 self.meta.roster.set_policy(policy);
                 Outcome::Noted

@@ -31,6 +31,7 @@ fn grant(n: u32, secs: u32) -> Command {
         fqdn_rev: n.is_multiple_of(3),
         identity: [10, 0, 0, 1].into(),
         relay_info: None,
+        checked: false,
     })
 }
 

@@ -168,6 +168,7 @@ fn telling_costs() {
             fqdn_rev: false,
             identity: Ipv4Addr::UNSPECIFIED,
             relay_info: None,
+            checked: false,
         })
     };
     let mut now = 1;

@@ -10,8 +10,8 @@ use super::{
     node_info_from_pb, node_info_to_pb, roster,
 };
 use crate::state::command::{
-    Claims, Client, Command, ConfigVersion, DeleteLease, Generation, GiveUp, Grant, GrantItem,
-    InUse, Origin, PutLease, PutMode, Reclaim, Seen, WallOffset, Why, WipeLeases,
+    Claims, Client, Command, ConfigVersion, DeleteLease, EndHold, Generation, GiveUp, Grant,
+    GrantItem, InUse, Origin, PutLease, PutMode, Reclaim, Seen, WallOffset, Why, WipeLeases,
 };
 use crate::state::lease::LeaseState;
 use crate::types::{ClusterTime, Lifetime, NodeId, SubnetId};
@@ -54,6 +54,7 @@ pub(super) fn to_pb(command: &Command) -> pb::Command {
         Command::RemoveToken(id) => Kind::RemoveToken(*id),
         Command::Admit(admit) => Kind::Admit(roster::admit_to_pb(admit)),
         Command::SetPolicy(policy) => Kind::SetPolicy(roster::policy_to_pb(policy)),
+        Command::EndHold(step) => Kind::EndHold(pb::EndHold { from: step.from.into() }),
     };
     pb::Command { kind: Some(kind) }
 }
@@ -95,6 +96,7 @@ pub(super) fn from_pb(command: pb::Command) -> Result<Command, BadWire> {
         Kind::RemoveToken(id) => Command::RemoveToken(id),
         Kind::Admit(admit) => Command::Admit(roster::admit_from_pb(admit)?),
         Kind::SetPolicy(policy) => Command::SetPolicy(roster::policy_from_pb(policy)),
+        Kind::EndHold(step) => Command::EndHold(EndHold { from: step.from.into() }),
     })
 }
 
@@ -157,6 +159,7 @@ fn grant_to_pb(grant: &Grant) -> pb::Grant {
         fqdn_rev: grant.fqdn_rev,
         identity: grant.identity.into(),
         relay_info: grant.relay_info.as_deref().map(copied),
+        checked: grant.checked,
     }
 }
 
@@ -181,6 +184,7 @@ fn grant_from_pb(grant: pb::Grant) -> Result<Grant, BadWire> {
         fqdn_rev: grant.fqdn_rev,
         identity: grant.identity.into(),
         relay_info: grant.relay_info.map(|info| Box::from(&*info)),
+        checked: grant.checked,
     })
 }
 

@@ -67,6 +67,9 @@ pub(super) fn to_pb(outcome: &Outcome) -> pb::Outcome {
         Outcome::Admitted(node) => Kind::Admitted(node.0),
         Outcome::NotAdmitted(why) => Kind::NotAdmitted(roster::not_admitted_to_pb(*why)),
         Outcome::NotYet(level) => Kind::NotYet(*level),
+        Outcome::Held => Kind::Held(nothing),
+        Outcome::HoldEnding { next } => Kind::HoldEnding((*next).into()),
+        Outcome::HoldEnded => Kind::HoldEnded(nothing),
     };
     pb::Outcome { kind: Some(kind) }
 }
@@ -111,6 +114,9 @@ pub(super) fn from_pb(outcome: pb::Outcome) -> Result<Outcome, BadWire> {
         Kind::Admitted(node) => Outcome::Admitted(NodeId(node)),
         Kind::NotAdmitted(no) => Outcome::NotAdmitted(roster::not_admitted_from_pb(no)?),
         Kind::NotYet(level) => Outcome::NotYet(level),
+        Kind::Held(_) => Outcome::Held,
+        Kind::HoldEnding(next) => Outcome::HoldEnding { next: next.into() },
+        Kind::HoldEnded(_) => Outcome::HoldEnded,
     })
 }
 

@@ -57,7 +57,7 @@ fn any_item() -> impl Strategy<Value = GrantItem> {
 fn any_grant() -> impl Strategy<Value = Grant> {
     let items = prop::collection::vec(any_item(), 0..3);
     let relay_info = prop::option::of(prop::collection::vec(any::<u8>(), 0..20));
-    let rest = (any_address(), relay_info, any::<(bool, bool)>());
+    let rest = (any_address(), relay_info, any::<(bool, bool, bool)>());
     (any_origin(), any_time(), any::<u64>(), any_client(), items, ".{0,8}", rest).prop_map(
         |(origin, not_after, config, client, items, hostname, (identity, relay_info, dns))| Grant {
             origin,
@@ -70,6 +70,7 @@ fn any_grant() -> impl Strategy<Value = Grant> {
             fqdn_rev: dns.1,
             identity,
             relay_info: relay_info.map(Into::into),
+            checked: dns.2,
         },
     )
 }
@@ -274,6 +275,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         (any::<u64>(), any_liveness())
             .prop_map(|(node, what)| Command::NodeLiveness(NodeId(node), what)),
         any_roster_command(),
+        any_address().prop_map(|from| Command::EndHold(EndHold { from })),
     ]
 }
 
@@ -338,6 +340,9 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
         ])
         .prop_map(Outcome::NotAdmitted),
         any::<u32>().prop_map(Outcome::NotYet),
+        Just(Outcome::Held),
+        any_address().prop_map(|next| Outcome::HoldEnding { next }),
+        Just(Outcome::HoldEnded),
         (any::<u64>(), prop::option::of((any::<u32>(), any_address(), 0u8..=32)), ".{0,8}")
             .prop_map(|(version, subnet, name)| {
                 let subnet = subnet
