@@ -82,6 +82,8 @@ enum Command {
     /// Backups of the whole cluster: save one, look into it, make a new cluster from it
     #[command(subcommand)]
     Snapshot(commands::snapshot::Command),
+    /// Whether all nodes have the same replicated state; exit status 1 when they differ
+    HashCheck,
     /// After a majority was lost for good; and what a restored cluster holds back
     #[command(subcommand)]
     Recover(commands::recover::Command),
@@ -128,6 +130,7 @@ fn ask(client: &Client, command: Command, output: Output) -> Result<(), Failure>
         Command::Lease(command) => commands::lease::run(client, command, output),
         Command::Config(command) => commands::config::run(client, command, output),
         Command::Snapshot(command) => commands::snapshot::run(client, command, output),
+        Command::HashCheck => commands::hash_check::run(client, output),
         Command::Recover(command) => commands::recover::run(client, command, output),
         Command::Pki(command) => commands::pki::run(command, output),
     }

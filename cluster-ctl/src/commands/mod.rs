@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod drain;
+pub mod hash_check;
 mod history;
 pub mod leader;
 pub mod lease;

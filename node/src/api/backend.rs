@@ -17,6 +17,7 @@ use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::peers::Active;
 use crate::raft::backup::Backup;
+use crate::raft::hashes::Comparison;
 use crate::raft::{Change, Changed, Token};
 use crate::serve::service::Origin;
 use crate::state::document::Editing;
@@ -116,6 +117,8 @@ pub enum Effect {
     Disable(Origin, Option<Duration>),
     /// `dhcp-enable`.
     Enable(Origin),
+    /// `cluster-hash-check`: compare the machines of all nodes.
+    CompareStates,
     /// `leases-reclaim`: every lease that is due, step by step through the log.
     Reclaim {
         /// Delete them instead of keeping them for their clients.
@@ -218,6 +221,8 @@ pub enum Acted {
     Done,
     /// This node leads now.
     Leads(NodeId),
+    /// What comparing the machines of all nodes came to.
+    Compared(Comparison),
     /// So many leases were swept.
     Reclaimed(u64),
     /// The file is on disk under this name.

@@ -19,6 +19,7 @@ use crate::observe::statistics::Statistics;
 use crate::observe::statistics::testing::Counting;
 use crate::peers::Active;
 use crate::raft::backup::Backup;
+use crate::raft::hashes::{Comparison, Told};
 use crate::raft::{Changed, Token};
 use crate::serve::service::Holds;
 use crate::state::document::Editing;
@@ -141,7 +142,8 @@ impl Fake {
 
     /// What comes of an act.
     pub(crate) fn acted(&self, effect: &Effect) -> Result<Acted, String> {
-        if !self.led.load(Ordering::Relaxed)
+        let led = self.led.load(Ordering::Relaxed);
+        if !led
             && matches!(effect, Effect::TransferLeader(_) | Effect::Reclaim { .. } | Effect::Reload)
         {
             return Err("there is no leader".into());
@@ -157,6 +159,18 @@ impl Fake {
                 disabled.release(*origin);
                 Acted::Done
             }
+            Effect::CompareStates => Acted::Compared(Comparison {
+                index: Some(5),
+                nodes: [
+                    (NodeId(1), Told::Digest(7)),
+                    (
+                        NodeId(2),
+                        Told::Digest(if self.three.load(Ordering::Relaxed) { 8 } else { 7 }),
+                    ),
+                    (NodeId(3), if led { Told::Digest(7) } else { Told::Silent }),
+                ]
+                .into(),
+            }),
             Effect::Reclaim { .. } => Acted::Reclaimed(3),
             Effect::Maintain(node, begins) => {
                 let liveness = if *begins { Liveness::Maintenance } else { Liveness::Up };

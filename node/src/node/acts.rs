@@ -50,6 +50,12 @@ impl NodeBackend {
                 })
             }
             Effect::ChangeMembers(change) => self.change_members(change, within).await,
+            Effect::CompareStates => {
+                match timeout(within, self.parts.raft.compare_states()).await {
+                    Ok(comparison) => Ok(Acted::Compared(comparison)),
+                    Err(_) => Err("it took too long".into()),
+                }
+            }
             Effect::CreateToken(new) => self.create_token(new, within).await,
             Effect::Maintain(node, begins) => {
                 self.maintain(node, begins, within).await.map(|_| Acted::Done)

@@ -218,7 +218,10 @@ impl Backend for NodeBackend {
                 (false, 0) => Sockets::Failed(active.problems),
                 (false, _) => Sockets::Retrying(active.problems),
             },
-            warnings: super::control::warnings(&self.doors),
+            warnings: super::control::warnings(&self.doors)
+                .into_iter()
+                .chain(self.parts.raft.states_differ())
+                .collect(),
             term: status.term,
             // A leader that is cut off from its majority leads nobody.
             leader: status.leader.filter(|_| self.parts.has_majority(&status)),
@@ -272,6 +275,7 @@ impl Backend for NodeBackend {
                 failed_handshakes,
                 turned_away: self.parts.raft.turned_away(),
                 wall_clock_skew: self.wall_clock_skew(),
+                states_differ: self.parts.raft.states_differ().is_some(),
                 peers: members
                     .iter()
                     .filter(|member| member.id != status.id)

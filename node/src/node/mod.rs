@@ -416,8 +416,10 @@ impl Node {
                 Routes::new(ProposalsService::server(&raft)).add_service(peers.service());
             let services = services
                 .add_service(peers::gaps::GapsService::server(&raft))
+                .add_service(raft::hashes::HashesService::server(&raft))
                 .add_service(drain.server());
             tasks.spawn(peers::gaps::fill(raft.clone()));
+            tasks.spawn(raft.clone().watch_states());
             let server = raft
                 .serve(listener, services, until(peers_stopping))
                 .map_err(fault("the peer port"))?;

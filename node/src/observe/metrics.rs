@@ -75,6 +75,8 @@ pub struct Raft {
     pub turned_away: u64,
     /// Seconds this node's cluster time lies from its own clock, for the wall clock alarm (R13).
     pub wall_clock_skew: f64,
+    /// Whether this node, leading, found the machines of nodes to differ.
+    pub states_differ: bool,
     /// Every other member.
     pub peers: Vec<Peer>,
 }
@@ -303,6 +305,8 @@ const METRICS: &[Metric] = &[
         read: |r, s| s.one(r.raft.turned_away) },
     Metric { name: "raft_wall_clock_skew_seconds", help: "How far the wall clock of this node is ahead of the time the cluster shows to people", kind: Kind::Gauge,
         read: |r, s| s.real(r.raft.wall_clock_skew) },
+    Metric { name: "raft_states_differ", help: "1 when this node, leading, found the replicated states of nodes to differ: a fault of program or memory", kind: Kind::Gauge,
+        read: |r, s| s.one(u64::from(r.raft.states_differ)) },
     Metric { name: "raft_peer_lag_entries", help: "Committed entries that the peer has not applied, as far as this node knows", kind: Kind::Gauge,
         read: |r, s| for peer in &r.raft.peers {
             if let Some(lag) = peer.lag { s.with([("peer", peer.node.to_string())], lag) }

@@ -16,6 +16,7 @@ use leasehold_proto::raft as proto;
 use prost::Message;
 
 use super::image;
+use crate::state::snapshot::BadSnapshot;
 use crate::state::{ConfigVersion, Frozen, State};
 use crate::storage::{Base, FramedReader, FramedWriter};
 use crate::types::{ClusterTime, NodeId};
@@ -189,7 +190,12 @@ fn begin<R: Read>(input: R) -> io::Result<(Header, FramedReader<R>)> {
 }
 
 fn explain(error: io::Error) -> io::Error {
-    match error.kind() {
+    let inner = error.get_ref().and_then(|error| error.downcast_ref::<BadSnapshot>());
+    let kind = match inner {
+        Some(BadSnapshot::Io(inner)) => inner.kind(),
+        _ => error.kind(),
+    };
+    match kind {
         io::ErrorKind::UnexpectedEof => io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "it is cut off: the end is missing, so it was not saved or not copied whole",
@@ -235,6 +241,8 @@ mod tests {
         let (_, bytes) = backup();
         for at in 0..bytes.len() {
             let cut = check_whole(&bytes[..at]).unwrap_err();
+            assert!(cut.to_string().contains("cut off"), "cut at {at}: {cut}");
+            let cut = read(&bytes[..at]).unwrap_err();
             assert!(cut.to_string().contains("cut off"), "cut at {at}: {cut}");
             let mut flipped = bytes.clone();
             flipped[at] ^= 0x10;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio_stream::{Stream, StreamExt};
 
+use super::hashes::Hashes;
 use super::lease_clock::LeaseClock;
 use super::readings::{Readings, is_large};
 use super::typ::{
@@ -64,6 +65,10 @@ pub(super) struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Documents that are read already.
     pub readings: Arc<Readings>,
+    /// Digests of the machine, to be compared with those of others.
+    pub hashes: Hashes,
+    /// How far apart in cluster time they are.
+    pub hash_every: Duration,
     /// What happened, if it is kept.
     pub history: Option<Arc<History>>,
     /// Room for the events of one entry.
@@ -150,6 +155,7 @@ impl Shared {
                 };
                 let answer = {
                     let mut state = self.state.write();
+                    let before = state.now();
                     let outcomes = match self.history {
                         Some(_) => {
                             state.apply_telling(position.index, &batch, prepared, &mut events)
@@ -158,6 +164,7 @@ impl Shared {
                     };
                     wall = state.view().meta().wall_offset();
                     self.base.lock().0 = Some(id);
+                    self.mark(position.index, before, &state);
                     is_followed(state.view().meta().feature_level())?;
                     Answer { stamp: state.now(), outcomes }
                 };
@@ -239,6 +246,7 @@ impl Shared {
             let mut state = self.state.write();
             *state = new;
             *self.base.lock() = (meta.last_log_id, meta.last_membership.clone());
+            self.hashes.clear();
         }
         self.lease_clock.lock().observe(stamp, self.clock.boottime(), false);
         if let (Some(history), Some(id)) = (&self.history, &meta.last_log_id) {

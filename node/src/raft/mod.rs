@@ -14,6 +14,7 @@
 //! | `local.rs` | a network inside one process, for simulations |
 //! | `readings.rs` | configurations read before the entry that puts them into force |
 //! | `recover.rs`, `checkpointer.rs`, `image.rs`, `upkeep.rs` | start, checkpoint, snapshots, purging |
+//! | `hashes.rs` | whether all nodes have the same machine |
 //! | `backup.rs`, `restore.rs`, `rescue.rs`, `found.rs` | backups, lost majorities, and new clusters made from what is there |
 //!
 //! Start: [`form`] or [`join()`] → [`Raft::start`] → [`Raft::serve`].
@@ -35,6 +36,7 @@ mod dial;
 mod formation;
 mod found;
 mod guard;
+pub mod hashes;
 mod image;
 mod join;
 mod lease_clock;

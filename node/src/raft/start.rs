@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::checkpointer::Checkpointer;
+use super::hashes::Hashes;
 use super::machine::{Machine, Progress, Shared, SnapshotData};
 use super::typ::{Core, Member};
 use super::{
@@ -202,6 +203,8 @@ impl Raft {
             lease_clock: Mutex::new(LeaseClock::new(stamp, clock.boottime())),
             clock,
             readings: Arc::default(),
+            hashes: Hashes::default(),
+            hash_every: keeping.hash_every,
             history,
             events: Mutex::default(),
         });

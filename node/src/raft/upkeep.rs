@@ -1,7 +1,7 @@
 //! What a node does for its own log once a second (rule R21): it has a snapshot written after so
 //! much log or so much time, purges the log behind it by bytes, notes in its identity that the
-//! log has begun, lets go of documents that were read and never put into force, and follows where the
-//! membership says that nodes are.
+//! log has begun, lets go of documents that were read and never put into force, follows where the
+//! membership says that nodes are, and makes the digests that nodes compare (`hashes.rs`).
 //!
 //! While the disk is filling up, history and checkpoint rest, the log keeps nothing beyond the newest
 //! snapshot, and a new one is written only where there is room for it beside the old one: it is what lets
@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Raft;
+use super::{Raft, hashes};
 use crate::history;
 use crate::storage::{Identity, IdentityFile};
 
@@ -25,6 +25,8 @@ pub struct Keeping {
     pub keep_bytes: u64,
     /// How much lease history is kept; `None` for none.
     pub history: Option<history::Limits>,
+    /// How far apart in cluster time digests of the machine are taken; the same on all nodes.
+    pub hash_every: Duration,
 }
 
 impl Default for Keeping {
@@ -34,6 +36,7 @@ impl Default for Keeping {
             snapshot_seconds: 15 * 60,
             keep_bytes: 128 << 20,
             history: None,
+            hash_every: hashes::EVERY,
         }
     }
 }
@@ -96,6 +99,9 @@ pub(super) async fn run(
             followed = now;
         }
         raft.inner.shared.readings.sweep(raft.inner.shared.clock.boottime());
+        let shared = raft.inner.shared.clone();
+        // It fails only if it panics, and then there is nothing to compare.
+        let _ = tokio::task::spawn_blocking(move || shared.hashes.digest()).await;
         let keep = if low.is_some() { 0 } else { keeping.keep_bytes };
         purge(&raft, keep, newest, metrics.purged.map(|id| id.index)).await;
         if let Some(file) = &file {

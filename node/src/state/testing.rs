@@ -61,6 +61,11 @@ pub(crate) fn machine(config: &str, nodes: u64) -> State {
     state
 }
 
+/// Makes the machine differ from what its log says, as a flipped bit in memory would.
+pub(crate) fn corrupt(state: &mut State) {
+    state.meta.total_mut(SubnetId(1)).assigned += 1;
+}
+
 pub(crate) fn any_hw() -> impl Strategy<Value = HwAddr> {
     (0u8..3, prop::collection::vec(0u8..4, 0..=16))
         .prop_map(|(htype, bytes)| HwAddr::new(htype, &bytes).unwrap())

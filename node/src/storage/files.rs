@@ -97,7 +97,8 @@ impl Draft {
         self.file()?.sync_all()?;
         fs::rename(&self.temporary, place)?;
         self.file = None;
-        sync_dir(place.parent().unwrap_or(Path::new(".")))
+        let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_dir(parent.unwrap_or(Path::new(".")))
     }
 }
 

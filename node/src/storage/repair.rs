@@ -27,7 +27,7 @@ const SECTOR: usize = 512;
 /// How a node whose disk is damaged comes back: the others have everything that was acknowledged.
 pub const REJOIN: &str = "The other nodes hold every acknowledged lease, and this one must join as a new node: on a \
     healthy node run 'cluster-ctl node remove N' (N: this node's number in 'cluster-ctl status') and 'cluster-ctl node \
-    token create'; here move the data directory away, set [cluster] join and the token in node.toml, and start. If there \
+    token create'; here move the data directory away, set [cluster] join and token-file in node.toml, and start. If there \
     is no other node, or too few of them for a majority, see docs/backup.md";
 
 /// Damage that only a human can judge.

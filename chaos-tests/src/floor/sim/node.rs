@@ -121,6 +121,7 @@ impl Node {
                 snapshot_seconds: 20,
                 keep_bytes: 4 << 10,
                 history: None,
+                ..Keeping::default()
             },
             tls: None,
         };

@@ -7,6 +7,7 @@ pub mod config_file;
 pub mod drain;
 mod edits;
 pub mod ha;
+pub mod hash_check;
 pub mod history;
 pub mod lease4;
 pub mod lease_history;

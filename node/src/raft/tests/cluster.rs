@@ -162,6 +162,7 @@ async fn a_node_that_lags_behind_the_log_gets_a_snapshot() {
             snapshot_seconds: 3_600,
             keep_bytes: 4_000,
             history: None,
+            hash_every: hashes::EVERY,
         },
         log: LogSettings { cache_bytes: 4_096, segment_bytes: 4_096 },
     };

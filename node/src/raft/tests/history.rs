@@ -79,6 +79,7 @@ async fn nodes_tell_the_same_after_crashes_and_fill_their_gaps() {
             snapshot_seconds: 3_600,
             keep_bytes: 4_000,
             history: Some(Limits::new(Duration::from_secs(86_400), 1 << 30)),
+            hash_every: hashes::EVERY,
         },
         log: LogSettings { cache_bytes: 4_096, segment_bytes: 4_096 },
     };

@@ -3,6 +3,7 @@
 mod backup;
 mod cluster;
 mod forming;
+mod hashes_differ;
 mod history;
 mod membership;
 mod recovery;
@@ -96,9 +97,14 @@ impl Node {
         raft.advertise(self.address.to_string());
         let (stop, stopped) = oneshot::channel();
         let server = raft
-            .serve(&listener, Routes::new(crate::peers::gaps::GapsService::server(&raft)), async {
-                let _ = stopped.await;
-            })
+            .serve(
+                &listener,
+                Routes::new(crate::peers::gaps::GapsService::server(&raft))
+                    .add_service(hashes::HashesService::server(&raft)),
+                async {
+                    let _ = stopped.await;
+                },
+            )
             .map_err(|error| error.to_string())?;
         self.running = Some(Running { raft, state, stop, server });
         Ok(())

@@ -275,6 +275,8 @@ fn a_log_entry_that_does_not_decode_stops_the_node() {
         lease_clock: Mutex::new(LeaseClock::new(ClusterTime::ZERO, 0)),
         clock: Arc::new(ManualClock::default()),
         readings: Arc::default(),
+        hashes: Default::default(),
+        hash_every: hashes::EVERY,
         history: None,
         events: Mutex::default(),
     });

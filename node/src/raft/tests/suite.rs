@@ -28,6 +28,8 @@ fn machine(dir: &std::path::Path) -> Machine {
         lease_clock: Mutex::new(LeaseClock::new(ClusterTime::ZERO, 0)),
         clock: Arc::new(ManualClock::default()),
         readings: Arc::default(),
+        hashes: Default::default(),
+        hash_every: hashes::EVERY,
         history: None,
         events: Mutex::default(),
     }))
