@@ -17,7 +17,8 @@ pub fn run(client: &Client, output: Output) -> Result<(), Failure> {
         Output::Table => say!("{}\n\n{}", reply.text, rows(&reply.arguments)),
     }
     match reply.result {
-        0 => Ok(()),
+        // 3: there is nothing to compare yet.
+        0 | 3 => Ok(()),
         // Said already.
         _ => Err(Failure::Refused(String::new())),
     }

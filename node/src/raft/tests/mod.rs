@@ -2,6 +2,7 @@
 
 mod backup;
 mod cluster;
+mod damaged;
 mod forming;
 mod hashes_differ;
 mod history;

@@ -148,6 +148,17 @@ fn r19_a_log_that_begins_above_everything_refuses_to_start() {
     log.purge(id(5)).unwrap();
     let error = recover(dir.path(), &log).unwrap_err().to_string();
     assert!(error.contains("join as a new node"), "{error}");
+    assert!(error.contains(&dir.path().display().to_string()), "{error}");
+    write_snapshot(dir.path(), 7);
+    let damaged = Snapshots::open(&dir.path().join("snapshots")).unwrap().list().unwrap().remove(0);
+    let mut bytes = fs::read(&damaged.path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&damaged.path, bytes).unwrap();
+    let error = recover(dir.path(), &log).unwrap_err().to_string();
+    let told = format!("{} is damaged: ", damaged.path.display());
+    assert!(error.contains(&told) && error.contains("cluster-ctl node remove"), "{error}");
+    fs::remove_file(&damaged.path).unwrap();
     write_checkpoint(dir.path(), 4);
     assert!(recover(dir.path(), &log).is_err());
     write_snapshot(dir.path(), 5);
