@@ -130,6 +130,10 @@ fn is_empty(dir: &Path) -> io::Result<bool> {
 }
 
 fn alone(node: NodeId, instance: u64, address: &str, position: LogId) -> proto::StoredMembership {
+    #[allow(
+        clippy::needless_update,
+        reason = "whatever else a member may have, the first of all has none of it"
+    )]
     let member = proto::Member {
         node: node.0,
         instance,
