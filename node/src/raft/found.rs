@@ -103,7 +103,7 @@ pub fn found(dir: &Path, founding: Founding) -> Result<Founded, FoundError> {
     let frozen = state.freeze();
     snapshots.write(&base, |out| image::write(&frozen, out)).map_err(fault)?;
     begin_log(&dir.join("log"), node, term.max(position.term), position)?;
-    let roster = vec![RosterNode { node, instance, address }];
+    let roster = vec![RosterNode { node, instance, address, tls_name: String::new() }];
     let seat = Seat { cluster, node, roster, provisional: false, started: true };
     IdentityFile::at(dir).write(&Identity { instance, seat: Some(seat) }).map_err(fault)?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {

@@ -262,7 +262,7 @@ impl Rpc for HashesService {
         &self,
         request: Request<pb::HashesRequest>,
     ) -> Result<Response<pb::HashesResponse>, Status> {
-        self.guard.check(request.metadata())?;
+        self.guard.check(&request)?;
         let hashes = self.raft.inner.shared.hashes.recent().into_iter();
         let hashes = hashes.map(|(index, digest)| pb::StateHash { index, digest }).collect();
         Ok(Response::new(pb::HashesResponse { hashes }))

@@ -207,14 +207,14 @@ impl DiskLog {
             appended: AtomicU64::new(0),
             on_fault,
         });
-        shared.whole().map_err(open)?;
+        shared.whole().map_err(failed)?;
         let writer = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn({
                 let shared = shared.clone();
                 move || shared.write()
             })
-            .map_err(open)?;
+            .map_err(failed)?;
         Ok(DiskLog { shared, writer: Some(writer) })
     }
 

@@ -184,6 +184,7 @@ async fn a_node_joins_by_snapshot_when_the_log_has_been_cut_off() {
         snapshot_seconds: 3_600,
         keep_bytes: 4_000,
         history: None,
+        hash_every: Duration::from_secs(3_600),
     };
     let log = LogSettings { cache_bytes: 4_096, segment_bytes: 4_096 };
     let options = Options { keeping, log };
