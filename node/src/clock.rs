@@ -58,6 +58,16 @@ fn wrong_by() -> i64 {
     std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
+/// How long ago the kernel stamped something with its time of day. What was stamped before the clock was
+/// set, or so long ago that nobody would have waited, was stamped just now.
+pub fn since_stamp(stamp: Duration) -> Duration {
+    const MOST: Duration = Duration::from_secs(10);
+    let time = clock_gettime(ClockId::Realtime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let now = Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0));
+    now.checked_sub(stamp).filter(|ago| *ago <= MOST).unwrap_or_default()
+}
+
 /// The monotonic moment as libraries want it.
 #[expect(clippy::disallowed_methods, reason = "this is the only reader of clocks")]
 pub fn instant() -> Instant {

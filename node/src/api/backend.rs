@@ -13,6 +13,7 @@ use super::commands::lease4::WriteLeases;
 use crate::config::Config;
 use crate::history::History;
 use crate::net::InterfaceState;
+use crate::observe::alarms::Alarm;
 use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::peers::Active;
@@ -151,6 +152,8 @@ pub enum Effect {
     ChangeMembers(Change),
     /// Draw a secret with which nodes join, and have its digest committed.
     CreateToken(NewToken),
+    /// Take note of the alarms with this id, or of the one that is about this.
+    Acknowledge(&'static str, Option<String>),
 }
 
 impl Effect {
@@ -251,6 +254,8 @@ pub enum Acted {
     },
     /// The interfaces that are there now.
     Interfaces(Arc<[Interface]>),
+    /// So many alarms were taken note of.
+    Acknowledged(usize),
 }
 
 /// An interface of this machine.
@@ -289,6 +294,8 @@ pub struct NodeReport {
     pub config_problems: Vec<String>,
     /// What the operator should know of the doors of this node: who may come in that should not.
     pub warnings: Vec<String>,
+    /// What is the matter, worst first.
+    pub alarms: Arc<[Alarm]>,
     /// Current term.
     pub term: u64,
     /// The leader this node hears or is; `None` when there is none as far as it knows.

@@ -1,9 +1,9 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
 use super::commands::{
-    class, cluster, config, config_file, drain, ha, hash_check, history, lease_history, lease4,
-    network4, node, node_token, policy, process, recovery, reservation, select_test, service,
-    stat_lease4, statistics, subnet4, upgrade,
+    alarm, class, cluster, config, config_file, drain, ha, hash_check, history, lease_history,
+    lease4, network4, node, node_token, policy, process, recovery, reservation, select_test,
+    service, stat_lease4, statistics, subnet4, upgrade,
 };
 use super::spec::Spec;
 
@@ -15,6 +15,8 @@ pub const COMMANDS: &[Spec] = &[
     class::GET,
     class::LIST,
     class::UPDATE,
+    alarm::ACK,
+    alarm::LIST,
     hash_check::CHECK,
     cluster::LEADER_TRANSFER,
     node::ADD,

@@ -9,6 +9,7 @@
 //! * `no-leader` and `leader` take the leader away and bring it back;
 //! * `count STATISTIC NUMBER` lets the node count more of it; `sample` takes samples;
 //! * `tells NODE LEVEL` has a node's program know that feature level at most;
+//! * `alarm` raises some alarms;
 //! * `third-voter` gives the third node a vote;
 //! * `restored` makes this a cluster from a backup of itself that is an hour old;
 //! * `as-kea` starts the program by Kea's name.
@@ -100,6 +101,7 @@ fn directive(fake: &Arc<Fake>, line: &str, out: &mut String) {
             let (name, count) = rest.split_once(' ').unwrap();
             fake.counting.count(name, count.parse().unwrap());
         }
+        "alarm" => fake.raise_alarms(),
         "sample" => drop(fake.statistics().sample()),
         "ask" | "outcomes" => {
             let plan = match plan(fake, rest) {

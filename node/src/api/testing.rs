@@ -14,6 +14,7 @@ use super::backend::{
 use crate::config::Config;
 use crate::history::{History, Limits};
 use crate::net::{InterfaceAddress, InterfaceState};
+use crate::observe::alarms;
 use crate::observe::metrics::Readings;
 use crate::observe::statistics::Statistics;
 use crate::observe::statistics::testing::Counting;
@@ -65,6 +66,8 @@ pub(crate) struct Fake {
     pub(crate) three: AtomicBool,
     /// Whether it goes by Kea's name.
     pub(crate) as_kea: AtomicBool,
+    /// What is the matter.
+    pub(crate) alarms: Mutex<alarms::Memory>,
 }
 
 impl Fake {
@@ -85,6 +88,7 @@ impl Fake {
             disabled: Mutex::default(),
             three: AtomicBool::new(false),
             as_kea: AtomicBool::new(false),
+            alarms: Mutex::default(),
         };
         fake.apply(Command::SetWallOffset(WallOffset(FORMED)));
         fake.apply(Command::SetConfig(crate::state::SetConfig::json(CONFIG)));
@@ -228,9 +232,30 @@ impl Fake {
                 lasts: new.lasts,
                 uses: new.uses,
             },
+            Effect::Acknowledge(id, about) => {
+                Acted::Acknowledged(self.alarms.lock().acknowledge(id, about.as_deref()))
+            }
             Effect::Compact | Effect::Stop(_) => Acted::Done,
             Effect::DetectInterfaces => Acted::Interfaces(interfaces()),
         })
+    }
+
+    /// Lets two pools fill and a disk be slow.
+    pub(crate) fn raise_alarms(&self) {
+        let pool = |name: &str, used| alarms::Pool {
+            name: name.into(),
+            size: 100,
+            used,
+            ..alarms::Pool::default()
+        };
+        let facts = alarms::Facts {
+            node: 2,
+            wall: FORMED + 60_000,
+            has_majority: true,
+            pools: vec![pool("subnet 9", 85), pool("network floor-a", 95), pool("subnet 8", 80)],
+            ..alarms::Facts::default()
+        };
+        alarms::judge(&facts, &mut self.alarms.lock());
     }
 
     fn apply_at(&self, stamp: ClusterTime, command: Command) -> Outcome {
@@ -320,6 +345,7 @@ impl Backend for Fake {
             active_config: self.state.read().view().config_version(),
             config_problems: self.inactive.lock().clone().into_iter().collect(),
             warnings: Vec::new(),
+            alarms: self.alarms.lock().active().into(),
             term: 4,
             leader: led.then_some(NodeId(1)),
             last_log: applied,

@@ -290,6 +290,19 @@ impl History {
     }
 }
 
+impl History {
+    /// Events that wait to be written, and whether writing fails.
+    pub fn backlog(&self) -> (usize, bool) {
+        let queue = self.shared.queue.lock();
+        (queue.waiting, queue.failing)
+    }
+
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.shared.store.read().size()
+    }
+}
+
 impl Drop for History {
     fn drop(&mut self) {
         // Whoever did not stop it wanted no more of it.

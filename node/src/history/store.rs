@@ -381,7 +381,8 @@ impl Store {
         self.size() < self.limits.bytes / 2
     }
 
-    fn size(&self) -> u64 {
+    /// Bytes on disk, or nearly.
+    pub fn size(&self) -> u64 {
         let closed: u64 = self.closed.iter().map(|segment| segment.size()).sum();
         closed + self.current().map_or(0, Segment::size)
     }

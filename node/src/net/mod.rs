@@ -31,7 +31,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -65,6 +65,8 @@ pub struct Received {
     pub bytes: Vec<u8>,
     /// How it came.
     pub arrival: Arrival,
+    /// When the kernel took it in.
+    pub came: Instant,
 }
 
 /// How a datagram came.

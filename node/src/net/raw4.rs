@@ -106,6 +106,7 @@ impl RawPort {
                 source_mac: Some(datagram.source_mac),
                 broadcast: true,
             },
+            came: meta.came,
         }))
     }
 

@@ -8,9 +8,12 @@ use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use libc::{c_int, c_void};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
+
+use crate::clock::{instant, since_stamp};
 
 /// What came with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub(super) struct FrameMeta {
     pub(super) checksum_ready: bool,
     /// The frame was addressed to this station or to a group, not overheard.
     pub(super) for_us: bool,
+    /// When the kernel took it in.
+    pub(super) came: Instant,
 }
 
 /// What came with a datagram.
@@ -36,6 +41,8 @@ pub(super) struct DatagramMeta {
     pub(super) source: SocketAddrV4,
     /// The address in the IP header; `None` if the kernel did not say.
     pub(super) destination: Option<Ipv4Addr>,
+    /// When the kernel took it in.
+    pub(super) came: Instant,
 }
 
 /// Room for the control data that is asked for, aligned as `cmsghdr` wants it.
@@ -49,6 +56,7 @@ pub(super) fn open_packet_socket(index: u32, filter: &[SockFilter]) -> io::Resul
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
     socket.attach_filter(filter)?;
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1 as c_int)?;
+    want_stamps(&socket);
     // Linux before 4.20 does not know it; then our own frames are told apart by their type.
     let _ = set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1 as c_int);
     let index = c_int::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -70,7 +78,24 @@ pub(super) fn open_packet_socket(index: u32, filter: &[SockFilter]) -> io::Resul
 
 /// Asks for the destination address of each datagram.
 pub(super) fn want_packet_info(socket: &Socket) -> io::Result<()> {
+    want_stamps(socket);
     set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1 as c_int)
+}
+
+/// Asks for the time at which the kernel took each message in. Without it the time of reading counts.
+fn want_stamps(socket: &Socket) {
+    let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1 as c_int);
+}
+
+/// The moment that a control message with a stamp tells.
+fn stamped(level: c_int, kind: c_int, data: &[u8]) -> Option<Instant> {
+    if (level, kind) != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+        return None;
+    }
+    let time = read::<libc::timespec>(data)?;
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let ago = since_stamp(Duration::new(seconds, u32::try_from(time.tv_nsec).ok()?));
+    instant().checked_sub(ago)
 }
 
 /// Lets a raw ICMP socket hear messages of one type and no others (`ICMP_FILTER` of raw(7)).
@@ -92,34 +117,38 @@ pub(super) fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()
 pub(super) fn receive_frame(socket: &Socket, buffer: &mut [u8]) -> io::Result<FrameMeta> {
     // SAFETY: all bytes zero is a valid `sockaddr_ll`.
     let mut from: libc::sockaddr_ll = unsafe { mem::zeroed() };
-    let mut checksum_ready = true;
+    let (mut checksum_ready, mut came) = (true, None);
     let (len, flags) = receive(socket, buffer, &mut from, &mut |level, kind, data| {
         if let (libc::SOL_PACKET, libc::PACKET_AUXDATA, Some(aux)) =
             (level, kind, read::<libc::tpacket_auxdata>(data))
         {
             checksum_ready = aux.tp_status & libc::TP_STATUS_CSUMNOTREADY == 0;
         }
+        came = came.or_else(|| stamped(level, kind, data));
     })?;
     let for_us =
         from.sll_pkttype != libc::PACKET_OTHERHOST && from.sll_pkttype != libc::PACKET_OUTGOING;
-    Ok(FrameMeta { len, truncated: flags & libc::MSG_TRUNC != 0, checksum_ready, for_us })
+    let (truncated, came) = (flags & libc::MSG_TRUNC != 0, came.unwrap_or_else(instant));
+    Ok(FrameMeta { len, truncated, checksum_ready, for_us, came })
 }
 
 /// Waits for a datagram.
 pub(super) fn receive_datagram(socket: &Socket, buffer: &mut [u8]) -> io::Result<DatagramMeta> {
     // SAFETY: all bytes zero is a valid `sockaddr_in`.
     let mut from: libc::sockaddr_in = unsafe { mem::zeroed() };
-    let mut destination = None;
+    let (mut destination, mut came) = (None, None);
     let (len, flags) = receive(socket, buffer, &mut from, &mut |level, kind, data| {
         if let (libc::IPPROTO_IP, libc::IP_PKTINFO, Some(info)) =
             (level, kind, read::<libc::in_pktinfo>(data))
         {
             destination = Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)));
         }
+        came = came.or_else(|| stamped(level, kind, data));
     })?;
     let source =
         SocketAddrV4::new(u32::from_be(from.sin_addr.s_addr).into(), u16::from_be(from.sin_port));
-    Ok(DatagramMeta { len, truncated: flags & libc::MSG_TRUNC != 0, source, destination })
+    let (truncated, came) = (flags & libc::MSG_TRUNC != 0, came.unwrap_or_else(instant));
+    Ok(DatagramMeta { len, truncated, source, destination, came })
 }
 
 /// Sends a datagram from `source`. With an `interface` it leaves there whatever the routes say,
@@ -210,6 +239,8 @@ unsafe trait PlainC: Copy {}
 unsafe impl PlainC for libc::in_pktinfo {}
 // SAFETY: integers only.
 unsafe impl PlainC for libc::tpacket_auxdata {}
+// SAFETY: integers only.
+unsafe impl PlainC for libc::timespec {}
 
 fn set_option<T: Copy>(socket: &Socket, level: c_int, name: c_int, value: T) -> io::Result<()> {
     let value = MaybeUninit::new(value);

@@ -128,6 +128,7 @@ impl UdpPort {
                 source_mac: None,
                 broadcast,
             },
+            came: meta.came,
         }))
     }
 

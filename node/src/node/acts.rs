@@ -83,6 +83,9 @@ impl NodeBackend {
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("it took too long".into()),
             },
+            Effect::Acknowledge(id, about) => {
+                Ok(Acted::Acknowledged(self.alarms.acknowledge(id, about.as_deref())))
+            }
             Effect::Stop(status) => {
                 let requests = self.requests.clone();
                 tokio::spawn(async move {

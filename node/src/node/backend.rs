@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 
 use super::ConfigFile;
+use super::alarms::Alarms;
 use super::signals::Request;
 use super::written::Places;
 use crate::alloc::Holds;
@@ -18,6 +19,7 @@ use crate::api::{
 use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::net;
+use crate::observe::alarms::KINDS;
 use crate::observe::metrics::{self, Direction, Readings, SubnetReading, Table, TableReading};
 use crate::observe::statistics::{Counted, Counts, Statistics};
 use crate::propose::{self, Unsent};
@@ -71,6 +73,8 @@ pub(super) struct NodeBackend {
     pub places: Places,
     /// The machine's interfaces.
     pub machine: watch::Receiver<Arc<[net::InterfaceState]>>,
+    /// What is the matter.
+    pub alarms: Arc<Alarms>,
     /// The way to whoever reloads and stops.
     pub requests: mpsc::Sender<Request>,
 }
@@ -222,6 +226,7 @@ impl Backend for NodeBackend {
                 .into_iter()
                 .chain(self.parts.raft.states_differ())
                 .collect(),
+            alarms: self.alarms.active(),
             term: status.term,
             // A leader that is cut off from its majority leads nobody.
             leader: status.leader.filter(|_| self.parts.has_majority(&status)),
@@ -254,6 +259,11 @@ impl Backend for NodeBackend {
             entries: entries as u64,
             room: room as u64,
         };
+        let alarms = self.alarms.active();
+        let disk = self.parts.raft.disk();
+        let facts = disk.map(|disk| disk.facts()).unwrap_or_default();
+        let (packets, _, _) = self.parts.inbox.counts();
+        let views = self.parts.peers.as_ref().map(|peers| peers.views()).unwrap_or_default();
         let sockets = || self.ports.counters().all();
         let pings = sockets().filter(|(name, _)| name.starts_with("ping"));
         let events =
@@ -274,6 +284,7 @@ impl Backend for NodeBackend {
                 refused_certificates,
                 failed_handshakes,
                 turned_away: self.parts.raft.turned_away(),
+                snapshot_file: self.snapshot_file(),
                 wall_clock_skew: self.wall_clock_skew(),
                 states_differ: self.parts.raft.states_differ().is_some(),
                 peers: members
@@ -285,6 +296,16 @@ impl Backend for NodeBackend {
                             .applied
                             .map(|applied| status.committed.unwrap_or(0).saturating_sub(applied)),
                         reachable: member.reachable == Some(true),
+                        unmatched: status
+                            .members
+                            .iter()
+                            .find(|one| one.node == member.id)
+                            .and_then(|one| one.lag),
+                        silence: member.heard_ago.map(|ago| ago.as_secs_f64()),
+                        clock: views
+                            .get(&member.id)
+                            .and_then(|view| view.clock)
+                            .map(|millis| millis as f64 / 1000.0),
                     })
                     .collect(),
                 leader_changes: self.leader_changes.load(Relaxed),
@@ -296,8 +317,15 @@ impl Backend for NodeBackend {
             dropped: counters
                 .reasons()
                 .map(|(reason, count)| (reason.name(), count))
+                .chain(serve::causes::dropped_on_the_way(&counters))
                 .chain(sockets().filter(|(name, _)| !NOT_DROPPED.contains(name)))
                 .collect(),
+            replies: counters
+                .latencies
+                .read()
+                .map(|(what, spread)| (what.labels().0, what.labels().1, spread))
+                .collect(),
+            packet_queue: (packets as u64, serve::queue::PACKETS as u64),
             events: events.collect(),
             leases: if self.settings.control.subnet_metrics {
                 self.subnet_readings()
@@ -316,6 +344,8 @@ impl Backend for NodeBackend {
                 unknown: proposed.unknown.load(Relaxed),
                 seconds: Duration::from_micros(proposed.micros.load(Relaxed)).as_secs_f64(),
                 outcomes: proposed.outcomes.load(Relaxed),
+                no_leader: proposed.no_leader.load(Relaxed),
+                sizes: proposed.sizes.read(),
             },
             storage: metrics::Storage {
                 fsyncs: syncs,
@@ -323,7 +353,19 @@ impl Backend for NodeBackend {
                 log_bytes: status.log_bytes,
                 log_cache_bytes: cache,
                 checkpoint_cache_bytes: crate::storage::CHECKPOINT_CACHE,
+                syncs: disk.map(|disk| disk.syncs()).unwrap_or_default(),
+                stall: facts.waiting.as_secs_f64(),
+                space: (facts.room.total > 0).then_some((facts.room.free, facts.room.total)),
             },
+            history: self.history_readings(),
+            certificates: self.alarms.certificates(self.parts.clock.wall()),
+            alarms: KINDS
+                .iter()
+                .map(|kind| {
+                    let count = alarms.iter().filter(|alarm| alarm.kind == kind).count();
+                    (kind.id, kind.severity, count as u64)
+                })
+                .collect(),
             tables: vec![
                 (Table::Holds, table(sizes.holds, Holds::CAPACITY)),
                 (Table::Shadows, table(sizes.shadows, serve::memory::SHADOWS)),
@@ -453,6 +495,31 @@ impl NodeBackend {
         let cluster = i64::try_from(self.parts.raft.now().as_millis()).unwrap_or(i64::MAX);
         let shown = cluster.saturating_add(self.parts.state.read().view().meta().wall_offset().0);
         (self.parts.clock.wall().saturating_sub(shown)) as f64 / 1000.0
+    }
+
+    /// Size of the newest snapshot, and seconds since it was written.
+    fn snapshot_file(&self) -> Option<(u64, f64)> {
+        let files = std::fs::read_dir(self.settings.data_dir.join("snapshots")).ok()?;
+        let about = files.flatten().filter_map(|file| file.metadata().ok());
+        let written = about.filter(|about| about.is_file()).filter_map(|about| {
+            let since = about.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+            Some((since, about.len()))
+        });
+        let (since, bytes) = written.max()?;
+        let age = self.parts.clock.wall() as f64 / 1000.0 - since.as_secs_f64();
+        Some((bytes, age.max(0.0)))
+    }
+
+    fn history_readings(&self) -> metrics::History {
+        let Some(history) = self.parts.raft.history() else { return metrics::History::default() };
+        let (waiting, failing) = history.backlog();
+        metrics::History {
+            kept: true,
+            bytes: history.bytes(),
+            waiting: waiting as u64,
+            gaps: history.covered().len().saturating_sub(1) as u64,
+            failing,
+        }
     }
 
     fn subnet_readings(&self) -> Vec<SubnetReading> {

@@ -10,7 +10,9 @@
 //! nothing that was acknowledged: that is what the rest of the program is for.
 
 mod acts;
+mod alarms;
 mod backend;
+mod certificates;
 mod confine;
 mod control;
 mod joining;
@@ -518,7 +520,9 @@ impl Node {
             started,
             statistics,
             doors: doors.clone(),
+            alarms: Arc::default(),
         });
+        tasks.spawn(alarms::watch(backend.clone()));
         control::serve(&settings, &doors, backend, &stopping, &mut tasks).await?;
         Ok(Node {
             parts,

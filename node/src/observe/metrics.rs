@@ -11,6 +11,8 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::alarms::Severity;
+use super::histogram::Distribution;
 use crate::state::{LeaseState, StateCounts, Totals};
 use crate::types::{NodeId, SubnetId};
 
@@ -33,6 +35,10 @@ pub struct Readings {
     pub dropped: Vec<(&'static str, u64)>,
     /// What happened to packets on their way, by event.
     pub events: Vec<(&'static str, u64)>,
+    /// Microseconds from a packet to its reply, by the type of the reply and by what it answers.
+    pub replies: Vec<(&'static str, &'static str, Distribution)>,
+    /// Packets that wait to be read, and room for so many.
+    pub packet_queue: (u64, u64),
     /// Leases, one row a subnet.
     pub leases: Vec<SubnetReading>,
     /// Version of the configuration in force.
@@ -41,6 +47,12 @@ pub struct Readings {
     pub propose: Propose,
     /// The disk.
     pub storage: Storage,
+    /// Lease history.
+    pub history: History,
+    /// Certificates that this node shows: what for, and seconds until they expire.
+    pub certificates: Vec<(String, f64)>,
+    /// Every kind of alarm, how bad it is, and how many there are.
+    pub alarms: Vec<(&'static str, Severity, u64)>,
     /// Bounded tables.
     pub tables: Vec<(Table, TableReading)>,
     /// The control API; filled in by the API itself.
@@ -64,6 +76,8 @@ pub struct Raft {
     pub applied: u64,
     /// Index of the last snapshot.
     pub snapshot: u64,
+    /// Bytes of the last snapshot on this node, and seconds since it was written.
+    pub snapshot_file: Option<(u64, f64)>,
     /// Leaders seen to follow one another.
     pub leader_changes: u64,
     /// Peer RPCs refused because cluster, node or instance did not match (R14).
@@ -90,6 +104,12 @@ pub struct Peer {
     pub lag: Option<u64>,
     /// Whether it answers.
     pub reachable: bool,
+    /// Entries of the leader's log that are not known to be on its disk; known to the leader.
+    pub unmatched: Option<u64>,
+    /// Seconds since it was last heard.
+    pub silence: Option<f64>,
+    /// Seconds that its wall clock is ahead of this node's.
+    pub clock: Option<f64>,
 }
 
 /// Which way a packet went.
@@ -148,6 +168,10 @@ pub struct Propose {
     pub seconds: f64,
     /// Commands with an outcome.
     pub outcomes: u64,
+    /// Commands that found no leader in time.
+    pub no_leader: u64,
+    /// Batches by the number of their commands.
+    pub sizes: Distribution,
 }
 
 /// The disk.
@@ -163,6 +187,27 @@ pub struct Storage {
     pub log_cache_bytes: u64,
     /// Room of the checkpoint database's cache.
     pub checkpoint_cache_bytes: u64,
+    /// Microseconds of each write to the log, from asking for it to its fdatasync.
+    pub syncs: Distribution,
+    /// Seconds for which the write under way has been.
+    pub stall: f64,
+    /// Bytes free on the data directory's file system, and its size.
+    pub space: Option<(u64, u64)>,
+}
+
+/// Lease history.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Whether this node keeps one.
+    pub kept: bool,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Events that wait to be written.
+    pub waiting: u64,
+    /// Runs of entries that are missing between those that are there.
+    pub gaps: u64,
+    /// Whether writing it fails.
+    pub failing: bool,
 }
 
 /// A bounded table in memory (R17).
@@ -229,11 +274,18 @@ struct Metric {
 enum Kind {
     Gauge,
     Counter,
+    Histogram,
+}
+
+/// A number, or all measurements with how many of their units make one of the metric's.
+enum Value {
+    Number(f64),
+    Spread(Distribution, f64),
 }
 
 /// The numbers of one metric.
 #[derive(Default)]
-struct Samples(Vec<(Vec<(&'static str, String)>, f64)>);
+struct Samples(Vec<(Vec<(&'static str, String)>, Value)>);
 
 impl Samples {
     fn one(&mut self, value: u64) {
@@ -245,11 +297,39 @@ impl Samples {
     }
 
     fn real(&mut self, value: f64) {
-        self.0.push((Vec::new(), value));
+        self.0.push((Vec::new(), Value::Number(value)));
+    }
+
+    fn some(&mut self, value: Option<f64>) {
+        value.into_iter().for_each(|value| self.real(value));
+    }
+
+    fn real_with<const N: usize>(&mut self, labels: [(&'static str, String); N], value: f64) {
+        self.0.push((labels.into(), Value::Number(value)));
+    }
+
+    fn spread<const N: usize>(
+        &mut self,
+        labels: [(&'static str, String); N],
+        spread: &Distribution,
+        scale: f64,
+    ) {
+        // One that was never begun has no buckets.
+        if !spread.counts.is_empty() {
+            self.0.push((labels.into(), Value::Spread(spread.clone(), scale)));
+        }
+    }
+
+    fn each_peer(&mut self, readings: &Readings, value: impl Fn(&Peer) -> Option<f64>) {
+        for peer in &readings.raft.peers {
+            if let Some(value) = value(peer) {
+                self.real_with([("peer", peer.node.to_string())], value);
+            }
+        }
     }
 
     fn with<const N: usize>(&mut self, labels: [(&'static str, String); N], value: u64) {
-        self.0.push((labels.into(), value as f64));
+        self.0.push((labels.into(), Value::Number(value as f64)));
     }
 
     fn each_subnet(&mut self, readings: &Readings, value: impl Fn(&SubnetReading) -> u64) {
@@ -308,9 +388,17 @@ const METRICS: &[Metric] = &[
     Metric { name: "raft_states_differ", help: "1 when this node, leading, found the replicated states of nodes to differ: a fault of program or memory", kind: Kind::Gauge,
         read: |r, s| s.one(u64::from(r.raft.states_differ)) },
     Metric { name: "raft_peer_lag_entries", help: "Committed entries that the peer has not applied, as far as this node knows", kind: Kind::Gauge,
-        read: |r, s| for peer in &r.raft.peers {
-            if let Some(lag) = peer.lag { s.with([("peer", peer.node.to_string())], lag) }
-        } },
+        read: |r, s| s.each_peer(r, |peer| peer.lag.map(|lag| lag as f64)) },
+    Metric { name: "raft_peer_unmatched_entries", help: "Entries of the log that are not known to be on the peer's disk; on the leader only", kind: Kind::Gauge,
+        read: |r, s| s.each_peer(r, |peer| peer.unmatched.map(|lag| lag as f64)) },
+    Metric { name: "raft_peer_silence_seconds", help: "Time since the peer was last heard", kind: Kind::Gauge,
+        read: |r, s| s.each_peer(r, |peer| peer.silence) },
+    Metric { name: "raft_peer_clock_seconds", help: "How far the wall clock of the peer is ahead of this node's", kind: Kind::Gauge,
+        read: |r, s| s.each_peer(r, |peer| peer.clock) },
+    Metric { name: "raft_snapshot_bytes", help: "Size of the last snapshot on this node", kind: Kind::Gauge,
+        read: |r, s| s.some(r.raft.snapshot_file.map(|(bytes, _)| bytes as f64)) },
+    Metric { name: "raft_snapshot_age_seconds", help: "Time since the last snapshot on this node was written", kind: Kind::Gauge,
+        read: |r, s| s.some(r.raft.snapshot_file.map(|(_, age)| age)) },
     Metric { name: "raft_peer_reachable", help: "1 when the peer answers this node", kind: Kind::Gauge,
         read: |r, s| for peer in &r.raft.peers { s.with([("peer", peer.node.to_string())], u64::from(peer.reachable)) } },
 
@@ -323,6 +411,15 @@ const METRICS: &[Metric] = &[
 
     Metric { name: "dhcp4_events", help: "What happened to DHCPv4 packets on their way, by event", kind: Kind::Counter,
         read: |r, s| for (event, count) in &r.events { s.with([("event", (*event).to_owned())], *count) } },
+
+    Metric { name: "dhcp4_reply_seconds", help: "Time from the kernel's taking a packet in to sending its reply, by type of the reply and what it answers", kind: Kind::Histogram,
+        read: |r, s| for (kind, why, spread) in &r.replies {
+            s.spread([("type", (*kind).to_owned()), ("why", (*why).to_owned())], spread, 1e6);
+        } },
+    Metric { name: "dhcp4_queue_packets", help: "Packets that wait to be read", kind: Kind::Gauge,
+        read: |r, s| s.one(r.packet_queue.0) },
+    Metric { name: "dhcp4_queue_size", help: "Room for packets that wait to be read; beyond it the oldest are dropped", kind: Kind::Gauge,
+        read: |r, s| s.one(r.packet_queue.1) },
 
     Metric { name: "leases4", help: "Leases by subnet and state", kind: Kind::Gauge,
         read: |r, s| for row in &r.leases {
@@ -360,6 +457,10 @@ const METRICS: &[Metric] = &[
         read: |r, s| s.one(r.propose.unknown) },
     Metric { name: "propose_outcomes", help: "Commands with an outcome", kind: Kind::Counter,
         read: |r, s| s.one(r.propose.outcomes) },
+    Metric { name: "propose_no_leader", help: "Commands that found no leader in time", kind: Kind::Counter,
+        read: |r, s| s.one(r.propose.no_leader) },
+    Metric { name: "propose_batch_size", help: "Batches by the number of commands in them", kind: Kind::Histogram,
+        read: |r, s| s.spread([], &r.propose.sizes, 1.0) },
     Metric { name: "propose_wait_seconds", help: "Time from submitting a command to its outcome, summed", kind: Kind::Counter,
         read: |r, s| s.real(r.propose.seconds) },
 
@@ -367,12 +468,40 @@ const METRICS: &[Metric] = &[
         read: |r, s| s.one(r.storage.fsyncs) },
     Metric { name: "storage_fsync_seconds", help: "Time spent in fdatasync on the log", kind: Kind::Counter,
         read: |r, s| s.real(r.storage.fsync_seconds) },
+    Metric { name: "storage_sync_seconds", help: "Time that a write to the log took to reach the disk", kind: Kind::Histogram,
+        read: |r, s| s.spread([], &r.storage.syncs, 1e6) },
+    Metric { name: "storage_stall_seconds", help: "For how long the write to the log under way has not reached the disk", kind: Kind::Gauge,
+        read: |r, s| s.real(r.storage.stall) },
+    Metric { name: "storage_free_bytes", help: "Free on the file system of the data directory", kind: Kind::Gauge,
+        read: |r, s| s.some(r.storage.space.map(|(free, _)| free as f64)) },
+    Metric { name: "storage_size_bytes", help: "Size of the file system of the data directory", kind: Kind::Gauge,
+        read: |r, s| s.some(r.storage.space.map(|(_, size)| size as f64)) },
     Metric { name: "storage_log_bytes", help: "Size of the log on disk", kind: Kind::Gauge,
         read: |r, s| s.one(r.storage.log_bytes) },
     Metric { name: "storage_log_cache_bytes", help: "Memory used by the cache of the log", kind: Kind::Gauge,
         read: |r, s| s.one(r.storage.log_cache_bytes) },
     Metric { name: "storage_checkpoint_cache_bytes", help: "Memory allowed for the cache of the checkpoint database", kind: Kind::Gauge,
         read: |r, s| s.one(r.storage.checkpoint_cache_bytes) },
+
+    Metric { name: "history_kept", help: "1 when this node keeps lease history", kind: Kind::Gauge,
+        read: |r, s| s.flag(r.history.kept) },
+    Metric { name: "history_bytes", help: "Lease history on disk", kind: Kind::Gauge,
+        read: |r, s| s.one(r.history.bytes) },
+    Metric { name: "history_waiting_events", help: "Events that wait to be written to the lease history", kind: Kind::Gauge,
+        read: |r, s| s.one(r.history.waiting) },
+    Metric { name: "history_gaps", help: "Runs of entries that are missing in the lease history of this node", kind: Kind::Gauge,
+        read: |r, s| s.one(r.history.gaps) },
+    Metric { name: "history_failing", help: "1 while the lease history cannot be written", kind: Kind::Gauge,
+        read: |r, s| s.flag(r.history.failing) },
+
+    Metric { name: "certificate_expiry_seconds", help: "Time until a certificate that this node shows expires, by what it is for", kind: Kind::Gauge,
+        read: |r, s| for (what, left) in &r.certificates {
+            s.real_with([("for", what.clone())], *left);
+        } },
+    Metric { name: "alarm", help: "Alarms of this node, by id; 0 when there is none of it", kind: Kind::Gauge,
+        read: |r, s| for (id, severity, count) in &r.alarms {
+            s.with([("id", (*id).to_owned()), ("severity", severity.name().to_owned())], *count);
+        } },
 
     Metric { name: "table_entries", help: "Entries in a bounded table in memory", kind: Kind::Gauge,
         read: |r, s| s.each_table(r, |table| table.entries) },
@@ -419,6 +548,7 @@ impl Collector for Page {
             let kind = match metric.kind {
                 Kind::Gauge => MetricType::Gauge,
                 Kind::Counter => MetricType::Counter,
+                Kind::Histogram => MetricType::Histogram,
             };
             // A description without numbers would be a mistake in the format.
             if samples.0.is_empty() {
@@ -430,6 +560,14 @@ impl Collector for Page {
                     labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
                 let labels = labels.as_slice();
                 let mut one = family.encode_family(&labels)?;
+                let value = match value {
+                    Value::Number(value) => value,
+                    Value::Spread(spread, scale) => {
+                        let (sum, buckets) = (spread.sum as f64 / scale, spread.buckets(*scale));
+                        one.encode_histogram::<NoLabelSet>(sum, spread.count(), &buckets, None)?;
+                        continue;
+                    }
+                };
                 // Whole numbers without a fraction: scripts look for "is_leader 1".
                 let whole = (value.fract() == 0.0 && value.abs() < 9e15).then_some(*value as i64);
                 match (metric.kind, whole) {
@@ -441,6 +579,8 @@ impl Collector for Page {
                     (Kind::Counter, None) => {
                         one.encode_counter::<NoLabelSet, _, f64>(value, None)?
                     }
+                    // A row that gives numbers where measurements are meant is a mistake.
+                    (Kind::Histogram, _) => return Err(fmt::Error),
                 }
             }
         }
@@ -449,85 +589,5 @@ impl Collector for Page {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Readings with something everywhere.
-    pub(crate) fn full() -> Readings {
-        Readings {
-            name: "rack-\"a\"".into(),
-            raft: Raft {
-                is_leader: true,
-                peers: vec![Peer { node: NodeId(2), lag: Some(3), reachable: true }],
-                ..Raft::default()
-            },
-            packets: vec![(Direction::Received, "DISCOVER", 7), (Direction::Sent, "OFFER", 6)],
-            dropped: vec![("no-subnet", 1)],
-            events: vec![("shadowed", 2)],
-            leases: vec![SubnetReading {
-                subnet: SubnetId(1),
-                prefix: "192.0.2.0/24".into(),
-                pool_size: 100,
-                counts: StateCounts::default(),
-                totals: Totals { assigned: 4, ..Totals::default() },
-            }],
-            tables: vec![(Table::Holds, TableReading { entries: 1, room: 65_536 })],
-            ..Readings::default()
-        }
-    }
-
-    #[test]
-    fn every_metric_is_on_the_page_with_its_help() {
-        let page = render(full()).unwrap();
-        for metric in METRICS {
-            let suffix = if metric.kind == Kind::Counter { "_total" } else { "" };
-            let name = format!("leasehold_{}{suffix}", metric.name);
-            assert!(page.contains(&format!("# HELP {name} ")), "{name}");
-            assert!(page.lines().any(|line| line.starts_with(&name)), "{name}");
-        }
-        assert!(page.contains("\nleasehold_raft_is_leader 1\n"));
-        assert!(
-            page.contains("leasehold_dhcp4_packets_total{direction=\"sent\",type=\"offer\"} 6")
-        );
-    }
-
-    #[test]
-    fn names_are_unique_and_say_their_unit_as_prometheus_wants() {
-        let mut names: Vec<_> = METRICS.iter().map(|metric| metric.name).collect();
-        names.sort_unstable();
-        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
-        for metric in METRICS {
-            let plain = metric
-                .name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-            assert!(
-                plain && !metric.name.ends_with("_total") && !metric.help.ends_with('.'),
-                "{}",
-                metric.name
-            );
-        }
-    }
-
-    /// Prometheus' own opinion, where its tool is installed.
-    #[test]
-    fn promtool_has_nothing_to_say() {
-        use std::io::Write;
-        use std::process::{Command, Stdio};
-        for readings in [Readings::default(), full()] {
-            let tool = Command::new("promtool")
-                .args(["check", "metrics"])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn();
-            let Ok(mut tool) = tool else {
-                println!("skipped: promtool is not installed");
-                return;
-            };
-            tool.stdin.take().unwrap().write_all(render(readings).unwrap().as_bytes()).unwrap();
-            let said = tool.wait_with_output().unwrap();
-            assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        }
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -78,6 +78,8 @@ pub struct PeerView {
     pub active: Active,
     /// Whether it says that it answers nobody, on an operator's word.
     pub disabled: bool,
+    /// How far its wall clock is ahead of this node's, milliseconds: for people.
+    pub clock: Option<i64>,
     /// What it says of its disk.
     pub disk: PeerDisk,
 }
@@ -140,6 +142,7 @@ impl Shared {
             active_config: version.0,
             config_problems: problems,
             disabled: self.disabled.load(Relaxed),
+            wall: self.clock.wall(),
             sync_micros: u64::try_from(disk.typical.as_micros()).unwrap_or(u64::MAX),
             disk_stalled: disk.stalled_for().is_some(),
             disk_low: disk.is_low(),
@@ -163,6 +166,11 @@ impl Shared {
         };
         let applied = note.applied_index;
         view.heard_at = Some(now);
+        if note.wall != 0 {
+            let way = view.round_trip.unwrap_or_default().as_millis() / 2;
+            let then = note.wall.saturating_add(i64::try_from(way).unwrap_or(0));
+            view.clock = Some(then.saturating_sub(self.clock.wall()));
+        }
         view.applied = view.applied.max(applied);
         // Told under the lock, so that two changes arrive in their order.
         if std::mem::take(&mut view.suspected) {

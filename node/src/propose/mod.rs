@@ -29,6 +29,7 @@ pub use forward::{ToLeader, follow_leader};
 pub use service::ProposalsService;
 
 use crate::clock::Clock;
+use crate::observe::histogram::{BATCH, Histogram};
 use crate::state::{Command, feature};
 
 /// Messages that wait for the task. Behind them stands [`batch::QUEUE`]; both full means refusal.
@@ -63,7 +64,7 @@ pub trait Transport: Send + Sync + 'static {
 }
 
 /// Numbers of the proposer for metrics.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     /// Batches sent, each one log entry.
     pub batches: AtomicU64,
@@ -85,6 +86,27 @@ pub struct Counters {
     pub waiting: AtomicU64,
     /// Batches in flight now.
     pub in_flight: AtomicU64,
+    /// Batches by the number of their commands.
+    pub sizes: Histogram,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        let zero = AtomicU64::default;
+        Counters {
+            batches: zero(),
+            commands: zero(),
+            forwarded: zero(),
+            outcomes: zero(),
+            micros: zero(),
+            refused: zero(),
+            unknown: zero(),
+            no_leader: zero(),
+            waiting: zero(),
+            in_flight: zero(),
+            sizes: Histogram::new(BATCH),
+        }
+    }
 }
 
 /// Who waits for an answer.
@@ -301,6 +323,7 @@ impl<T: Transport> Task<T> {
     fn launch(&mut self) {
         while let Some(batch) = self.batcher.next_batch(boot(&*self.clock), &mut self.answers) {
             self.counters.batches.fetch_add(1, Relaxed);
+            self.counters.sizes.record(batch.commands.len() as u64);
             self.counters.commands.fetch_add(batch.commands.len() as u64, Relaxed);
             self.counters.forwarded.fetch_add(u64::from(batch.route != Route::Here), Relaxed);
             let transport = Arc::clone(&self.transport);

@@ -67,6 +67,12 @@ const SOCKET_DROPS: &[(&str, Stat)] = &[
     ("sink_panics", Stat::ProcessingFailed),
 ];
 
+/// Packets that the worker dropped on their way for a reason that is not the engine's.
+pub fn dropped_on_the_way(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> {
+    let named = counters.named().into_iter();
+    named.filter(|(name, _)| DROPS.iter().any(|(drop, _)| drop == name))
+}
+
 /// What a node has counted for Kea's statistics. `sockets` are the counters of the sockets by name.
 pub fn counted(counters: &Counters, sockets: impl Iterator<Item = (&'static str, u64)>) -> Counted {
     let mut counted = Counted::default();

@@ -201,7 +201,11 @@ impl Node {
             broadcast: false,
         };
         let query = query.clone().giaddr([192, 0, 2, 254].into());
-        self.serve.inbox().packet(net::Received { bytes: query.encode(), arrival });
+        self.serve.inbox().packet(net::Received {
+            bytes: query.encode(),
+            arrival,
+            came: crate::clock::instant(),
+        });
     }
 }
 

@@ -6,7 +6,7 @@
 //! from the [`Granted`] that this node still holds (R4).
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::after::Before;
 use crate::dhcp::v4::{Packet, Pending};
@@ -31,6 +31,8 @@ pub struct Waiting {
     pub received: Duration,
     /// The number of the interface it came by.
     pub interface: u32,
+    /// When the kernel took it in.
+    pub came: Instant,
 }
 
 /// A request whose command is on its way.

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::latency::Latencies;
 use super::tally::Tally;
 use crate::dhcp::decision::{Reason, ReplyKind};
 
@@ -16,6 +17,8 @@ macro_rules! counters {
             replies: [AtomicU64; KINDS.len()],
             /// What only Kea's statistics tell.
             pub tally: Tally,
+            /// How long replies took.
+            pub latencies: Latencies,
             $($(#[$doc])* pub $field: AtomicU64,)*
         }
 
@@ -25,6 +28,7 @@ macro_rules! counters {
                     reasons: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
                     replies: KINDS.map(|_| AtomicU64::new(0)),
                     tally: Tally::default(),
+                    latencies: Latencies::default(),
                     $($field: AtomicU64::new(0),)*
                 }
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::after::Happening;
 use super::commits::Ticket;
+use super::latency::Timed;
 use super::link::Links;
 use crate::dhcp::decision::Reply;
 use crate::net;
@@ -77,8 +78,8 @@ impl From<peers::Event> for Event {
 /// What the worker wants done.
 #[derive(Debug)]
 pub enum Action {
-    /// Put the reply on the wire, out of the interface with this number.
-    Send(u32, Reply),
+    /// Put the reply on the wire, out of the interface with this number, and count how long it took.
+    Send(u32, Reply, Timed),
     /// Give it to the proposer; its answer comes back as [`Event::Answers`].
     Submit(Submission<Ticket>),
     /// Begin a read barrier now and answer with [`Event::Barrier`] when this node has applied what

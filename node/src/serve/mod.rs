@@ -38,6 +38,7 @@ pub mod duties;
 pub mod event;
 pub mod give_ups;
 mod inbox;
+pub mod latency;
 pub mod levels;
 pub mod limits;
 pub mod link;
@@ -306,9 +307,10 @@ impl<H: Hands> Turn<H> {
         let mut submissions = Vec::new();
         for action in actions {
             match action {
-                Action::Send(interface, reply) => {
+                Action::Send(interface, reply, timed) => {
                     if self.hands.send(interface, &reply) {
                         self.worker.counters().tally.sent(reply.kind());
+                        self.worker.counters().latencies.sent(timed);
                     } else {
                         self.worker.counters().send_failed.fetch_add(1, Relaxed);
                     }

@@ -63,7 +63,7 @@ fn datagram(query: &Query) -> net::Received {
         source_mac: Some([2, 0, 0, 0, 0, 1]),
         broadcast: true,
     };
-    net::Received { bytes: query.encode(), arrival }
+    net::Received { bytes: query.encode(), arrival, came: crate::clock::instant() }
 }
 
 fn start() -> (Serve, Arc<RwLock<State>>, mpsc::Receiver<Reply>) {

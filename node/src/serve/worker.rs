@@ -17,6 +17,7 @@ use super::commits::{Admission, Commits, Flying, Repeat, Ticket, Waiting};
 use super::counters::{Counters, count};
 use super::event::{Action, Event, Now, Received, Sizes};
 use super::give_ups::{self, Entry, GiveUps};
+use super::latency::{Answered, Timed};
 use super::limits::{Informs, Moves};
 use super::link::{Links, arrival};
 use super::memory::Remembered;
@@ -160,7 +161,8 @@ impl Worker {
         if overdue {
             return count(&self.counters.queue_late);
         }
-        let Received { datagram: net::Received { bytes, arrival: how }, at } = received;
+        let Received { datagram: net::Received { bytes, arrival: how, came: taken }, at } =
+            received;
         let message = match Message::received(bytes) {
             Ok(message) => message,
             Err(malformed) => return self.counters.reason(reason_of(malformed)),
@@ -173,7 +175,7 @@ impl Worker {
         let interface = how.index;
         let came = earlier(now.cluster, now.mono.saturating_sub(at));
         let packet = Packet { message, arrival: arrival(how, &self.links, came) };
-        let waiting = Waiting { packet, received: at, interface };
+        let waiting = Waiting { packet, received: at, interface, came: taken };
         self.decide(waiting, Tried::default(), state, now, out);
     }
 
@@ -349,7 +351,7 @@ impl Worker {
             }
             _ if silent => self.counters.reason(Reason::NotReady),
             Decision::AskPeers(link) => self.ask(link, first, waiting, state, now, out),
-            Decision::Reply(reply) => self.reply(reply, waiting.interface, now, out),
+            Decision::Reply(reply) => self.reply(reply, &waiting, None, now, out),
             Decision::Check(check, then) => self.check(check, *then, waiting, state, now, out),
             Decision::Refuse(_) if tried.fresh => self.counters.reason(Reason::StrangeOutcome),
             Decision::Refuse(_) => self.await_barrier(waiting, out),
@@ -410,7 +412,15 @@ impl Worker {
         }
     }
 
-    fn reply(&mut self, reply: Reply, interface: u32, now: Now, out: &mut Vec<Action>) {
+    /// `why` is that of the command which the reply answers, if there was one.
+    fn reply(
+        &mut self,
+        reply: Reply,
+        waiting: &Waiting,
+        why: Option<Why>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
         if reply.kind() == ReplyKind::Offer && !self.majority {
             return count(&self.counters.no_majority);
         }
@@ -432,7 +442,8 @@ impl Worker {
         if !self.peers.is_empty() {
             self.memory.notes.answered_here(reply.answered().clone());
         }
-        out.push(Action::Send(interface, reply));
+        let timed = Timed { came: waiting.came, what: Answered::of(reply.kind(), why) };
+        out.push(Action::Send(waiting.interface, reply, timed));
     }
 
     fn commit(
@@ -485,7 +496,7 @@ impl Worker {
         out: &mut Vec<Action>,
     ) {
         self.sequence += 1;
-        let Waiting { packet, received, interface } = waiting;
+        let Waiting { packet, received, interface, .. } = waiting;
         let mut told = None;
         if let Command::Release(give) | Command::Decline(give) = &command {
             self.commits.forget(&give.client.key(), now.mono);
@@ -604,6 +615,7 @@ impl Worker {
         out: &mut Vec<Action>,
     ) {
         let Flying { pending, waiting, .. } = flying;
+        let why = pending.why();
         let decision = {
             let memory = self.memory.at(now.mono, waiting.packet.message.message_type().ok());
             pending.finish(
@@ -614,7 +626,7 @@ impl Worker {
             )
         };
         match decision {
-            Decision::Reply(reply) => self.reply(reply, waiting.interface, now, out),
+            Decision::Reply(reply) => self.reply(reply, &waiting, Some(why), now, out),
             Decision::Drop(reason) => self.counters.reason(reason),
             Decision::Again if state.applied() >= index => {
                 self.decide(

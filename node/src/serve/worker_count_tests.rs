@@ -121,7 +121,10 @@ fn what_cannot_be_read_has_no_type() {
         broadcast: true,
     };
     let bytes = discover(2, 3).bytes_at(236, &[0; 4]).encode();
-    let received = Received { datagram: net::Received { bytes, arrival }, at: ms(rig.time) };
+    let received = Received {
+        datagram: net::Received { bytes, arrival, came: crate::clock::instant() },
+        at: ms(rig.time),
+    };
     rig.worker.packet(received, false, &rig.state, rig.now(), &mut Vec::new());
     assert_eq!(rig.says(), [("pkt4-receive-drop", 1), ("pkt4-parse-failed", 1)]);
     rig.packet(&Query::new(MessageType::ForceRenew, 3, mac(2)));

@@ -48,7 +48,7 @@ impl Worker {
             Start::Passed => {}
         }
         match then {
-            Decision::Reply(reply) => self.reply(reply, waiting.interface, now, out),
+            Decision::Reply(reply) => self.reply(reply, &waiting, None, now, out),
             Decision::Commit(command, pending) => {
                 self.commit(command, pending, waiting, state, now, out)
             }

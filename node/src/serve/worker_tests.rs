@@ -129,7 +129,8 @@ impl Rig {
             source_mac: Some([2, 0, 0, 0, 0, 1]),
             broadcast: !unicast,
         };
-        let datagram = net::Received { bytes: query.encode(), arrival };
+        let datagram =
+            net::Received { bytes: query.encode(), arrival, came: crate::clock::instant() };
         let received = Received { datagram, at: ms(self.time - age) };
         let (mut out, now) = (Vec::new(), self.now());
         self.worker.packet(received, overdue, &self.state, now, &mut out);
@@ -152,7 +153,7 @@ impl Rig {
     fn collect(&mut self, out: Vec<Action>) {
         for action in out {
             match action {
-                Action::Send(interface, reply) => {
+                Action::Send(interface, reply, _) => {
                     assert_eq!(interface, 3, "out of the interface the query came by");
                     self.sent.push(reply);
                 }
@@ -758,7 +759,10 @@ fn garbage_is_counted_and_harms_nobody() {
             source_mac: None,
             broadcast: true,
         };
-        let received = Received { datagram: net::Received { bytes, arrival }, at: ms(rig.time) };
+        let received = Received {
+            datagram: net::Received { bytes, arrival, came: crate::clock::instant() },
+            at: ms(rig.time),
+        };
         let (mut out, now) = (Vec::new(), rig.now());
         rig.worker.packet(received, false, &rig.state, now, &mut out);
         assert!(out.is_empty());

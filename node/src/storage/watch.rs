@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::Stopwatch;
+use crate::observe::histogram::{Distribution, Histogram, LATENCY};
 
 /// An operation that takes longer means that the disk stands still.
 pub const STALL: Duration = Duration::from_secs(2);
@@ -123,6 +124,8 @@ pub struct DiskWatch {
     /// When the operation under way began, in microseconds and one more; 0 for none.
     began: [AtomicU64; 2],
     took: Mutex<Window>,
+    /// Microseconds of each write with its sync, since the start.
+    all: Histogram,
     room: Mutex<Room>,
     full_since: Mutex<Option<Duration>>,
     given_up: AtomicBool,
@@ -143,6 +146,7 @@ impl DiskWatch {
             clock: Stopwatch::start(),
             began: Default::default(),
             took: Mutex::default(),
+            all: Histogram::new(LATENCY),
             room: Mutex::default(),
             full_since: Mutex::default(),
             given_up: AtomicBool::new(false),
@@ -175,7 +179,9 @@ impl DiskWatch {
         let began = self.began[by as usize].swap(0, Relaxed);
         if began > 0 && by == By::Writer {
             let now = self.micros();
-            self.took.lock().add(now / 1_000_000, (now + 1).saturating_sub(began));
+            let took = (now + 1).saturating_sub(began);
+            self.took.lock().add(now / 1_000_000, took);
+            self.all.record(took);
         }
     }
 
@@ -199,6 +205,11 @@ impl DiskWatch {
     /// Whether this node can take no part in the cluster because of its disk, and must answer nobody.
     pub fn is_out(&self) -> bool {
         self.given_up.load(Relaxed) || self.is_full()
+    }
+
+    /// All writes to the log with their syncs, by their time in microseconds.
+    pub fn syncs(&self) -> Distribution {
+        self.all.read()
     }
 
     /// The disk at a glance.

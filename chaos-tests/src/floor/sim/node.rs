@@ -277,8 +277,10 @@ impl Node {
             source_mac: None,
             broadcast: false,
         };
-        let received =
-            Received { datagram: net::Received { bytes, arrival }, at: boot(&self.clock) };
+        let received = Received {
+            datagram: net::Received { bytes, arrival, came: leasehold::clock::instant() },
+            at: boot(&self.clock),
+        };
         self.step(|worker, state, now, out| worker.packet(received, false, state, now, out));
     }
 
@@ -309,7 +311,7 @@ impl Node {
         let mut submissions = Vec::new();
         for action in out {
             match action {
-                Action::Send(_, reply) => {
+                Action::Send(_, reply, _) => {
                     self.world.crowd.receive(self.me, reply.payload().to_vec())
                 }
                 Action::Submit(submission) => submissions.push(submission),

@@ -54,6 +54,9 @@ struct ClusterStatus<'a> {
     /// What is unwise about who votes.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     membership_warnings: &'a [String],
+    /// How many alarms there are that nobody has taken note of.
+    #[serde(skip_serializing_if = "is_zero")]
+    alarms: usize,
     /// What the cluster was made from, and what it holds back since (R28).
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery: Option<recovery::Shown>,
@@ -63,6 +66,10 @@ struct ClusterStatus<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     nodes: Vec<Node<'a>>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Serialize)]
@@ -115,6 +122,7 @@ fn status(_: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
             .chain(recovery::warning(cx.view.meta()))
             .collect(),
         membership_warnings: &membership_warnings,
+        alarms: report.alarms.iter().filter(|alarm| !alarm.acknowledged).count(),
         recovery: recovery::shown(cx.view.meta()),
         leases: cx.view.lease_count(),
         uptime: report.uptime.as_secs(),

@@ -1,5 +1,6 @@
 //! The handlers, by subject. Pure: arguments and views in, plans out.
 
+pub mod alarm;
 pub mod class;
 pub mod cluster;
 pub mod config;
