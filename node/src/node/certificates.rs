@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::observe::alarms::Certificate;
 use crate::raft::PeerTls;
-use crate::settings::Settings;
+use crate::settings::{Peer, Settings};
 
 /// More than any certificate file has.
 const MOST: u64 = 1 << 20;
@@ -13,7 +13,7 @@ const MOST: u64 = 1 << 20;
 /// Every certificate that the settings name and that can be read; what cannot be read is told by whoever
 /// has to show it.
 pub(super) fn shown(settings: &Settings, tls: Option<&Arc<PeerTls>>) -> Vec<Certificate> {
-    let peer = tls.zip(settings.peer.as_ref().and_then(|peer| peer.tls.as_ref()));
+    let peer = tls.zip(settings.peer.as_ref().and_then(Peer::files));
     let peer = peer.map(|(tls, files)| Certificate {
         what: "peer".into(),
         file: files.cert_file.display().to_string(),
