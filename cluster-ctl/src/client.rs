@@ -1,5 +1,7 @@
 //! Asking nodes over the control API.
 
+mod others;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -87,6 +87,15 @@ enum Command {
     /// After a majority was lost for good; and what a restored cluster holds back
     #[command(subcommand)]
     Recover(commands::recover::Command),
+    /// One line for each node; exit status 0 when all are well, 1 when one is not, 2 when none answers
+    Health,
+    /// The status again and again, until Ctrl-C
+    Watch(commands::watch::Options),
+    /// What is the matter, as each node sees it, and what to do
+    Alarms(commands::alarms::Options),
+    /// What helps to find out what went wrong
+    #[command(subcommand)]
+    Debug(commands::debug::Command),
 }
 
 fn main() -> ExitCode {
@@ -130,6 +139,10 @@ fn ask(client: &Client, command: Command, output: Output) -> Result<(), Failure>
         Command::Lease(command) => commands::lease::run(client, command, output),
         Command::Config(command) => commands::config::run(client, command, output),
         Command::Snapshot(command) => commands::snapshot::run(client, command, output),
+        Command::Health => commands::health::run(client, output),
+        Command::Watch(options) => commands::watch::run(client, &options, output),
+        Command::Alarms(options) => commands::alarms::run(client, options, output),
+        Command::Debug(command) => commands::debug::run(client, command, output),
         Command::HashCheck => commands::hash_check::run(client, output),
         Command::Recover(command) => commands::recover::run(client, command, output),
         Command::Pki(command) => commands::pki::run(command, output),

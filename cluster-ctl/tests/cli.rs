@@ -162,7 +162,7 @@ fn help_names_every_command_of_the_readme() {
     let output = run(&["--help"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success());
-    for command in ["status", "leader", "lease", "config"] {
+    for command in ["status", "leader", "lease", "config", "health", "watch", "alarms", "debug"] {
         assert!(text.contains(command), "{command} not in {text}");
     }
 }

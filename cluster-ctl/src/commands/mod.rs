@@ -1,8 +1,12 @@
 //! One file a subcommand.
 
+pub mod alarms;
 pub mod config;
+pub mod debug;
 pub mod drain;
+mod each;
 pub mod hash_check;
+pub mod health;
 mod history;
 pub mod leader;
 pub mod lease;
@@ -13,3 +17,4 @@ pub mod recover;
 pub mod snapshot;
 pub mod status;
 pub mod upgrade;
+pub mod watch;

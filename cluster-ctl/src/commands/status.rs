@@ -11,8 +11,7 @@ use crate::output::table;
 
 /// Runs it.
 pub fn run(client: &Client, output: Output) -> Result<(), Failure> {
-    let reply = client.ask("cluster-status", Value::Null)?.success()?;
-    let status = complete(&reply.arguments, &ask_all(client, &reply));
+    let (status, reply) = look(client)?;
     match output {
         Output::Json => say_line!("{}", with(&status, "answered-by", reply.node.as_str().into())),
         Output::Table => say!("{}", report(&status, &reply)),
@@ -22,6 +21,13 @@ pub fn run(client: &Client, output: Output) -> Result<(), Failure> {
         Value::Null => Err(Failure::Refused(String::new())),
         _ => Ok(()),
     }
+}
+
+/// The status, completed by what each node says of itself, and the reply of the node that was asked.
+pub fn look(client: &Client) -> Result<(Value, Reply), Failure> {
+    let reply = client.ask("cluster-status", Value::Null)?.success()?;
+    let status = complete(&reply.arguments, &ask_all(client, &reply));
+    Ok((status, reply))
 }
 
 /// What each other node says of itself, by id. All are asked at once.
@@ -52,7 +58,7 @@ fn ask_all(client: &Client, reply: &Reply) -> BTreeMap<u64, Value> {
     })
 }
 
-fn nodes(status: &Value) -> impl Iterator<Item = &Value> {
+pub fn nodes(status: &Value) -> impl Iterator<Item = &Value> {
     status["nodes"].as_array().into_iter().flatten()
 }
 
@@ -81,7 +87,7 @@ fn complete(status: &Value, said: &BTreeMap<u64, Value>) -> Value {
 }
 
 /// What each node knows best of itself.
-const WORDS: [&str; 9] = [
+const WORDS: [&str; 10] = [
     "ready",
     "reason",
     "term",
@@ -91,6 +97,7 @@ const WORDS: [&str; 9] = [
     "active-config-version",
     "config-problems",
     "warnings",
+    "alarms",
 ];
 
 fn with(map: &Value, name: &str, value: Value) -> Value {
@@ -99,7 +106,7 @@ fn with(map: &Value, name: &str, value: Value) -> Value {
     map
 }
 
-fn report(status: &Value, reply: &Reply) -> String {
+pub fn report(status: &Value, reply: &Reply) -> String {
     let mut out = String::new();
     let number = |value: &Value| value.as_u64().map_or("?".to_owned(), |number| number.to_string());
     out.push_str(&format!("{}\n", reply.text));
@@ -123,7 +130,7 @@ fn report(status: &Value, reply: &Reply) -> String {
     out.push_str(&table(
         [
             "NODE", "NAME", "RACK", "ROLE", "LIVENESS", "READY", "CONFIG", "TERM", "APPLIED",
-            "LAG", "ADDRESS", "CONTROL",
+            "LAG", "ALARMS", "ADDRESS", "CONTROL",
         ],
         &rows,
     ));
@@ -167,7 +174,7 @@ fn config(node: &Value) -> String {
     }
 }
 
-fn row(node: &Value) -> [String; 12] {
+fn row(node: &Value) -> [String; 13] {
     let text = |name: &str| node[name].as_str().unwrap_or_default().to_owned();
     let number =
         |name: &str| node[name].as_u64().map_or("?".to_owned(), |number| number.to_string());
@@ -190,6 +197,8 @@ fn row(node: &Value) -> [String; 12] {
         number("term"),
         number("applied-index"),
         number("lag"),
+        // Told only when there are some.
+        node["alarms"].as_u64().map_or(String::new(), |count| count.to_string()),
         text("address"),
         control.join(" "),
     ]

@@ -75,7 +75,7 @@ fn a_histogram_counts_in_seconds_and_ends_with_infinity() {
     let page = render(full()).unwrap();
     let bucket = |le: &str, count: u64| {
         format!(
-            "leasehold_dhcp4_reply_seconds_bucket{{le=\"{le}\",type=\"ack\",why=\"renewing\"}} {count}\n"
+            "leasehold_dhcp4_reply_seconds_bucket{{type=\"ack\",why=\"renewing\",le=\"{le}\"}} {count}\n"
         )
     };
     assert!(page.contains(&bucket("0.0001", 0)), "{page}");
