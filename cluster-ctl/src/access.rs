@@ -36,6 +36,56 @@ pub struct Options {
     key: Option<PathBuf>,
 }
 
+/// Who asks a Kea server, and whom to trust there: nothing of it is taken from what is for the cluster,
+/// so that no password goes to the wrong one.
+#[derive(Debug, Default, clap::Args)]
+pub struct KeaOptions {
+    /// User of the Kea server's control API
+    #[arg(long, value_name = "NAME", requires = "from")]
+    from_user: Option<String>,
+    /// File with the password; without --from-user, with user:password
+    #[arg(long, value_name = "FILE", requires = "from")]
+    from_password_file: Option<PathBuf>,
+    /// Who may sign the certificate of the Kea server
+    #[arg(long, value_name = "PATH", requires = "from")]
+    from_cacert: Option<PathBuf>,
+}
+
+impl KeaOptions {
+    /// Reads the files.
+    pub fn read(self, https: bool) -> Result<Access, Failure> {
+        let password = self.from_password_file.as_deref().map(password).transpose()?;
+        let both = match (self.from_user, password) {
+            (Some(user), Some(password)) => Some(format!("{user}:{password}")),
+            (None, Some(both)) if both.contains(':') => Some(both),
+            (None, None) => None,
+            _ => {
+                return Err(Failure::Usage(
+                    "a user of the Kea server has a name and a password: --from-user and --from-password-file"
+                        .to_owned(),
+                ));
+            }
+        };
+        let authorization = both.map(|both| format!("Basic {}", STANDARD.encode(both)));
+        let anchor = match self.from_cacert {
+            Some(anchor) => Some(anchor),
+            None if https => Some(system()?),
+            None => None,
+        };
+        let nobody = Options::default();
+        let tls = anchor.map(|anchor| nobody.tls(&anchor)).transpose()?;
+        Ok(Access { authorization, tls })
+    }
+}
+
+/// The line of a password file.
+fn password(path: &Path) -> Result<String, Failure> {
+    let text = String::from_utf8(content(path)?);
+    let text = text.map_err(|_| usage(path, &"it is no text in UTF-8"))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
 /// The options, their files read.
 pub struct Access {
     /// The value of `Authorization`.
@@ -75,12 +125,7 @@ impl Options {
         let file = self.password_file.clone();
         let file = file.or_else(|| variable("LEASEHOLD_PASSWORD_FILE").map(PathBuf::from));
         let password = match &file {
-            Some(path) => {
-                let text = String::from_utf8(content(path)?);
-                let text = text.map_err(|_| usage(path, &"it is no text in UTF-8"))?;
-                let line = text.strip_suffix('\n').unwrap_or(&text);
-                Some(line.strip_suffix('\r').unwrap_or(line).to_owned())
-            }
+            Some(path) => Some(password(path)?),
             None => variable("LEASEHOLD_PASSWORD"),
         };
         let user = self.user.clone().or_else(|| variable("LEASEHOLD_USER"));

@@ -2,6 +2,9 @@
 
 mod others;
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -18,6 +21,9 @@ const DOWNLOAD: Duration = Duration::from_secs(660);
 const PATIENCE_PER_MIB: Duration = Duration::from_secs(4);
 /// A node in the same data centre answers a connection at once, or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// What the address of a control socket begins with.
+const UNIX: &str = "unix:";
 
 /// Why a command did not succeed. An empty text means that the reason is printed already.
 #[derive(Debug)]
@@ -97,6 +103,8 @@ impl Reply {
 pub struct Client {
     nodes: Vec<String>,
     access: Access,
+    /// Whom a Control Agent of Kea is to ask; it wants to be told, nodes do not.
+    service: Option<&'static str>,
 }
 
 impl Client {
@@ -105,7 +113,17 @@ impl Client {
         let nodes = if nodes.is_empty() { vec!["http://127.0.0.1:8000".to_owned()] } else { nodes };
         let nodes = nodes.into_iter().map(url).collect::<Result<Vec<_>, _>>()?;
         let access = options.read(nodes.iter().any(|node| is_https(node)))?;
-        Ok(Client { nodes, access })
+        Ok(Client { nodes, access, service: None })
+    }
+
+    /// A client of a Kea server, or of its Control Agent, at `address`: a URL, or `unix:` and the path of
+    /// a socket.
+    pub fn of_kea(address: &str, access: Access) -> Result<Client, Failure> {
+        let node = match address.strip_prefix(UNIX) {
+            Some(_) => address.to_owned(),
+            None => url(address.to_owned())?,
+        };
+        Ok(Client { nodes: vec![node], access, service: Some("dhcp4") })
     }
 
     /// Asks the nodes in order until one can be connected to. A request that may have arrived is not
@@ -125,7 +143,13 @@ impl Client {
         let patience = PATIENCE + PATIENCE_PER_MIB.saturating_mul(mebibytes);
         let agent = self.agent(patience, CONNECT);
         let authorization = self.access.authorization.as_deref();
-        let request = request(command, arguments);
+        let request = request(command, arguments, self.service);
+        if let [node] = &self.nodes[..]
+            && let Some(path) = node.strip_prefix(UNIX)
+        {
+            let failed = |error| Failure::Unreachable(format!("{node}: {error}"));
+            return by_socket(path, node, &request, patience).map_err(failed);
+        }
         let mut tried = Vec::new();
         for node in &self.nodes {
             match post(&agent, node, &request, authorization) {
@@ -163,7 +187,7 @@ impl Client {
     /// `told_by` is the node that gave its address.
     pub fn ask_other(&self, node: &str, told_by: &str, command: &str) -> Option<Reply> {
         let second = Duration::from_secs(1);
-        let request = request(command, Value::Null);
+        let request = request(command, Value::Null, None);
         let node = url(node.to_owned()).ok()?;
         if is_https(&node) && self.access.tls.is_none() {
             return None;
@@ -177,8 +201,36 @@ impl Client {
 
     /// Fetches `path` from the first node that can be connected to and has its body written to `out`,
     /// however long it is. Returns the node.
-    pub fn download(&self, path: &str, out: &mut dyn std::io::Write) -> Result<String, Failure> {
-        let agent = self.agent(DOWNLOAD, CONNECT);
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`] also when the answer is not complete.
+    pub fn download(&self, path: &str, out: &mut dyn Write) -> Result<String, Failure> {
+        let (node, mut body) = self.get(path, DOWNLOAD)?;
+        let copied = std::io::copy(&mut body.as_reader(), out);
+        copied.map_err(|error| broken_off(&node, &error))?;
+        Ok(node)
+    }
+
+    /// Reads the lines of `path`, such as `/v1/leases`, from the first node that can be connected to.
+    ///
+    /// # Errors
+    /// Those of `each`; [`Failure::Unreachable`] also when the answer is not complete.
+    pub fn lines(
+        &self,
+        path: &str,
+        patience: Duration,
+        each: &mut dyn FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (node, mut body) = self.get(path, patience)?;
+        for line in BufReader::new(body.as_reader()).lines() {
+            each(&line.map_err(|error| broken_off(&node, &error))?)?;
+        }
+        Ok(())
+    }
+
+    /// The body of `path` at the first node that can be connected to, and that node.
+    fn get(&self, path: &str, patience: Duration) -> Result<(String, ureq::Body), Failure> {
+        let agent = self.agent(patience, CONNECT);
         let mut tried = Vec::new();
         for node in &self.nodes {
             let mut get = agent.get(format!("{node}{path}"));
@@ -193,20 +245,17 @@ impl Client {
                     continue;
                 }
             };
-            let status = answer.status().as_u16();
+            let status = answer.status();
             let mut body = answer.into_body();
-            if status != 200 {
-                let told: Value = body.read_json().unwrap_or(Value::Null);
-                let text = told["text"].as_str().unwrap_or("no reason given").to_owned();
-                let (arguments, node) = (Value::Null, node.clone());
-                let refused = Reply { result: status.into(), text, arguments, node };
-                let refused = self.admitted(refused)?.in_words_of_options();
-                return Err(Failure::Refused(format!("{}: {}", refused.node, refused.text)));
+            if status.is_success() {
+                return Ok((node.clone(), body));
             }
-            let copied = std::io::copy(&mut body.as_reader(), out);
-            return copied.map(|_| node.clone()).map_err(|error| {
-                Failure::Unreachable(format!("{node}: the answer broke off: {error}"))
-            });
+            let told: Value = body.read_json().unwrap_or(Value::Null);
+            let text = told["text"].as_str().unwrap_or("no reason given").to_owned();
+            let (arguments, node) = (Value::Null, node.clone());
+            let refused = Reply { result: status.as_u16().into(), text, arguments, node };
+            let refused = self.admitted(refused)?.in_words_of_options();
+            return Err(Failure::Refused(format!("{}: {}", refused.node, refused.text)));
         }
         Err(Failure::Unreachable(format!(
             "no node answers. Is the address that of [control].listen, and is the node running? Name others with \
@@ -249,6 +298,10 @@ impl Client {
 /// Results from here on are HTTP errors.
 const HTTP: i64 = 400;
 
+fn broken_off(node: &str, error: &std::io::Error) -> Failure {
+    Failure::Unreachable(format!("{node}: the answer is not complete: {error}"))
+}
+
 fn is_https(url: &str) -> bool {
     url.starts_with("https://")
 }
@@ -276,8 +329,11 @@ fn never_arrived(error: &ureq::Error) -> bool {
     }
 }
 
-fn request(command: &str, arguments: Value) -> String {
+fn request(command: &str, arguments: Value, service: Option<&str>) -> String {
     let mut request = json!({ "command": command });
+    if let Some(service) = service {
+        request["service"] = json!([service]);
+    }
     if !arguments.is_null() {
         request["arguments"] = arguments;
     }
@@ -296,14 +352,30 @@ fn post(
     }
     let mut answer = post.send(request)?;
     let body: Value = answer.body_mut().with_config().limit(1 << 30).read_json()?;
-    // A list for commands, a map for HTTP errors.
-    let reply = body.get(0).unwrap_or(&body);
-    Ok(Reply {
+    Ok(reply_of(&body, node))
+}
+
+/// One request over the control socket of a Kea.
+fn by_socket(path: &str, node: &str, request: &str, patience: Duration) -> std::io::Result<Reply> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(request.as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = Vec::new();
+    stream.take(1 << 30).read_to_end(&mut answer)?;
+    Ok(reply_of(&serde_json::from_slice(&answer)?, node))
+}
+
+/// A list for commands; a map for HTTP errors, and over a socket.
+fn reply_of(body: &Value, node: &str) -> Reply {
+    let reply = body.get(0).unwrap_or(body);
+    Reply {
         result: reply["result"].as_i64().unwrap_or(1),
         text: reply["text"].as_str().unwrap_or_default().to_owned(),
         arguments: reply.get("arguments").cloned().unwrap_or(Value::Null),
         node: node.to_owned(),
-    })
+    }
 }
 
 #[cfg(test)]

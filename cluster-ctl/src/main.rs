@@ -19,6 +19,8 @@ mod access;
 mod client;
 mod commands;
 mod dialect;
+mod export;
+mod import;
 mod output;
 
 use std::process::ExitCode;
@@ -96,6 +98,12 @@ enum Command {
     /// What helps to find out what went wrong
     #[command(subcommand)]
     Debug(commands::debug::Command),
+    /// Configuration and leases of another server, into the cluster
+    #[command(subcommand)]
+    Import(commands::import::Command),
+    /// Configuration and leases of the cluster, for another server
+    #[command(subcommand)]
+    Export(commands::export::Command),
 }
 
 fn main() -> ExitCode {
@@ -139,6 +147,8 @@ fn ask(client: &Client, command: Command, output: Output) -> Result<(), Failure>
         Command::Lease(command) => commands::lease::run(client, command, output),
         Command::Config(command) => commands::config::run(client, command, output),
         Command::Snapshot(command) => commands::snapshot::run(client, command, output),
+        Command::Import(command) => commands::import::run(client, command, output),
+        Command::Export(command) => commands::export::run(client, command, output),
         Command::Health => commands::health::run(client, output),
         Command::Watch(options) => commands::watch::run(client, &options, output),
         Command::Alarms(options) => commands::alarms::run(client, options, output),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::history;
 use crate::Output;
-use crate::client::{Client, Failure};
+use crate::client::{Client, Failure, Reply};
 use crate::dialect::{self, Source};
 
 /// What to do with the configuration.
@@ -88,8 +88,13 @@ pub struct Change {
 }
 
 impl Change {
+    /// One with this comment, of whoever runs the program.
+    pub fn of(comment: String) -> Change {
+        Change { comment: Some(comment), expected: None, author: None }
+    }
+
     /// Adds it to the arguments of a command.
-    fn add_to(self, arguments: &mut Value) {
+    pub fn add_to(self, arguments: &mut Value) {
         arguments["author"] = self.author.unwrap_or_else(whoami).into();
         if let Some(comment) = self.comment {
             arguments["comment"] = comment.into();
@@ -181,19 +186,7 @@ fn send(
     arguments: Value,
     output: Output,
 ) -> Result<(), Failure> {
-    let mut reply = client.ask_large(command, arguments, source.text.len())?;
-    reply.text = source.translate(&reply.text);
-    if let Some(warnings) = reply.arguments["warnings"].as_array_mut() {
-        for warning in warnings {
-            *warning = source.translate(warning.as_str().unwrap_or_default()).into();
-        }
-    }
-    if reply.result == CONFLICT {
-        return Err(Failure::Refused(reply.text));
-    }
-    if reply.result != 0 {
-        return Err(Failure::Refused(format!("{}:\n{}", file.display(), reply.text)));
-    }
+    let reply = submit(client, command, file, source, arguments)?;
     if output == Output::Json {
         say_line!("{}", json!({ "text": reply.text, "arguments": reply.arguments }));
         return Ok(());
@@ -209,6 +202,33 @@ fn send(
         _ => say_line!("The configuration is good. Nothing was changed."),
     }
     Ok(())
+}
+
+/// Sends a configuration with `config-test` or `config-set`; places in the answer are those of the files.
+///
+/// # Errors
+/// When it is not taken: every mistake with its place.
+pub fn submit(
+    client: &Client,
+    command: &str,
+    file: &Path,
+    source: &Source,
+    arguments: Value,
+) -> Result<Reply, Failure> {
+    let mut reply = client.ask_large(command, arguments, source.text.len())?;
+    reply.text = source.translate(&reply.text);
+    if let Some(warnings) = reply.arguments["warnings"].as_array_mut() {
+        for warning in warnings {
+            *warning = source.translate(warning.as_str().unwrap_or_default()).into();
+        }
+    }
+    if reply.result == CONFLICT {
+        return Err(Failure::Refused(reply.text));
+    }
+    if reply.result != 0 {
+        return Err(Failure::Refused(format!("{}:\n{}", file.display(), reply.text)));
+    }
+    Ok(reply)
 }
 
 /// Kea's result code for what contradicts the state of things.

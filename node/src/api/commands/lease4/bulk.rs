@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::change::not_written;
+use super::change::{EXISTS, changed, not_written};
 use super::parse::{LEASE, Wanted, lease_of};
+use super::print::Printer;
 use crate::api::json::type_name;
 use crate::api::spec::Origin::Leasehold;
-use crate::api::spec::{ApiContext, Args, Code, Fate, Kind, Plan, Refusal, Reply, Spec, either};
-use crate::config::Config;
+use crate::api::spec::{
+    ApiContext, Args, Code, Fate, Kind, Plan, Refusal, Reply, Spec, either, optional,
+};
 use crate::state::{Command, DeleteLease, Frozen, Lease, Outcome, PutMode, Seen};
 
 /// `lease4-bulk-apply`.
@@ -30,7 +32,18 @@ pub const BULK_APPLY: Spec = Spec::writes("lease4-bulk-apply", Leasehold, bulk_a
             Kind::List,
             "Maps as `lease4-del` takes them, without `update-ddns`. It or `leases`, or both.",
         ),
-        either("leases", Kind::List, "Maps as `lease4-update` takes them: each is written."),
+        either(
+            "leases",
+            Kind::List,
+            "Maps as `lease4-update` takes them: each is written. One with `expected-cltt` is written if its \
+             address has a lease with this `cltt`, and else fails with result 4.",
+        ),
+        optional(
+            "only-new",
+            Kind::Boolean,
+            "Whether a lease without `expected-cltt` fails with result 4 if its address has a lease already. \
+             Without it that one is replaced.",
+        ),
     ]);
 
 /// The most items of a call. Clients are looked up under the lock (R22), and outcomes are waited for
@@ -52,6 +65,8 @@ fn bulk_apply(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     if deleted.is_none() && leases.is_none() {
         return Err(Refusal::error("neither 'deleted-leases' nor 'leases' parameter specified"));
     }
+    let only_new = args.boolean_or("only-new")?.unwrap_or(false);
+    let unseen = if only_new { PutMode::Add } else { PutMode::Upsert };
     let (deleted, leases) = (deleted.unwrap_or_default(), leases.unwrap_or_default());
     if deleted.len() + leases.len() > MOST {
         return Err(Refusal::error(format!("more than {MOST} items; send them in several calls")));
@@ -64,10 +79,9 @@ fn bulk_apply(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     Ok(Plan::later(move || {
         let mut items: Vec<Item> =
             deleted.into_iter().map(|deletion| deletion.item(&frozen)).collect();
-        let config = frozen.meta().config().map(|config| &**config);
         let leases = list(&Args::new(Some(&arguments)), "leases")?.unwrap_or_default();
         for (at, value) in leases.iter().enumerate() {
-            items.push(lease(value, config).map_err(placed("leases", at))?);
+            items.push(lease(value, &frozen, unseen).map_err(placed("leases", at))?);
         }
         let commands: Vec<Command> =
             items.iter().filter_map(|item| item.plan.as_ref().ok().cloned()).collect();
@@ -146,15 +160,32 @@ impl Deletion {
     }
 }
 
-/// A lease against the configuration fails alone; one that is malformed refuses the call.
-fn lease(value: &Value, config: Option<&Config>) -> Result<Item, Refusal> {
+/// A lease against the configuration fails alone; one that is malformed refuses the call. `unseen` is
+/// the mode of one that does not say what it replaces.
+fn lease(value: &Value, frozen: &Frozen, unseen: PutMode) -> Result<Item, Refusal> {
     let value = arguments(value)?;
-    let plan = match lease_of(&Args::new(Some(&value)), config, PutMode::Upsert) {
+    let args = Args::new(Some(&value));
+    let expected = args.integer_or("expected-cltt")?;
+    let config = frozen.meta().config().map(|config| &**config);
+    let put = match lease_of(&args, config, unseen) {
         Err(refusal) if refusal.code == Code::Error => return Err(refusal),
-        plan => plan.map(Command::PutLease),
+        put => put,
     };
+    let plan = put.and_then(|mut put| {
+        if let Some(expected) = expected {
+            put.mode = PutMode::UpdateSeen(seen(put.address, expected, frozen)?);
+        }
+        Ok(Command::PutLease(put))
+    });
     let address = value.get("ip-address").cloned().unwrap_or_default();
     Ok(Item { deletion: false, named: Map::from_iter([("ip-address".into(), address)]), plan })
+}
+
+/// The lease of an address, if it has the `cltt` that was expected.
+fn seen(address: Ipv4Addr, expected: i64, frozen: &Frozen) -> Result<Seen, Refusal> {
+    let lease = frozen.lease(address).ok_or_else(|| changed(address))?;
+    let cltt = Printer::one(frozen.meta()).lease(lease).cltt;
+    if cltt == expected { Ok(Seen::of(lease)) } else { Err(changed(address)) }
 }
 
 const NOT_FOUND: &str = "lease not found";
@@ -230,6 +261,10 @@ fn judge(command: &Command, outcome: &Outcome) -> Option<Reply> {
     match (command, outcome) {
         (_, Outcome::LeaseWritten { .. } | Outcome::Deleted { count: 1.. }) => None,
         (Command::DeleteLease(_), Outcome::NoLease) => Some(Reply::failure(Code::Empty, NOT_FOUND)),
+        (Command::PutLease(put), Outcome::NoLease) => Some(changed(put.address).into()),
+        (Command::PutLease(_), Outcome::LeaseExists) => {
+            Some(Reply::failure(Code::Conflict, EXISTS))
+        }
         (Command::PutLease(put), other) => Some(not_written(put.address, other)),
         (_, other) => Some(Reply::failure(Code::Error, format!("unexpected outcome: {other:?}"))),
     }

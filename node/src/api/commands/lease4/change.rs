@@ -59,7 +59,7 @@ fn add(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let text = format!("Lease for address {address}, subnet-id {subnet} added.");
     Ok(Plan::commit(Command::PutLease(put), move |outcome| match outcome {
         Outcome::LeaseWritten { .. } => Reply::success(text),
-        Outcome::LeaseExists => Reply::failure(Code::Conflict, "IPv4 lease already exists."),
+        Outcome::LeaseExists => Reply::failure(Code::Conflict, EXISTS),
         other => not_written(address, other),
     }))
 }
@@ -91,7 +91,11 @@ fn update(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     }))
 }
 
-fn changed(address: Ipv4Addr) -> Refusal {
+/// What is said of a lease that was to be new.
+pub(super) const EXISTS: &str = "IPv4 lease already exists.";
+
+/// What is said when a lease is not the one that was read any more.
+pub(super) fn changed(address: Ipv4Addr) -> Refusal {
     Refusal::conflict(format!(
         "failed to update the lease with address {address} either because the lease has been deleted or it has \
          changed in the database, in both cases a retry might succeed"

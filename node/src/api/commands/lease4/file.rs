@@ -111,7 +111,8 @@ fn row(lease: &Lease4<'_>, out: &mut dyn Write) -> io::Result<()> {
 
 /// A text in a column: a comma, `&`, and every byte that is not printable ASCII is `&#x` and two hexadecimal
 /// digits, as Kea writes and reads it.
-struct Escaped<'a>(&'a str);
+#[derive(Debug, Clone, Copy)]
+pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,7 +20,7 @@ pub use bulk::BULK_APPLY;
 pub(crate) use by::{FEW, state_by_name};
 pub use by::{GET_BY_CLIENT_ID, GET_BY_HOSTNAME, GET_BY_HW_ADDRESS, GET_BY_STATE};
 pub use change::{ADD, DEL, RESEND_DDNS, UPDATE, WIPE};
-pub use file::{WRITE, WriteLeases};
+pub use file::{Escaped, WRITE, WriteLeases};
 pub use read::{GET, GET_ALL, GET_PAGE};
 
 use crate::api::spec::{Code, Reply};
