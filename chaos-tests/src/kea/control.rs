@@ -91,8 +91,11 @@ fn wait_until_configured(server: &mut Server, socket: &Path) -> Result<()> {
     }
 }
 
-/// Sends one document and reads one answer.
-fn ask(socket: &Path, document: &str) -> Result<Value> {
+/// Sends one document to a control socket and reads one answer.
+///
+/// # Errors
+/// When there is no answer, or none in JSON.
+pub fn ask(socket: &Path, document: &str) -> Result<Value> {
     let mut stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.write_all(document.as_bytes())?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use leasehold::clock::{Clock, SystemClock};
 use leasehold::config::{self, Config};
 use leasehold::state::document::Sha256;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::config::{Change, submit};
 use crate::Output;
@@ -275,23 +275,41 @@ fn configure(
     dry_run: bool,
 ) -> Result<Configuration, Failure> {
     let mut done = Configuration { file: file.display().to_string(), ..Configuration::default() };
-    let in_force = client.ask("config-history-get", json!({}))?.success_or_empty()?.arguments;
-    // The hash of the text as it was given; whoever may only read is not told, and may not set either.
-    done.unchanged = in_force["sha256"].as_str().is_some_and(|hash| {
-        hash.eq_ignore_ascii_case(&Sha256::of(source.text.as_bytes()).to_string())
-    });
     let mut arguments = json!({ "document": source.text });
-    let command = if dry_run || done.unchanged { "config-test" } else { "config-set" };
-    if command == "config-set" {
+    let before = in_force(client, source)?;
+    done.unchanged = before.is_some();
+    let set = !dry_run && !done.unchanged;
+    if set {
         Change::of(format!("import of {}", file.display())).add_to(&mut arguments);
     }
-    let reply = submit(client, command, file, source, arguments)?;
-    let warnings = reply.arguments["warnings"].as_array().into_iter().flatten();
-    done.warnings = warnings.filter_map(|text| text.as_str().map(str::to_owned)).collect();
-    let told = if done.unchanged { &in_force } else { &reply.arguments };
-    done.version = told["version"].as_u64();
-    done.hash = told["hash"].as_str().unwrap_or_default().to_owned();
+    let command = if set { "config-set" } else { "config-test" };
+    let told = match submit(client, command, file, source, arguments) {
+        Ok(reply) => reply.arguments,
+        // A node that could not do all that the configuration says, such as to listen where the other
+        // server still does, answers with an error although the cluster has it.
+        Err(Failure::Refused(why)) if set => match in_force(client, source)? {
+            Some(version) => {
+                done.warnings.push(why);
+                version
+            }
+            None => return Err(Failure::Refused(why)),
+        },
+        Err(failure) => return Err(failure),
+    };
+    let warnings = told["warnings"].as_array().into_iter().flatten();
+    done.warnings.extend(warnings.filter_map(|text| text.as_str().map(str::to_owned)));
+    let version = before.unwrap_or(told);
+    done.version = version["version"].as_u64();
+    done.hash = version["hash"].as_str().unwrap_or_default().to_owned();
     Ok(done)
+}
+
+/// The version in force, if its text is this one. The hash of a text is shown to those who may set one.
+fn in_force(client: &Client, source: &dialect::Source) -> Result<Option<Value>, Failure> {
+    let version = client.ask("config-history-get", json!({}))?.success_or_empty()?.arguments;
+    let own = Sha256::of(source.text.as_bytes()).to_string();
+    let same = version["sha256"].as_str().is_some_and(|hash| hash.eq_ignore_ascii_case(&own));
+    Ok(same.then_some(version))
 }
 
 fn read_config(text: &str) -> Result<Config, Failure> {
@@ -301,7 +319,7 @@ fn read_config(text: &str) -> Result<Config, Failure> {
 }
 
 fn config_in_force(client: &Client) -> Result<Config, Failure> {
-    let mut reply = client.ask("config-get", serde_json::Value::Null)?.success()?;
+    let mut reply = client.ask("config-get", Value::Null)?.success()?;
     let document = json!({ "Dhcp4": reply.arguments["Dhcp4"].take() });
     let parsed = config::from_json(&document);
     parsed.map(|parsed| parsed.config).map_err(|bad| Failure::Refused(bad.to_string()))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::change::{EXISTS, changed, not_written};
-use super::parse::{LEASE, Wanted, lease_of};
+use super::parse::{LEASE, Wanted, in_time, lease_of};
 use super::print::Printer;
 use crate::api::json::type_name;
 use crate::api::spec::Origin::Leasehold;
@@ -82,6 +82,11 @@ fn bulk_apply(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
         let leases = list(&Args::new(Some(&arguments)), "leases")?.unwrap_or_default();
         for (at, value) in leases.iter().enumerate() {
             items.push(lease(value, &frozen, unseen).map_err(placed("leases", at))?);
+        }
+        for item in &items {
+            if let Ok(Command::PutLease(put)) = &item.plan {
+                in_time(put, frozen.meta())?;
+            }
         }
         let commands: Vec<Command> =
             items.iter().filter_map(|item| item.plan.as_ref().ok().cloned()).collect();

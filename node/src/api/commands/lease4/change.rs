@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::parse::{LEASE, WHOLE_LEASE, Wanted, joined, lease_of, no_subnet};
+use super::parse::{LEASE, WHOLE_LEASE, Wanted, in_time, joined, lease_of, no_subnet};
 use super::print::Printer;
 use crate::api::backend::{Effect, NameChange};
 use crate::api::spec::Origin::LeaseCmds;
@@ -55,6 +55,7 @@ const DELETED: &[Argument] = &joined::<5>(
 
 fn add(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let put = lease_of(args, cx.view.config().map(|config| &**config), PutMode::Add)?;
+    in_time(&put, cx.view.meta())?;
     let (address, subnet) = (put.address, put.subnet);
     let text = format!("Lease for address {address}, subnet-id {subnet} added.");
     Ok(Plan::commit(Command::PutLease(put), move |outcome| match outcome {
@@ -67,6 +68,7 @@ fn add(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
 fn update(args: &Args<'_>, cx: &ApiContext<'_>) -> Result<Plan, Refusal> {
     let config = cx.view.config().map(|config| &**config);
     let mut put = lease_of(args, config, PutMode::Upsert)?;
+    in_time(&put, cx.view.meta())?;
     let address = put.address;
     let (force, expected) =
         (args.boolean_or("force-create")?.unwrap_or(false), args.integer_or("expected-cltt")?);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::api::json::type_name;
 use crate::api::spec::{ApiContext, Args, Argument, Kind, Refusal, either, needed, optional};
 use crate::config::{Config, Subnet};
-use crate::state::{Lease, LeaseState, PutLease, PutMode};
+use crate::state::{Lease, LeaseState, Meta, PutLease, PutMode, WallOffset};
 use crate::types::{ClientId, HwAddr, Lifetime, SubnetId};
 
 /// What names one lease.
@@ -213,6 +213,17 @@ pub(super) fn lease_of(
     })
 }
 
+/// An end on the wall clock means something only once the cluster knows the time, within its first second
+/// (R12). Before, it would be taken for one of the lease clock, decades from now.
+pub(super) fn in_time(put: &PutLease, meta: &Meta) -> Result<(), Refusal> {
+    if put.expire.is_some() && meta.wall_offset() == WallOffset::default() {
+        return Err(Refusal::error(
+            "Nothing was changed: the cluster was formed a moment ago and does not know the time yet. Try again.",
+        ));
+    }
+    Ok(())
+}
+
 /// A domain name has at most 255 bytes (RFC 1035 §2.3.4).
 const MOST_HOSTNAME: usize = 255;
 
@@ -315,6 +326,30 @@ pub fn client_id(text: &str) -> Result<ClientId, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::State;
+
+    #[test]
+    fn an_end_needs_a_cluster_that_knows_the_time() {
+        let put = |expire: Option<i64>| PutLease {
+            mode: PutMode::Add,
+            address: Ipv4Addr::new(192, 0, 2, 1),
+            subnet: SubnetId(1),
+            hw: HwAddr::ethernet([2, 0, 0, 0, 0, 1]),
+            client_id: None,
+            lifetime: Lifetime::from_secs(3600),
+            expire,
+            hostname: String::new(),
+            fqdn_fwd: false,
+            fqdn_rev: false,
+            state: LeaseState::Assigned,
+            user_context: String::new(),
+        };
+        let state = State::new();
+        let meta = state.view().meta();
+        assert!(in_time(&put(None), meta).is_ok());
+        let refusal = in_time(&put(Some(1_795_932_557)), meta).unwrap_err();
+        assert!(refusal.text.contains("does not know the time yet"), "{}", refusal.text);
+    }
 
     #[test]
     fn megabytes_are_no_identifier_and_are_not_taken_apart() {
