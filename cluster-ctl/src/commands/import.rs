@@ -338,7 +338,13 @@ fn leases_into(
     let mut leases: Vec<Carried> = Vec::new();
     let mut ahead = 0;
     for (mut lease, note) in database.into_leases() {
-        let note = fitted(&mut lease, note);
+        let note = match fitted(&mut lease, note) {
+            Ok(note) => note,
+            Err(why) => {
+                report.refuse(lease.place, Some(lease.address), why);
+                continue;
+            }
+        };
         if lease.state == State::Assigned {
             ahead = ahead.max(lease.cltt.saturating_sub(now));
         }
@@ -364,12 +370,51 @@ fn leases_into(
 /// A lease that began so much later than now tells of a clock that is wrong. Declined ones begin when they like.
 const MOST_AHEAD: i64 = 5;
 
-/// What the cluster would refuse, and the lease can do without.
-fn fitted(lease: &mut Lease, note: Option<Box<str>>) -> Option<Box<str>> {
+/// What a lease in the cluster may have at most: the node's own bounds (`api/commands/lease4/parse.rs`), looked at
+/// here so that a dry run knows them.
+const MOST_HOSTNAME: usize = 255;
+const MOST_CONTEXT: usize = 16 << 10;
+
+/// Takes from a lease what the cluster would refuse and the lease can do without.
+///
+/// # Errors
+/// Why it cannot be taken at all.
+fn fitted(lease: &mut Lease, note: Option<Box<str>>) -> Result<Option<Box<str>>, String> {
     let mut notes: Vec<String> = note.map(String::from).into_iter().collect();
+    if lease.hostname.len() > MOST_HOSTNAME {
+        return Err(format!("its host name is longer than {MOST_HOSTNAME} bytes"));
+    }
+    if lease.context.as_ref().is_some_and(|context| context.len() > MOST_CONTEXT) {
+        lease.context = None;
+        notes
+            .push(format!("its user context is longer than {MOST_CONTEXT} bytes and was left out"));
+    }
     if lease.hostname.is_empty() && (lease.fqdn_fwd || lease.fqdn_rev) {
         (lease.fqdn_fwd, lease.fqdn_rev) = (false, false);
         notes.push("it has DNS records and no name: they are not taken care of".to_owned());
     }
-    (!notes.is_empty()).then(|| notes.join("; ").into())
+    Ok((!notes.is_empty()).then(|| notes.join("; ").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::lease::testing::lease;
+
+    #[test]
+    fn a_lease_is_made_to_fit_or_refused_before_the_cluster_is_asked() {
+        let mut long = lease("192.0.2.1", 1);
+        long.hostname = "x".repeat(256).into();
+        assert!(fitted(&mut long, None).is_err());
+        let mut wordy = lease("192.0.2.1", 1);
+        wordy.context = Some(format!("{{\"a\":\"{}\"}}", "x".repeat(MOST_CONTEXT)).into());
+        wordy.fqdn_fwd = true;
+        let note = fitted(&mut wordy, Some("first".into())).unwrap().unwrap();
+        assert!(
+            note.starts_with("first; ") && note.contains("context") && note.contains("DNS"),
+            "{note}"
+        );
+        assert!(wordy.context.is_none() && !wordy.fqdn_fwd);
+        assert_eq!(fitted(&mut lease("192.0.2.1", 1), None), Ok(None));
+    }
 }

@@ -147,7 +147,7 @@ impl Report {
         for source in &self.sources {
             let _ = write!(out, "{}: {} rows", source.name, source.rows);
             for (what, count) in &source.passed_over {
-                let _ = write!(out, ", {count} {what}");
+                let _ = write!(out, "; passed over: {count} × {what}");
             }
             out.push('\n');
         }
@@ -234,7 +234,7 @@ mod tests {
                 Source {
                     name: "l.csv".into(),
                     rows: 40,
-                    passed_over: vec![("host declarations", 2)],
+                    passed_over: vec![("host declaration", 2)],
                 },
             ],
             found: 30,
@@ -251,7 +251,7 @@ mod tests {
         let text = report().text();
         assert_eq!(
             text,
-            "l.csv.2: 3 rows\nl.csv: 40 rows, 2 host declarations\n\n\
+            "l.csv.2: 3 rows\nl.csv: 40 rows; passed over: 2 × host declaration\n\n\
              leases found           30\n  added                 5\n  \
              replaced              0  their clients were answered later than the cluster knew\n  \
              the same             25  the cluster has them already\n  \

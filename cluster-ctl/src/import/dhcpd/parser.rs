@@ -87,13 +87,13 @@ pub fn parse(text: &[u8]) -> Content {
 /// What a declaration that is no DHCPv4 lease is called in the report; `None` for settings of the file.
 fn kind_of(word: &str) -> Option<&'static str> {
     Some(match word {
-        "ia-na" | "ia_na" | "ia-ta" | "ia_ta" | "ia-pd" | "ia_pd" => "DHCPv6 bindings",
-        "failover" => "failover states",
-        "host" => "host declarations",
-        "group" | "subgroup" => "groups",
-        "class" | "subclass" => "classes",
+        "ia-na" | "ia_na" | "ia-ta" | "ia_ta" | "ia-pd" | "ia_pd" => "DHCPv6 binding",
+        "failover" => "failover state",
+        "host" => "host declaration",
+        "group" | "subgroup" => "group",
+        "class" | "subclass" => "class",
         "server-duid" | "authoring-byte-order" => return None,
-        _ => "unknown declarations",
+        _ => "unknown declaration",
     })
 }
 
@@ -393,10 +393,7 @@ mod tests {
                     lease 192.0.2.1 {\n  on expiry { set a = \"}\"; if 1 = 1 { } }\n  ends never;\n}\n";
         let content = parse(text.as_bytes());
         let counts: Vec<_> = content.passed_over.into_iter().collect();
-        assert_eq!(
-            counts,
-            [("DHCPv6 bindings", 1), ("failover states", 1), ("host declarations", 1)]
-        );
+        assert_eq!(counts, [("DHCPv6 binding", 1), ("failover state", 1), ("host declaration", 1)]);
         let [Item::Lease(_, lease)] = &content.items[..] else { panic!("{:?}", content.items) };
         assert_eq!((lease.ends, lease.line), (Some(NEVER), 16));
     }
