@@ -74,7 +74,7 @@ impl KeaOptions {
         };
         let nobody = Options::default();
         let tls = anchor.map(|anchor| nobody.tls(&anchor)).transpose()?;
-        Ok(Access { authorization, tls })
+        Ok(Access { authorization, tls, shows: false })
     }
 }
 
