@@ -79,9 +79,9 @@ fn a_histogram_counts_in_seconds_and_ends_with_infinity() {
         )
     };
     assert!(page.contains(&bucket("0.0001", 0)), "{page}");
-    assert!(page.contains(&bucket("2.0", 13)), "{page}");
+    assert!(page.contains(&bucket("2", 13)), "{page}");
     assert!(page.contains(&bucket("+Inf", 14)), "{page}");
-    assert!(page.contains("leasehold_propose_batch_size_bucket{le=\"128.0\"} 7\n"), "{page}");
+    assert!(page.contains("leasehold_propose_batch_size_bucket{le=\"128\"} 7\n"), "{page}");
     assert!(page.contains("leasehold_propose_batch_size_count 8\n"), "{page}");
 }
 
