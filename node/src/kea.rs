@@ -174,7 +174,7 @@ fn check(file: &Path) -> ExitCode {
 }
 
 fn run(job: Run) -> ExitCode {
-    observe::start_logging(job.debug);
+    observe::start_logging(if job.debug { "debug" } else { "info" }, false);
     let fail = |text: &str| {
         eprintln!("{NAME}: Fatal error during start up: {text}");
         ExitCode::from(FAILURE)

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 use leasehold::node::{self, RunError};
-use leasehold::settings::{NodeLocal, Settings, read_kea_file};
+use leasehold::settings::{Format, Level, NodeLocal, Settings, read_kea_file};
 use leasehold::{demo, observe};
 
 /// A DHCP server that is a cluster.
@@ -92,18 +92,19 @@ fn main() -> ExitCode {
     }
     match (cli.command, cli.config, cli.test) {
         (Some(Command::Run { settings, until_stdin_closes }), _, _) => {
-            observe::start_logging(cli.debug);
             let settings = match read_settings(&settings) {
                 Ok(settings) => settings,
                 Err(text) => return fail(BAD_SETTINGS, &text),
             };
+            let level = if cli.debug { Level::Debug } else { settings.log.level };
+            observe::start_logging(level.name(), settings.log.format == Format::Json);
             run(settings, node::ConfigFile::Seeds, until_stdin_closes)
         }
         (Some(Command::CheckConfig { file }), _, _) | (None, _, Some(file)) => check_config(&file),
         (Some(Command::CheckSettings { file }), _, _) => check_settings(&file),
         (Some(Command::Demo(options)), _, _) => run_demo(options),
         (None, Some(file), _) => {
-            observe::start_logging(cli.debug);
+            observe::start_logging(if cli.debug { "debug" } else { "info" }, false);
             let mut settings = match kea_settings(&file, cli.data_dir) {
                 Ok(settings) => settings,
                 Err(text) => {

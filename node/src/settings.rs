@@ -6,6 +6,7 @@
 
 mod control;
 mod disk;
+mod log;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+
+pub use log::{Format, Level, Log};
 
 pub use control::{
     Control, Given, Header, Listener, ListenerSetting, Role, Secret, Tls, User, UserSetting,
@@ -59,6 +62,9 @@ pub struct Settings {
     /// The disk of the data directory.
     #[serde(default)]
     pub disk: Disk,
+    /// The log.
+    #[serde(default)]
+    pub log: Log,
 }
 
 /// `[peer]`.
@@ -304,6 +310,7 @@ impl Settings {
             as_kea: false,
             history: History::default(),
             disk: Disk::default(),
+            log: Log::default(),
         }
     }
 
@@ -342,7 +349,7 @@ impl Settings {
     }
 
     fn contradiction(&self) -> Option<String> {
-        if let Some(text) = self.control.contradiction() {
+        if let Some(text) = self.control.contradiction().or_else(|| self.log.contradiction()) {
             return Some(text);
         }
         if self.cluster.initial.len() > 1 && self.peer.is_none() {

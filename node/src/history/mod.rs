@@ -20,11 +20,14 @@
 //! | `recorder.rs` | the queue and the thread |
 //! | `reader.rs` | looking up, and reading on from a position |
 //! | `fill.rs` | what is missing, and taking it in from a peer |
+//! | `print.rs`, `lease_log.rs` | events as JSON, and the log of leases |
 //! | `rows.rs` | from events to "who had this address from when to when" |
 
 mod codec;
 mod fill;
 mod index;
+mod lease_log;
+mod print;
 mod reader;
 mod recorder;
 mod rows;
@@ -40,6 +43,7 @@ use tokio::sync::watch;
 
 pub use codec::{About, Holding, Record, wall_millis};
 pub use fill::Missing;
+pub use lease_log::{LeaseLog, LeaseLogFiles};
 pub use reader::{Chunk, Found, Gone, Lookup, NotRead, Wanted};
 pub use recorder::Ending;
 pub use rows::{Ended, Row};

@@ -1,5 +1,7 @@
 //! Replays, crashes at every write, damage, bounds, cursors, and equal answers on equal nodes.
 
+mod lease_log;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -112,6 +112,7 @@ impl NodeBackend {
         let slow = self.alarms.slow.read().clone();
         let (waiting, failing) =
             self.parts.raft.history().map(|history| history.backlog()).unwrap_or_default();
+        let lease_log = self.lease_log.as_ref().and_then(|log| log.failing());
         let not_written = failing.then(|| {
             let why = format!("its disk does not take it, and {waiting} events wait");
             ("the lease history", why)
@@ -142,7 +143,10 @@ impl NodeBackend {
             doors: report.warnings,
             state_differs: self.parts.raft.states_differ(),
             recovery_hold,
-            not_written: not_written.into_iter().collect(),
+            not_written: not_written
+                .into_iter()
+                .chain(lease_log.map(|why| ("the log of leases", why)))
+                .collect(),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::api::{
 };
 use crate::clock::Stopwatch;
 use crate::config::Config;
+use crate::history::LeaseLog;
 use crate::net;
 use crate::observe::alarms::KINDS;
 use crate::observe::metrics::{self, Direction, Readings, SubnetReading, Table, TableReading};
@@ -75,6 +76,8 @@ pub(super) struct NodeBackend {
     pub machine: watch::Receiver<Arc<[net::InterfaceState]>>,
     /// What is the matter.
     pub alarms: Arc<Alarms>,
+    /// The log of leases, if there is one.
+    pub lease_log: Option<Arc<LeaseLog>>,
     /// The way to whoever reloads and stops.
     pub requests: mpsc::Sender<Request>,
 }

@@ -41,7 +41,7 @@ pub use signals::on_interrupt;
 use crate::api::Door;
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::dhcp;
-use crate::history;
+use crate::history::{self, LeaseLog, LeaseLogFiles};
 use crate::net;
 use crate::observe::statistics::Statistics;
 use crate::peers::{self, Peers};
@@ -381,6 +381,8 @@ struct Node {
     stop_peers: watch::Sender<bool>,
     tasks: JoinSet<()>,
     seeded: watch::Sender<bool>,
+    /// If there is one.
+    lease_log: Option<Arc<LeaseLog>>,
 }
 
 impl Node {
@@ -498,6 +500,7 @@ impl Node {
         let (activated_sender, activated_at) = watch::channel(Duration::ZERO);
         tasks.spawn(tell_activations(active.clone(), activated_sender, started));
 
+        let lease_log = lease_log(&settings, &parts.raft)?;
         let service = Arc::new(Service::new(parts.clock.clone(), service_told(&parts)));
         tasks.spawn(service.clone().run());
         let backend = Arc::new(NodeBackend {
@@ -521,6 +524,7 @@ impl Node {
             statistics,
             doors: doors.clone(),
             alarms: Arc::default(),
+            lease_log: lease_log.clone(),
         });
         tasks.spawn(alarms::watch(backend.clone()));
         control::serve(&settings, &doors, backend, &stopping, &mut tasks).await?;
@@ -534,12 +538,16 @@ impl Node {
             stop_peers,
             tasks,
             seeded: watch::channel(false).0,
+            lease_log,
         })
     }
 
     /// SIGHUP, and `config-reload`; the reason when the file could not be put into force.
     async fn reload(&self, file: ConfigFile) -> Result<(), String> {
         control::peer_tls_anew(self.parts.raft.tls());
+        if let Some(log) = &self.lease_log {
+            log.reopen();
+        }
         match file {
             ConfigFile::Seeds => {
                 let why = "the configuration belongs to the cluster and was not read again; use cluster-ctl config set";
@@ -600,6 +608,11 @@ impl Node {
         if tokio::time::timeout(left, self.parts.raft.shutdown()).await.is_err() {
             tracing::warn!("Raft did not stop in time; the next start recovers from the log");
         }
+        if let Some(log) = self.lease_log.take() {
+            // The history has ended: this writes the rest of it.
+            let _ =
+                tokio::time::timeout(STEP, tokio::task::spawn_blocking(move || log.stop())).await;
+        }
         self.tasks.shutdown().await;
         tracing::info!(took = ?began.elapsed(), "stopped");
     }
@@ -617,6 +630,21 @@ impl Node {
         let _ = tokio::time::timeout(STEP, self.parts.proposer.submit(draining, STEP)).await;
         LAST_ANSWERS
     }
+}
+
+/// The log of leases, if the settings want one and there is a history to make it from.
+fn lease_log(settings: &Settings, raft: &Raft) -> Result<Option<Arc<LeaseLog>>, RunError> {
+    let Some(log) = settings.log.leases.clone() else { return Ok(None) };
+    let Some(history) = raft.history() else {
+        tracing::error!(
+            "[log].leases: this node has no lease history, so nothing is written there"
+        );
+        return Ok(None);
+    };
+    let note = settings.data_dir.join("lease-log");
+    let files = LeaseLogFiles { log, note, cluster: raft.status().cluster };
+    let started = LeaseLog::start(history.clone(), files);
+    started.map(|log| Some(Arc::new(log))).map_err(fault("the lease log"))
 }
 
 /// Keeps the history of the statistics; ends when it is dropped.

@@ -5,6 +5,7 @@ pub mod alarms;
 pub mod histogram;
 mod logging;
 pub mod metrics;
+pub mod quiet;
 pub mod statistics;
 
 pub use logging::start_logging;

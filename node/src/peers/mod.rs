@@ -36,6 +36,7 @@ use tokio::time::{MissedTickBehavior, interval};
 pub use service::NotesService;
 
 use crate::clock::Clock;
+use crate::observe::quiet::seldom;
 use crate::raft::Raft;
 use crate::state::ConfigVersion;
 use crate::types::NodeId;
@@ -174,12 +175,19 @@ impl Shared {
         view.applied = view.applied.max(applied);
         // Told under the lock, so that two changes arrive in their order.
         if std::mem::take(&mut view.suspected) {
-            tracing::info!(%node, "a peer is heard again");
+            seldom!(info, &node.to_string(), %node, "a peer is heard again");
             (self.sink)(Event::Suspected(node, false));
         }
         if view.disabled != note.disabled {
             view.disabled = note.disabled;
-            tracing::info!(%node, disabled = note.disabled, "the DHCP service of a peer was switched");
+            let disabled = note.disabled;
+            seldom!(
+                info,
+                &format!("{node} {disabled}"),
+                %node,
+                disabled,
+                "the DHCP service of a peer was switched"
+            );
         }
         // Whatever its reason: nobody waits for a peer that answers nobody.
         let answers = !(view.disabled || view.disk.out);
@@ -213,7 +221,7 @@ impl Shared {
             let silent = view.heard_at.is_some_and(|at| now.saturating_sub(at) > SUSPECT_AFTER);
             if silent && !view.suspected {
                 view.suspected = true;
-                tracing::warn!(%node, "a peer is silent");
+                seldom!(warn, &node.to_string(), %node, "a peer is silent");
                 (self.sink)(Event::Suspected(*node, true));
             }
         }

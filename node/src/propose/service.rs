@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::batch::MOST_IN_FLIGHT;
+use crate::observe::quiet::seldom;
 use crate::raft::{Applied, Guard, MESSAGE_LIMIT, ProposeError, Raft};
 use crate::state::wire;
 
@@ -84,7 +85,7 @@ async fn answer(raft: Raft, proposal: pb::Proposal) -> pb::Answer {
         },
         // What this version cannot read it must not commit.
         Err(error) => {
-            tracing::warn!(%error, "a forwarded batch cannot be read");
+            seldom!(warn, "batch", %error, "a forwarded batch cannot be read");
             Wire::NotLeader(pb::NotLeader { leader: 0 })
         }
     };

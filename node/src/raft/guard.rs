@@ -19,6 +19,7 @@ use super::addresses::{Book, REMOVED};
 use super::network::{ENDS, Me};
 use super::port::Caller;
 use super::typ::{Member, StoredMembership};
+use crate::observe::quiet::seldom;
 use crate::state::{Liveness, State};
 use crate::storage::RosterNode;
 use crate::types::NodeId;
@@ -86,9 +87,7 @@ impl Guard {
         if let Err(Refused { reason, .. }) = &checked {
             let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
             // A misdirected node calls many times a second.
-            if count.is_power_of_two() {
-                tracing::warn!(reason, count, "refused a call between nodes");
-            }
+            seldom!(warn, reason, reason, count, "refused a call between nodes");
         }
         checked.map_err(|Refused { reason, removed }| {
             let mut metadata = MetadataMap::new();

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::machine::Shared;
 use crate::config::Config;
 use crate::config::edit::{Edit, NoEdit};
+use crate::observe::quiet::seldom;
 use crate::state::document::{self, Drafts, Editing, Packed, Reading, Unusable};
 use crate::state::{ConfigVersion, Document, EditConfig, SetConfig};
 
@@ -71,7 +72,12 @@ impl Readings {
         let readings = this.clone();
         let reading = std::thread::Builder::new().name("read-config".into()).spawn(move || {
             if let Err(Unusable::Mistakes(mistakes)) = readings.read(&text, now) {
-                tracing::warn!(%mistakes, "this node cannot read a configuration that is being sent");
+                seldom!(
+                    warn,
+                    "config",
+                    %mistakes,
+                    "this node cannot read a configuration that is being sent"
+                );
             }
         });
         if let Err(error) = reading {

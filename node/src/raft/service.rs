@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::machine::SnapshotData;
 use super::typ::{AppendResponse, Core, Snapshot, StreamAppendError, StreamAppendResult};
 use super::wire;
+use crate::observe::quiet::seldom;
 use crate::storage::Snapshots;
 
 /// Serves `raft.proto`.
@@ -69,7 +70,11 @@ impl Raft for RaftService {
         // A broken or malformed stream ends; the leader opens another.
         let requests = request.into_inner().map_while(|message| {
             let request = wire::append_in(message.ok()?);
-            request.inspect_err(|error| tracing::warn!(%error, "ending a stream of appends")).ok()
+            request
+                .inspect_err(|error| {
+                    seldom!(warn, "append", %error, "ending a stream of appends");
+                })
+                .ok()
         });
         let results = self.core.stream_append(requests);
         let responses = results.map(|result| match result {

@@ -15,6 +15,7 @@ use super::inbox::Inbox;
 use super::link::Links;
 use crate::config::{Config, Listen, SocketType};
 use crate::net;
+use crate::observe::quiet::seldom;
 use crate::raft::Raft;
 use crate::state::{ConfigVersion, State};
 
@@ -76,7 +77,8 @@ impl Activator {
                     .chain(open.iter().map(ToString::to_string));
                 let problems: Vec<String> = texts.collect();
                 for problem in &problems {
-                    tracing::warn!(problem, "listening for DHCP");
+                    // An interface that comes and goes says the same again and again.
+                    seldom!(warn, problem, problem, "listening for DHCP");
                 }
                 active.send_modify(|active| {
                     active.addresses = addresses;

@@ -72,6 +72,7 @@ pub use worker::Worker;
 use crate::clock::Clock;
 use crate::dhcp::decision::Reply;
 use crate::net;
+use crate::observe::quiet::seldom;
 use crate::peers::Peers;
 use crate::peers::notes::Note;
 use crate::propose::{Answer, Proposer, Submission, boot};
@@ -298,7 +299,12 @@ impl<H: Hands> Turn<H> {
         let worker = &mut self.worker;
         if catch_unwind(AssertUnwindSafe(|| step(worker, out))).is_err() {
             self.worker.counters().panics.fetch_add(1, Relaxed);
-            tracing::error!("a panic while handling {}: the worker starts anew", what.describe());
+            seldom!(
+                error,
+                "panic",
+                "a panic while handling {}: the worker starts anew",
+                what.describe()
+            );
             self.worker = self.worker.successor();
         }
     }

@@ -27,7 +27,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -37,7 +37,7 @@ use super::{Bad, Call, Parameter, Query, Route, Takes, parameter};
 use crate::api::connections::AtWork;
 use crate::api::http::refuse;
 use crate::api::spec::Access;
-use crate::history::{About, Chunk, Gone, History, NotRead, Record, wall_millis};
+use crate::history::{Chunk, Gone, History, NotRead, Record};
 use crate::state::{Kind, Position};
 use crate::types::SubnetId;
 
@@ -298,36 +298,7 @@ impl Stream for Pieces {
 fn print(record: &Record, out: &mut String) {
     let Record { position, kind, .. } = record;
     // Writing to a string cannot fail.
-    let _ = write!(out, "id: {position}\nevent: {}\ndata: {}\n\n", kind.name(), data(record));
-}
-
-fn data(record: &Record) -> Value {
-    let mut out = Map::new();
-    let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
-    put("kind", record.kind.name().into());
-    put("position", record.position.to_string().into());
-    put("time", wall_millis(record.at, record.wall).div_euclid(1000).into());
-    put("cluster-millis", record.at.as_millis().into());
-    match &record.about {
-        About::Config(version) => _ = put("version", version.0.into()),
-        About::Lease(holding) => {
-            put("ip-address", holding.address.to_string().into());
-            put("subnet-id", holding.subnet.0.into());
-            put("hw-address", holding.hw.to_string().into());
-            if let Some(id) = &holding.client_id {
-                put("client-id", id.to_string().into());
-            }
-            put("hostname", (*holding.hostname).into());
-            put("generation", holding.generation.0.into());
-            put("state", holding.state.number().into());
-            put("valid-lft", holding.valid.as_secs().into());
-            if let Some(expires) = record.wall_millis(holding.expires) {
-                put("expire", expires.div_euclid(1000).into());
-            }
-        }
-    }
-    out.sort_keys();
-    Value::Object(out)
+    let _ = write!(out, "id: {position}\nevent: {}\ndata: {}\n\n", kind.name(), record.json());
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub use happening::{Before, Happening, Query, What};
 
 use super::counters::{Counters, count};
 use crate::config::DdnsClient;
+use crate::observe::quiet::seldom;
 use crate::raft::Raft;
 use crate::state::{Lease, Meta, State};
 use script::Call;
@@ -173,10 +174,15 @@ impl AfterTask {
             count(&counters.scripts);
             if let Err(why) = run(&path, &call).await {
                 let failed = counters.scripts_failed.fetch_add(1, Relaxed);
-                // The first, and then ever fewer: a broken script fails at every packet.
-                if failed.is_power_of_two() || failed == 0 {
-                    tracing::warn!(script = path, hook = call.point, failed = failed + 1, "{why}");
-                }
+                // A broken script fails at every packet.
+                seldom!(
+                    warn,
+                    call.point,
+                    script = path,
+                    hook = call.point,
+                    failed = failed + 1,
+                    "{why}"
+                );
             }
         });
     }
