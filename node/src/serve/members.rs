@@ -34,6 +34,9 @@ const AGAIN: Duration = Duration::from_secs(3);
 const SETTLED: Duration = Duration::from_secs(10);
 /// How often leadership moves for a preference at most.
 const PREFER_EVERY: Duration = Duration::from_secs(60);
+/// How long a node's disk must have been well before the node is preferred again: one that stands still
+/// now and then gave leadership away for it, and would get it back every minute.
+const DISK_WELL: Duration = Duration::from_secs(600);
 
 /// A member as the leader sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub struct Seen {
     pub rack: String,
     /// The replicated judgement, and for how long it has stood.
     pub liveness: Option<(Liveness, Duration)>,
+    /// Whether its disk stands still, or is filling up, as it says.
+    pub disk_ails: bool,
 }
 
 impl Seen {
@@ -110,14 +115,16 @@ pub struct Keeper {
     tried: BTreeMap<Step, Duration>,
     leads_since: Duration,
     preferred: Option<Duration>,
+    /// When a node's disk was last not well.
+    ailed: BTreeMap<NodeId, Duration>,
 }
 
 impl Keeper {
     /// The step to take now.
     pub fn next(&mut self, term: u64, facts: &Facts, now: Duration) -> Option<Step> {
         if self.term != term {
-            let preferred = self.preferred;
-            *self = Keeper { term, leads_since: now, preferred, ..Keeper::default() };
+            let (preferred, ailed) = (self.preferred, std::mem::take(&mut self.ailed));
+            *self = Keeper { term, leads_since: now, preferred, ailed, ..Keeper::default() };
         }
         self.tried.retain(|_, at| now.saturating_sub(*at) < AGAIN);
         self.watch(facts, now);
@@ -132,6 +139,9 @@ impl Keeper {
     fn watch(&mut self, facts: &Facts, now: Duration) {
         let member = |node: &NodeId| facts.members.iter().any(|seen| seen.node == *node);
         self.steady_since.retain(|node, _| member(node));
+        self.ailed.retain(|node, at| member(node) && now.saturating_sub(*at) < DISK_WELL);
+        let ailing = facts.members.iter().filter(|seen| seen.disk_ails);
+        self.ailed.extend(ailing.map(|seen| (seen.node, now)));
         for seen in &facts.members {
             match seen.keeps_up() {
                 true => _ = self.steady_since.entry(seen.node).or_insert(now),
@@ -186,7 +196,8 @@ impl Keeper {
         let able = |seen: &&Seen| {
             let up =
                 seen.liveness.is_some_and(|(it, since)| it == Liveness::Up && since >= SETTLED);
-            seen.voter && seen.keeps_up() && up && rank(seen) < own
+            let well = !self.ailed.contains_key(&seen.node);
+            seen.voter && seen.keeps_up() && up && well && rank(seen) < own
         };
         let best = facts
             .members
@@ -240,6 +251,7 @@ impl Duties {
     fn membership_facts(&self, status: &Status) -> Facts {
         let (membership, half_way) = self.raft.members();
         let now = self.raft.now();
+        let views = self.peers.as_ref().map(|peers| peers.views()).unwrap_or_default();
         let state = self.state.read();
         let meta = state.view().meta();
         let seen = |member: &crate::raft::PeerStatus| {
@@ -260,6 +272,9 @@ impl Duties {
                     let since = now.as_millis().saturating_sub(entry.since.as_millis());
                     (entry.liveness, Duration::from_millis(since))
                 }),
+                disk_ails: views
+                    .get(&member.node)
+                    .is_some_and(|view| view.disk.stalled || view.disk.low || view.disk.out),
             }
         };
         Facts {
@@ -290,6 +305,7 @@ mod tests {
             says: format!("10.0.0.{node}:1"),
             rack: rack.into(),
             liveness: Some((Liveness::Up, ms(60_000))),
+            disk_ails: false,
         }
     }
 
@@ -392,6 +408,7 @@ mod tests {
             |it: &mut Seen| it.lag = LAG + 1,
             |it: &mut Seen| it.heard_ago = None,
             |it: &mut Seen| it.voter = false,
+            |it: &mut Seen| it.disk_ails = true,
         ] {
             let mut all = three();
             spoil(&mut all[2]);
@@ -410,5 +427,22 @@ mod tests {
         keeper.next(3, &facts, ms(20_000));
         assert_eq!(keeper.next(3, &facts, ms(60_000)), None);
         assert!(keeper.next(3, &facts, ms(70_000)).is_some());
+    }
+
+    #[test]
+    fn a_node_whose_disk_stood_still_is_not_preferred_for_ten_minutes() {
+        let wanted = |ails: bool| {
+            let mut all = three();
+            all[2].disk_ails = ails;
+            Facts { leader_racks: vec!["c".into()], ..facts(all) }
+        };
+        let mut keeper = Keeper::default();
+        assert_eq!(keeper.next(1, &wanted(true), ms(0)), None);
+        // Leadership goes round meanwhile.
+        for (term, at) in [(2, 300_000), (3, 599_000), (3, 599_900)] {
+            assert_eq!(keeper.next(term, &wanted(false), ms(at)), None);
+        }
+        let step = keeper.next(3, &wanted(false), ms(610_000));
+        assert_eq!(step, Some(Step::Prefer(NodeId(3))));
     }
 }
