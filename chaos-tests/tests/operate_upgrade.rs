@@ -50,6 +50,11 @@ fn a_rolling_upgrade_can_be_taken_back_until_it_is_finalized_and_no_exchange_fai
     ensure!(said["in-the-way"] == json!([3]), "{said}");
     let refused = scene.ctl_refused(2, &["upgrade", "finalize", "--yes"])?;
     ensure!(refused.contains("node-c") && refused.contains("knows 1 at most"), "{refused}");
+    // What only the new one can read is not said to the others, whoever is asked.
+    for index in [0, 2] {
+        let refused = scene.ctl_refused(index, &["node", "token", "create"])?;
+        ensure!(refused.contains("cluster-ctl upgrade finalize"), "{refused}");
+    }
     pretend(&mut scene, 0, true);
     restart(&mut scene, 0)?;
 
@@ -64,6 +69,7 @@ fn a_rolling_upgrade_can_be_taken_back_until_it_is_finalized_and_no_exchange_fai
     scene.ctl(1, &["upgrade", "finalize", "--yes"])?;
     let new = status(&scene, 2)?;
     ensure!(new["level"] == 2 && new["mixed"] == false, "{new}");
+    scene.ctl(0, &["node", "token", "create"])?;
 
     // An older program does not start any more, and says why.
     pretend(&mut scene, 0, true);
