@@ -3,8 +3,9 @@
 //!
 //! A thread of its own follows the history and appends. Nothing waits for it. While the file cannot be
 //! written it tries again every second from the same position: what the history has by then is not lost, and
-//! what it does not have any more is told by a line of kind `gap`. How far it has come is noted in the data
-//! directory; after a crash the last line of the file counts as well, so that no line is written twice.
+//! what it does not have any more is told by a line of kind `gap`. After a crash it goes on behind the last
+//! whole line of the file. How far it has come is also noted in the data directory, after the lines have been
+//! synced, for a file that was renamed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -19,7 +20,9 @@ use serde_json::{Value, json};
 
 use super::reader::{Chunk, Gone, NotRead};
 use super::{History, Record};
+use crate::clock::Stopwatch;
 use crate::state::Position;
+use crate::storage::Draft;
 
 /// Events that are written at once.
 const BATCH: usize = 1_024;
@@ -27,6 +30,8 @@ const BATCH: usize = 1_024;
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two tries when the file cannot be written.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two notes of how far it has come.
+const NOTE: Duration = Duration::from_secs(5);
 /// More than any line has.
 const LINE: u64 = 64 << 10;
 
@@ -71,14 +76,19 @@ impl LeaseLog {
     /// [`LeaseLog::failing`].
     pub fn start(history: Arc<History>, files: LeaseLogFiles) -> io::Result<LeaseLog> {
         let shared = Arc::new(Shared { told: Mutex::default(), wake: Condvar::new() });
-        let noted = begin(&files);
+        let noted = begin(&files).unwrap_or_else(|error| {
+            // Lines may be missing then, which the log of this program says, since the file cannot.
+            tracing::error!(file = %files.log.display(), %error, "where the log of leases ended cannot be read; it goes on from now");
+            None
+        });
         let mut writer = Writer {
             shared: shared.clone(),
             position: noted.unwrap_or_else(|| history.end()),
             follows: noted.is_some(),
             history,
             files,
-            noted: None,
+            noted,
+            noted_at: Stopwatch::start(),
             file: None,
         };
         let thread =
@@ -116,16 +126,19 @@ impl Drop for LeaseLog {
     }
 }
 
-/// Where to go on: behind what the note says, and behind the last line.
-fn begin(files: &LeaseLogFiles) -> Option<Position> {
-    let note = std::fs::read_to_string(&files.note).ok()?;
-    let (cluster, position) = note.trim().split_once(' ')?;
-    if cluster != format!("{:016x}", files.cluster) {
-        return None;
+/// Where to go on: behind the last whole line, for only that is known to be there; without one, where the
+/// note says. `None` without a note, or with one of another cluster.
+fn begin(files: &LeaseLogFiles) -> io::Result<Option<Position>> {
+    let note = match std::fs::read_to_string(&files.note) {
+        Ok(note) => note,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let noted = note.trim().split_once(' ');
+    if noted.is_some_and(|(cluster, _)| cluster != format!("{:016x}", files.cluster)) {
+        return Ok(None);
     }
-    let noted: Position = position.parse().ok()?;
-    let last = last_line(&files.log).ok().flatten();
-    let behind = last.and_then(|line| {
+    let line = last_line(&files.log)?.and_then(|line| {
         let line: Value = serde_json::from_str(&line).ok()?;
         // Behind a gap it goes on where that ends.
         match line["to"].as_str() {
@@ -133,17 +146,29 @@ fn begin(files: &LeaseLogFiles) -> Option<Position> {
             None => line["position"].as_str()?.parse().ok().map(Position::next),
         }
     });
-    Some(behind.map_or(noted, |behind| noted.max(behind)))
+    Ok(line.or_else(|| noted?.1.parse().ok()))
 }
 
+/// The last whole line of the log, if it has one. What stands behind it was begun before a crash: it is cut
+/// off, and written again.
 fn last_line(path: &Path) -> io::Result<Option<String>> {
-    let mut file = File::open(path)?;
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LINE)))?;
+    let from = length.saturating_sub(LINE);
+    file.seek(SeekFrom::Start(from))?;
     let mut end = Vec::new();
-    file.take(LINE).read_to_end(&mut end)?;
-    let end = String::from_utf8_lossy(&end).into_owned();
-    Ok(end.lines().next_back().map(str::to_owned))
+    (&mut file).take(LINE).read_to_end(&mut end)?;
+    let whole = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    // Without any line end in so much it is not ours to cut.
+    if whole < end.len() && (whole > 0 || from == 0) {
+        file.set_len(from + whole as u64)?;
+    }
+    end.truncate(whole);
+    Ok(String::from_utf8_lossy(&end).lines().next_back().map(str::to_owned))
 }
 
 struct Writer {
@@ -155,12 +180,14 @@ struct Writer {
     /// Whether lines were written, or a position noted, before: then what is missing is missed.
     follows: bool,
     noted: Option<Position>,
+    noted_at: Stopwatch,
     file: Option<File>,
 }
 
 impl Writer {
     fn run(&mut self) {
         loop {
+            let mut reopen = false;
             let stop = {
                 let mut told = self.shared.told.lock();
                 let pause = if told.failing.is_some() { RETRY } else { LOOK };
@@ -168,11 +195,15 @@ impl Writer {
                     self.shared.wake.wait_for(&mut told, pause);
                 }
                 if std::mem::take(&mut told.reopen) {
-                    self.file = None;
+                    reopen = true;
                 }
                 told.stop
             };
-            let written = self.follow();
+            if reopen && let Some(file) = self.file.take() {
+                // Best effort: nobody asks this file any more.
+                let _ = file.sync_data();
+            }
+            let written = self.follow(stop);
             self.tell(&written);
             if stop {
                 return;
@@ -180,8 +211,8 @@ impl Writer {
         }
     }
 
-    /// Writes everything there is by now.
-    fn follow(&mut self) -> io::Result<()> {
+    /// Writes everything there is by now; `last`: for the last time.
+    fn follow(&mut self, last: bool) -> io::Result<()> {
         // At once, so that the file is there to be looked at, and mistakes in its name are told.
         self.open()?;
         loop {
@@ -206,7 +237,7 @@ impl Writer {
             self.follows |= next > before;
             self.position = next;
             if next == before {
-                return self.note();
+                return self.note(last);
             }
         }
     }
@@ -236,15 +267,22 @@ impl Writer {
         written
     }
 
-    /// Notes where to go on. Torn or lost it costs nothing but a look at the last line.
-    fn note(&mut self) -> io::Result<()> {
-        if self.noted == Some(self.position) {
+    /// Notes where to go on, once the lines before are on disk.
+    fn note(&mut self, last: bool) -> io::Result<()> {
+        let is_due = last || self.noted.is_none() || self.noted_at.elapsed() >= NOTE;
+        if !is_due || self.noted == Some(self.position) {
             return Ok(());
         }
-        let draft = self.files.note.with_extension("new");
-        std::fs::write(&draft, format!("{:016x} {}\n", self.files.cluster, self.position))?;
-        std::fs::rename(&draft, &self.files.note)?;
+        if let Some(file) = &self.file {
+            file.sync_data()?;
+        }
+        let mut draft = Draft::begin(&self.files.note, 0o600)?;
+        draft
+            .file()?
+            .write_all(format!("{:016x} {}\n", self.files.cluster, self.position).as_bytes())?;
+        draft.publish()?;
         self.noted = Some(self.position);
+        self.noted_at = Stopwatch::start();
         Ok(())
     }
 

@@ -129,6 +129,34 @@ fn a_crash_between_line_and_note_repeats_no_line() {
 }
 
 #[test]
+fn lines_that_a_crash_has_cut_off_are_written_again_and_a_half_line_spoils_no_other() {
+    let mut source = Source::new();
+    let mut node = Node::new();
+    let log = node.start();
+    source.live(5, 30);
+    node.follow(&source);
+    log.stop();
+    let all = fs::read_to_string(node.log()).unwrap();
+    let note = node.dir.path().join("lease-log");
+    let end = all.len();
+    let two_back = all[..end - 1].rfind('\n').and_then(|at| all[..at].rfind('\n')).unwrap() + 1;
+    // The note was on disk before the lines were; whole lines are gone, or half of one, or the note is empty.
+    for (left, noted) in [(two_back, true), (end - 40, true), (two_back + 7, false), (0, true)] {
+        let is_whole = left != 0;
+        fs::write(node.log(), &all[..left]).unwrap();
+        let kept = fs::read(&note).unwrap();
+        if !noted {
+            fs::write(&note, "").unwrap();
+        }
+        let log = node.start();
+        log.stop();
+        let expected = if is_whole { all.as_str() } else { "" };
+        assert_eq!(fs::read_to_string(node.log()).unwrap(), expected, "cut at {left} of {end}");
+        fs::write(&note, kept).unwrap();
+    }
+}
+
+#[test]
 fn a_file_that_is_renamed_is_left_alone_after_reopening() {
     let mut source = Source::new();
     let mut node = Node::new();
