@@ -269,6 +269,7 @@ impl Client {
             .http_status_as_error(false)
             // A password goes to the node that was named, and nowhere else.
             .max_redirects(0)
+            .proxy(None)
             .timeout_global(Some(patience))
             .timeout_connect(Some(connect));
         if let Some(tls) = &self.access.tls {
@@ -322,7 +323,21 @@ fn url(node: String) -> Result<String, Failure> {
 fn never_arrived(error: &ureq::Error) -> bool {
     match error {
         error if access::explain(error).is_some() => true,
-        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        ureq::Error::Io(error) => {
+            use std::io::ErrorKind::{
+                AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown,
+                NetworkUnreachable,
+            };
+            let kind = error.kind();
+            matches!(
+                kind,
+                ConnectionRefused
+                    | HostUnreachable
+                    | NetworkUnreachable
+                    | NetworkDown
+                    | AddrNotAvailable
+            )
+        }
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::BadUri(_) => true,
         _ => false,

@@ -107,7 +107,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return mistaken(&error),
+    };
     let nodes = match args.nodes.is_empty() {
         false => args.nodes,
         true => std::env::var("LEASEHOLD_NODE").map(split).unwrap_or_default(),
@@ -135,6 +138,22 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// A mistake in the command line, or a wish for help: in the words of clap, or as JSON if that is asked for.
+fn mistaken(error: &clap::Error) -> ExitCode {
+    let words: Vec<String> = std::env::args().collect();
+    let asks = words.iter().any(|word| word == "-ojson" || word == "--output=json")
+        || words
+            .windows(2)
+            .any(|two| matches!(two[0].as_str(), "-o" | "--output") && two[1] == "json");
+    if !asks || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.to_string();
+    let text = text.trim_start_matches("error: ").trim_end();
+    say_line!("{}", serde_json::json!({ "error": text, "kind": "usage" }));
+    ExitCode::from(2)
 }
 
 fn ask(client: &Client, command: Command, output: Output) -> Result<(), Failure> {

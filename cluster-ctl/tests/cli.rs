@@ -215,3 +215,14 @@ fn users_come_with_a_password_that_is_no_argument() {
     }
     std::fs::remove_dir_all(&dir).expect("removed");
 }
+
+#[test]
+fn a_mistake_in_the_command_line_is_json_where_that_is_asked_for() {
+    let output = run(&["-o", "json", "lease", "find", "--nonsense"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["kind"], "usage");
+    assert!(told["error"].as_str().unwrap().contains("--nonsense"), "{told}");
+    let help = run(&["-o", "json", "--help"]);
+    assert!(help.status.success() && help.stdout.starts_with(b"The operator"));
+}

@@ -14,14 +14,17 @@ use crate::api::commands::recovery;
 use crate::observe::alarms::{
     Alarm, Certificate, Disk, Facts, Judgement, Memory, Peer, Pool, Severity, judge,
 };
+use crate::observe::statistics::{Figures, Stat};
 use crate::serve::levels::Levels;
-use crate::state::{Frozen, LeaseState, Liveness};
+use crate::state::Liveness;
 use crate::types::NodeId;
 
 /// How often a node looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// How many looks pass between two at what changes slowly and costs more.
 const SLOW: u32 = 10;
+/// Subnets that are looked at under one lock of the state.
+const PORTION: usize = 16;
 
 /// The alarms of this node, and what other parts of it have to say about them.
 #[derive(Debug, Default)]
@@ -140,7 +143,7 @@ impl NodeBackend {
             disk: self.disk_facts(),
             pools: slow.pools,
             certificates: slow.certificates,
-            doors: report.warnings,
+            doors: super::control::warnings(&self.doors),
             state_differs: self.parts.raft.states_differ(),
             recovery_hold,
             not_written: not_written
@@ -191,29 +194,36 @@ impl NodeBackend {
     }
 
     fn slow(&self) -> Slow {
-        let frozen = self.parts.state.read().freeze();
         Slow {
-            pools: pools(&frozen),
+            pools: self.pools(),
             certificates: certificates::shown(&self.settings, self.parts.raft.tls()),
         }
     }
-}
 
-/// Subnets with their leases; those of a shared network together, since its clients can have any of them.
-fn pools(frozen: &Frozen) -> Vec<Pool> {
-    let Some(config) = frozen.meta().config() else { return Vec::new() };
-    let mut pools: BTreeMap<String, Pool> = BTreeMap::new();
-    for subnet in &config.subnets {
-        let name = match &config.network_of(subnet).name {
-            Some(name) => format!("network {name}"),
-            None => format!("subnet {} ({})", subnet.id, subnet.prefix),
+    /// Subnets with what is in use of their pools; those of a shared network together, since its clients can
+    /// have any of them. Addresses outside the pools, as of reservations, say nothing about these.
+    fn pools(&self) -> Vec<Pool> {
+        let Some(config) = self.parts.state.read().view().config().cloned() else {
+            return Vec::new();
         };
-        let counts = frozen.counts(subnet.id);
-        let size: u64 = subnet.pools.iter().map(|pool| pool.range.size()).sum();
-        let pool = pools.entry(name.clone()).or_insert(Pool { name, ..Pool::default() });
-        pool.size += size;
-        pool.declined += counts.of(LeaseState::Declined);
-        pool.used += counts.of(LeaseState::Assigned) + counts.of(LeaseState::Declined);
+        let mut pools: BTreeMap<String, Pool> = BTreeMap::new();
+        let subnets: Vec<_> = config.subnets.iter().collect();
+        for some in subnets.chunks(PORTION) {
+            // For a portion only, so that packets do not wait.
+            let state = self.parts.state.read();
+            for subnet in some {
+                let name = match &config.network_of(subnet).name {
+                    Some(name) => format!("network {name}"),
+                    None => format!("subnet {} ({})", subnet.id, subnet.prefix),
+                };
+                let pool = pools.entry(name.clone()).or_insert(Pool { name, ..Pool::default() });
+                for figures in Figures::of_pools(state.view(), subnet).values() {
+                    pool.size += figures.of(Stat::TotalAddresses);
+                    pool.used += figures.of(Stat::AssignedAddresses);
+                    pool.declined += figures.of(Stat::DeclinedAddresses);
+                }
+            }
+        }
+        pools.into_values().collect()
     }
-    pools.into_values().collect()
 }

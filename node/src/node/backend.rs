@@ -365,7 +365,9 @@ impl Backend for NodeBackend {
             alarms: KINDS
                 .iter()
                 .map(|kind| {
-                    let count = alarms.iter().filter(|alarm| alarm.kind == kind).count();
+                    let counts =
+                        alarms.iter().filter(|alarm| alarm.kind == kind && !alarm.acknowledged);
+                    let count = counts.count();
                     (kind.id, kind.severity, count as u64)
                 })
                 .collect(),

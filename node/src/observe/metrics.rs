@@ -385,7 +385,7 @@ const METRICS: &[Metric] = &[
         read: |r, s| s.one(r.raft.turned_away) },
     Metric { name: "raft_wall_clock_skew_seconds", help: "How far the wall clock of this node is ahead of the time the cluster shows to people", kind: Kind::Gauge,
         read: |r, s| s.real(r.raft.wall_clock_skew) },
-    Metric { name: "raft_states_differ", help: "1 when this node, leading, found the replicated states of nodes to differ: a fault of program or memory", kind: Kind::Gauge,
+    Metric { name: "raft_states_differ", help: "1 when this node found the replicated states of nodes to differ: a fault of program or memory", kind: Kind::Gauge,
         read: |r, s| s.one(u64::from(r.raft.states_differ)) },
     Metric { name: "raft_peer_lag_entries", help: "Committed entries that the peer has not applied, as far as this node knows", kind: Kind::Gauge,
         read: |r, s| s.each_peer(r, |peer| peer.lag.map(|lag| lag as f64)) },

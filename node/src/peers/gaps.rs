@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::history::{History, Missing};
-use crate::raft::{Guard, MESSAGE_LIMIT, Purpose, Raft};
+use crate::raft::{Guard, MESSAGE_LIMIT, Purpose, Raft, SMALL};
 use crate::types::{ClusterTime, NodeId};
 
 /// After a start, and after a round that filled everything.
@@ -114,7 +114,7 @@ impl GapsService {
     /// A server for [`Raft::serve`]. It checks the ends of each call itself.
     pub fn server(raft: &Raft) -> HistoryServer<GapsService> {
         HistoryServer::new(GapsService { guard: raft.guard(), history: raft.history().cloned() })
-            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_decoding_message_size(SMALL)
             .max_encoding_message_size(MESSAGE_LIMIT)
     }
 }

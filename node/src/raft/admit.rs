@@ -186,6 +186,16 @@ impl Raft {
                 admit.tls_name
             ));
         }
+        if self.would_admit(&admit).is_err() {
+            // Nobody makes us write to the log without a token. One that was made just now may be
+            // committed, and not applied here yet: it is looked for again behind that.
+            if let Ok(Ok(index)) = deadline.wait_for(self.leader_read_index()).await {
+                let _ = deadline.wait_for(self.applied_at_least(index)).await;
+            }
+            if let Err(why) = self.would_admit(&admit) {
+                return never(not_admitted(why));
+            }
+        }
         let node = match self.committed(Command::Admit(admit.clone()), deadline).await? {
             Outcome::Admitted(node) => node,
             Outcome::NotAdmitted(why) => return never(not_admitted(why)),
@@ -223,6 +233,12 @@ impl Raft {
         });
         let cluster = self.inner.me.cluster;
         Ok(proto::Joined { cluster, node: node.0, roster: roster.collect() })
+    }
+
+    fn would_admit(&self, admit: &Admit) -> Result<(), NotAdmitted> {
+        let now = self.now();
+        let state = self.inner.shared.state.read();
+        state.view().meta().roster().would_admit(admit, now)
     }
 
     /// The member that has this address and is another data directory.

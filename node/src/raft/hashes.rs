@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tonic::{Request, Response, Status};
 
 use super::machine::Shared;
-use super::{Guard, Purpose, Raft};
+use super::{Guard, Purpose, Raft, SMALL};
 use crate::state::Frozen;
 use crate::types::{ClusterTime, NodeId};
 
@@ -42,7 +42,7 @@ pub(super) struct Hashes {
     /// Index and digest, ascending.
     ring: Mutex<VecDeque<(u64, u64)>>,
     /// What the last comparison of this node found to differ, for the operator.
-    differs: Mutex<Option<String>>,
+    differs: Mutex<Option<Comparison>>,
 }
 
 /// Whether the entry that moved the clock from `before` to `after` is a place to compare at.
@@ -132,6 +132,14 @@ impl Comparison {
         self.digests().map(|(_, digest)| digest).collect::<BTreeSet<_>>().len() > 1
     }
 
+    /// Whether what was found to differ before does not any more: who was compared then is alike now, or no
+    /// member. A node that is silent settles nothing.
+    fn settles(&self, before: &Comparison) -> bool {
+        let is_seen =
+            |(node, _)| self.nodes.get(&node).is_none_or(|it| matches!(it, Told::Digest(_)));
+        !self.differs() && before.digests().all(is_seen)
+    }
+
     /// The nodes that differ from a majority of those that were compared; empty when there is no such
     /// majority.
     pub fn odd(&self) -> Vec<NodeId> {
@@ -215,7 +223,7 @@ impl Raft {
         Some(hashes.into_iter().take(KEPT).map(|hash| (hash.index, hash.digest)).collect())
     }
 
-    /// Compares every two minutes while this node leads. Ends when it is dropped, which is safe anywhere.
+    /// Compares every two minutes. Ends when it is dropped, which is safe anywhere.
     pub async fn watch_states(self) {
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
@@ -223,22 +231,22 @@ impl Raft {
         }
     }
 
-    /// One look, if this node leads: a difference is logged and stays a warning until it is gone.
+    /// One look: a difference is logged, and remembered until it is gone.
     pub(in crate::raft) async fn look_at_states(&self) {
-        let found = match self.is_stamping() {
-            true => Some(self.compare_states().await),
-            false => None,
-        };
-        let differs = found.filter(Comparison::differs).map(|it| it.to_string());
-        if let Some(text) = &differs {
-            tracing::error!("{text}");
+        let found = self.compare_states().await;
+        let mut differs = self.inner.shared.hashes.differs.lock();
+        if found.differs() {
+            tracing::error!("{found}");
+            *differs = Some(found);
+        } else if differs.as_ref().is_some_and(|before| found.settles(before)) {
+            tracing::info!("{found}: the difference is gone");
+            *differs = None;
         }
-        *self.inner.shared.hashes.differs.lock() = differs;
     }
 
-    /// What this node, when it led, last found to differ between the states of nodes.
+    /// What this node last found to differ between the states of nodes.
     pub fn states_differ(&self) -> Option<String> {
-        self.inner.shared.hashes.differs.lock().clone()
+        self.inner.shared.hashes.differs.lock().as_ref().map(ToString::to_string)
     }
 }
 
@@ -253,6 +261,7 @@ impl HashesService {
     /// A server for [`Raft::serve`]. It checks the ends of each call itself.
     pub fn server(raft: &Raft) -> HashesServer<HashesService> {
         HashesServer::new(HashesService { guard: raft.guard(), raft: raft.clone() })
+            .max_decoding_message_size(SMALL)
     }
 }
 

@@ -122,7 +122,7 @@ const READ_DEADLINE: Duration = Duration::from_secs(2);
 /// How long calls under way may take to end when the server stops.
 const SERVER_GRACE: Duration = Duration::from_millis(500);
 /// The most bytes of a message that anybody may send.
-const SMALL: usize = 64 << 10;
+pub const SMALL: usize = 64 << 10;
 /// The most calls at once on a connection, and the most bytes of their headers. A node has a handful.
 const STREAMS: u32 = 64;
 const HEADERS: u32 = 16 << 10;
@@ -244,7 +244,7 @@ impl Raft {
         let who: proto::Who = formation::who(&inner.identity, initial);
         let cluster = cluster_service::ClusterService::new(who, self.clone(), inner.guard.clone());
         let routes = more
-            .add_service(InterceptedService::new(service, inner.guard.clone()))
+            .add_service(InterceptedService::new(service, inner.guard.clone().of_raft()))
             .add_service(ClusterServer::new(cluster).max_decoding_message_size(SMALL));
         let (tls, seats) = (inner.tls.clone(), inner.seats.clone());
         let incoming = port::listen(listener, tls, self.lives(), seats);

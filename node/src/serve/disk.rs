@@ -25,6 +25,8 @@ use crate::types::NodeId;
 const LOOK: Duration = Duration::from_millis(100);
 /// How often it hands over at most.
 const EVERY: Duration = Duration::from_secs(60);
+/// How long a node with a low disk waits for others to lead.
+const UNLED: Duration = Duration::from_secs(2);
 /// How long handing over may take.
 const WITHIN: Duration = Duration::from_secs(3);
 /// A node so many entries behind gets them while it takes over; one farther behind has not caught up.
@@ -101,9 +103,11 @@ impl Judgement {
     }
 }
 
-/// Whether this node may stand for election.
-pub fn may_stand(disk: &DiskFacts, others: &[Other]) -> bool {
-    !disk.is_low() || !others.iter().any(Other::is_well)
+/// Whether this node may stand for election; `unled`: for how long no leader has been heard. One with a low
+/// disk leaves it to others that are well, but not for long: if its log has what theirs have not, only it can
+/// be elected.
+pub fn may_stand(disk: &DiskFacts, others: &[Other], unled: Duration) -> bool {
+    !disk.is_low() || !others.iter().any(Other::is_well) || unled >= UNLED
 }
 
 impl Duties {
@@ -111,7 +115,7 @@ impl Duties {
     pub async fn mind_disk(self) {
         let Some(disk) = self.raft.disk().cloned() else { return };
         let mut judgement = Judgement::default();
-        let (mut stands, mut out) = (true, false);
+        let (mut stands, mut out, mut unled_since) = (true, false, None);
         loop {
             tokio::time::sleep(LOOK).await;
             let facts = disk.facts();
@@ -130,7 +134,12 @@ impl Duties {
                 disk.give_up(false);
             }
             let others = self.others(&status);
-            let may = may_stand(&facts, &others);
+            let now = boot(&*self.clock);
+            let is_led = leads
+                || others.iter().any(|other| other.heard && Some(other.node) == status.leader);
+            unled_since = if is_led { None } else { unled_since.or(Some(now)) };
+            let unled = unled_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+            let may = may_stand(&facts, &others, unled);
             if may != stands {
                 stands = may;
                 self.raft.may_stand(may);
@@ -278,11 +287,14 @@ mod tests {
             Judgement::default().successor(&low(), &others, ms(0)),
             Some((NodeId(2), Why::Low))
         );
-        assert!(!may_stand(&low(), &others));
-        assert!(may_stand(&DiskFacts::default(), &others));
+        assert!(!may_stand(&low(), &others, ms(0)));
+        assert!(may_stand(&DiskFacts::default(), &others, ms(0)));
         let also_low = Other { disk: PeerDisk { low: true, ..PeerDisk::default() }, ..others[0] };
-        assert!(may_stand(&low(), &[also_low]), "somebody must lead");
-        assert!(may_stand(&low(), &[]));
+        assert!(may_stand(&low(), &[also_low], ms(0)), "somebody must lead");
+        // Theirs may be shorter logs: after a while without a leader this one stands too.
+        assert!(!may_stand(&low(), &others, ms(1_900)));
+        assert!(may_stand(&low(), &others, ms(2_000)));
+        assert!(may_stand(&low(), &[], ms(0)));
         assert_eq!(asked(&low(), &[also_low]), None);
     }
 }

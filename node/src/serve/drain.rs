@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use tonic::{Request, Response, Status};
 
 use crate::dhcp::v4::LAST_ANSWERS;
-use crate::raft::{Guard, Purpose, Raft};
+use crate::raft::{Guard, Purpose, Raft, SMALL};
 use crate::state::{Liveness, State};
 use crate::types::{ClusterTime, NodeId};
 
@@ -69,6 +69,7 @@ impl Drain {
     /// The gRPC service to add to the peer port.
     pub fn server(&self) -> DrainingServer<DrainingService> {
         DrainingServer::new(DrainingService { guard: self.raft.guard(), drain: self.clone() })
+            .max_decoding_message_size(SMALL)
     }
 
     /// Has `node`, which the entry `index` has drained, stop by itself.

@@ -111,6 +111,11 @@ impl Roster {
         self.admissions.iter().map(|(node, admission)| (*node, admission))
     }
 
+    /// A node that was let in and has not left.
+    pub fn admission(&self, node: NodeId) -> Option<&Admission> {
+        self.admissions.get(&node)
+    }
+
     /// How the cluster is to be led.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -150,6 +155,14 @@ impl Roster {
         }
         self.tokens.insert(token.id, JoinToken { uses: token.uses.max(1), ..token.clone() });
         Ok(())
+    }
+
+    /// Whether a request to let a node in would be granted now, as far as is applied here. Grants nothing.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn would_admit(&self, admit: &Admit, now: ClusterTime) -> Result<(), NotAdmitted> {
+        self.clone().admit(admit, NodeId(0), now).map(|_| ())
     }
 
     pub(super) fn remove_token(&mut self, id: u64) {

@@ -23,9 +23,12 @@ async fn a_node_whose_machine_went_wrong_is_found_and_named() {
     let told = nodes[place].raft().states_differ().unwrap();
     assert!(told.contains(&format!("the state of node {id} differs")), "{told}");
 
-    // It is the leader who tells.
+    // Everybody tells, and nobody stops to when the node in question is silent.
     nodes[wrong].raft().look_at_states().await;
-    assert_eq!(nodes[wrong].raft().states_differ(), None);
+    assert!(nodes[wrong].raft().states_differ().is_some());
+    nodes[wrong].kill().await;
+    nodes[place].raft().look_at_states().await;
+    assert!(nodes[place].raft().states_differ().is_some());
 }
 
 fn agrees(found: &hashes::Comparison) -> bool {
