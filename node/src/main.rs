@@ -178,16 +178,7 @@ fn check_config(file: &Path) -> ExitCode {
 fn check_settings(file: &Path) -> ExitCode {
     match read_settings(file) {
         Ok(settings) => {
-            let cluster = match settings.cluster.initial.len() {
-                0 | 1 => "forms a cluster of one".to_owned(),
-                count => format!("is one of {count} that form a cluster"),
-            };
-            let rack = match settings.rack.as_str() {
-                "" => String::new(),
-                rack => format!(" in rack {rack}"),
-            };
-            let file = file.display();
-            println!("{file}: the settings are valid: {}{rack} {cluster}", settings.name);
+            println!("{}: the settings are valid: {}", file.display(), settings.summary());
             ExitCode::SUCCESS
         }
         Err(text) => fail(BAD_SETTINGS, &text),

@@ -319,6 +319,22 @@ impl Settings {
         self.cluster.initial.len() <= 1 && self.cluster.join.is_empty()
     }
 
+    /// What the first start makes of this node, in one sentence.
+    pub fn summary(&self) -> String {
+        let rack = match self.rack.as_str() {
+            "" => String::new(),
+            rack => format!(" in rack {rack}"),
+        };
+        let Cluster { initial, join, .. } = &self.cluster;
+        let members: Vec<String> = join.iter().map(SocketAddr::to_string).collect();
+        let does = match (&members[..], initial.len()) {
+            ([], 0 | 1) => "forms a cluster of one".to_owned(),
+            ([], count) => format!("is one of {count} that form a cluster"),
+            (members, _) => format!("joins the cluster of {}", members.join(", ")),
+        };
+        format!("{}{rack} {does}", self.name)
+    }
+
     /// What of `[cluster]` contradicts itself about joining.
     fn joining_contradiction(&self) -> Option<String> {
         let Cluster { initial, join, token_file, learner, .. } = &self.cluster;
@@ -508,6 +524,7 @@ config = "/etc/leasehold/kea-dhcp4.conf"
         let settings = parse(FULL).unwrap();
         assert_eq!(settings.name, "rack-a-1");
         assert_eq!(settings.cluster.initial.len(), 3);
+        assert_eq!(settings.summary(), "rack-a-1 in rack a is one of 3 that form a cluster");
         assert_eq!(settings.dhcp4.port, 67);
         assert_eq!(settings.raft, Timers::default());
     }
@@ -518,6 +535,7 @@ config = "/etc/leasehold/kea-dhcp4.conf"
         assert_eq!(settings.name, "host");
         assert_eq!(settings.control.listen, vec![SocketAddr::from(([127, 0, 0, 1], 8000))]);
         assert!(settings.is_alone());
+        assert_eq!(settings.summary(), "host forms a cluster of one");
     }
 
     #[test]
@@ -570,7 +588,10 @@ config = "/etc/leasehold/kea-dhcp4.conf"
             .replace("initial = [", "join = [")
             .replace("192.0.2.11:7701\", \"192.0.2.12", "192.0.2.12");
         let settings = parse(&joining.replace("config =", "token-file =")).unwrap();
-        assert_eq!(settings.cluster.join.len(), 2);
+        assert_eq!(
+            settings.summary(),
+            "rack-a-1 in rack a joins the cluster of 192.0.2.12:7701, 192.0.2.13:7701"
+        );
         assert!(!settings.is_alone());
         let cases = [
             (format!("{FULL}join = [\"192.0.2.12:7701\"]"), "give one of them"),
