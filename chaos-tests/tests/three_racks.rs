@@ -13,7 +13,7 @@ fn three_racks_serve_their_clients_through_relays_also_with_a_machine_gone() -> 
     let tools = [machine::TOOLS, &["dhcrelay", "udhcpc"]].concat();
     let Some(_gate) = gate::enter(test, &tools)? else { return Ok(()) };
     let mut lab = WorkDir::create(test)?;
-    let mut racks = ThreeRacks::start(lab.path())?;
+    let mut racks = ThreeRacks::start(lab.path(), 0)?;
     let clients: Vec<Rack> =
         (0..3).map(|index| racks.rack(index, lab.path())).collect::<Result<_>>()?;
     let first = leases(&clients)?;
