@@ -2,6 +2,10 @@
 //!
 //! The notation is told to writers in `docs/README.md`.
 
+mod typed;
+
+pub use typed::{Typed, command_lines};
+
 /// What surrounds the commands of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sandbox {
@@ -13,6 +17,8 @@ pub enum Sandbox {
     ThreeMachines,
     /// The same, with the three racks' nodes running on them.
     ThreeNodes,
+    /// That, and two more machines with the package and nothing started.
+    FiveMachines,
 }
 
 impl Sandbox {
@@ -22,6 +28,7 @@ impl Sandbox {
             "one node" => Some(Sandbox::OneNode),
             "three machines" => Some(Sandbox::ThreeMachines),
             "three nodes" => Some(Sandbox::ThreeNodes),
+            "three nodes, five machines" => Some(Sandbox::FiveMachines),
             _ => None,
         }
     }
@@ -46,8 +53,21 @@ pub struct Page {
     pub commands: Vec<Command>,
     /// Blocks that are not run: line and reason.
     pub not_run: Vec<(usize, String)>,
-    /// Links to files, without the part after `#`.
-    pub links: Vec<String>,
+    /// Links to files and headings.
+    pub links: Vec<Link>,
+    /// What the heads of its parts are called in links.
+    pub anchors: Vec<String>,
+    /// A script that the machine runs before: what the page takes for granted beside the sandbox.
+    pub brings: Option<String>,
+}
+
+/// A link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// From the page's directory; empty for the page itself.
+    pub file: String,
+    /// The part after `#`.
+    pub anchor: Option<String>,
 }
 
 /// Programs whose name at the start of a line of a block means that somebody should type it.
@@ -64,6 +84,8 @@ pub fn parse(text: &str) -> Result<Page, Vec<String>> {
         commands: Vec::new(),
         not_run: Vec::new(),
         links: Vec::new(),
+        anchors: Vec::new(),
+        brings: None,
     };
     let mut mistakes = Vec::new();
     // The fence and the first line's words of the block that we are in.
@@ -104,14 +126,17 @@ pub fn parse(text: &str) -> Result<Page, Vec<String>> {
             }
             continue;
         }
-        if let Some(name) = trimmed
-            .strip_prefix("<!-- sandbox:")
-            .and_then(|rest| rest.trim_end().strip_suffix("-->"))
-        {
-            match Sandbox::parse(name.trim()) {
+        if let Some(name) = said(trimmed, "sandbox") {
+            match Sandbox::parse(name) {
                 Some(sandbox) => page.sandbox = sandbox,
                 None => mistakes.push(format!("line {at}: there is no sandbox {name:?}")),
             }
+        }
+        if let Some(script) = said(trimmed, "brings") {
+            page.brings = Some(script.to_owned());
+        }
+        if let Some(heading) = line.starts_with('#').then(|| line.trim_start_matches('#')) {
+            page.anchors.push(anchor(heading.trim()));
         }
         if after_blank && line.starts_with("    ") && is_command(trimmed) {
             mistakes.push(format!("line {at}: a command that is not in a console block"));
@@ -181,15 +206,31 @@ fn promised(script: &str) -> (String, i32) {
     (script.to_owned(), status.unwrap_or(0))
 }
 
-/// The files that a line links to.
-fn links(line: &str) -> Vec<String> {
+/// What a comment `<!-- key: value -->` says.
+fn said<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let rest = line.strip_prefix("<!-- ")?.strip_prefix(key)?.strip_prefix(':')?;
+    rest.trim_end().strip_suffix("-->").map(str::trim)
+}
+
+/// How links call a heading: letters and digits, and a hyphen for each blank.
+pub fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// What a line links to, here.
+fn links(line: &str) -> Vec<Link> {
     let mut found = Vec::new();
     for part in line.split("](").skip(1) {
         let Some((target, _)) = part.split_once(')') else { continue };
-        let file = target.split('#').next().unwrap_or_default();
-        if !file.is_empty() && !file.contains("://") && !file.starts_with("mailto:") {
-            found.push(file.to_owned());
+        if target.contains("://") || target.starts_with("mailto:") {
+            continue;
         }
+        let (file, anchor) = match target.split_once('#') {
+            Some((file, anchor)) => (file, Some(anchor.to_owned())),
+            None => (target, None),
+        };
+        found.push(Link { file: file.to_owned(), anchor });
     }
     found
 }
@@ -251,8 +292,9 @@ mod tests {
     use super::*;
 
     const PAGE: &str = "\
-# Title
+# Title: two of `it`
 <!-- sandbox: one node -->
+<!-- brings: a-script -->
 See [this](file.md#part) and [that](https://example.org).
 
 ```console
@@ -278,12 +320,15 @@ $ never
     fn a_page_is_read_as_its_writer_meant_it() {
         let page = parse(PAGE).expect("a page");
         assert_eq!(page.sandbox, Sandbox::OneNode);
-        assert_eq!(page.links, ["file.md"]);
-        assert_eq!(page.not_run, [(13, "a printer".to_owned())]);
+        let link = Link { file: "file.md".to_owned(), anchor: Some("part".to_owned()) };
+        assert_eq!(page.links, [link]);
+        assert_eq!(page.anchors, ["title-two-of-it"]);
+        assert_eq!(page.brings.as_deref(), Some("a-script"));
+        assert_eq!(page.not_run, [(14, "a printer".to_owned())]);
         let [one, three] = &page.commands[..] else { panic!("{page:?}") };
-        assert_eq!((one.line, one.script.as_str(), one.status), (6, "one \\\ntwo", 0));
+        assert_eq!((one.line, one.script.as_str(), one.status), (7, "one \\\ntwo", 0));
         assert_eq!(one.prints, ["printed", ""]);
-        assert_eq!((three.line, three.status), (10, 1));
+        assert_eq!((three.line, three.status), (11, 1));
     }
 
     #[test]

@@ -14,15 +14,18 @@ use chaos_tests::{clock, gate, shell};
 use leasehold::settings::{Settings, read_kea_file};
 use serde_json::Value;
 
-/// Which test exercises what in `deploy/`: a file, or a directory with all that is in it.
+/// Which test exercises what in `deploy/`: a file, or a directory with all that is in it. A row may come before both of what it
+/// names.
 const EXERCISED: &[(&str, &str)] = &[
     ("README.md", "chaos-tests/tests/docs.rs"),
     ("container", "chaos-tests/tests/deploy.rs"),
     ("debian", "chaos-tests/tests/package.rs"),
+    ("grafana", "node/tests/observation.rs"),
     ("kea-dhcp4.service", "chaos-tests/tests/package.rs"),
     ("kubernetes", "chaos-tests/tests/deploy.rs"),
     ("leasehold.service", "chaos-tests/tests/package.rs"),
     ("node.toml", "chaos-tests/tests/deploy.rs"),
+    ("prometheus", "node/tests/observation.rs"),
     ("samples", "chaos-tests/tests/kea_examples.rs"),
     ("three-racks", "chaos-tests/tests/three_racks.rs"),
 ];
@@ -60,10 +63,12 @@ fn every_file_of_deploy_is_exercised_or_says_that_it_is_not() -> Result<()> {
     let deploy = top().join("deploy");
     let mut complaints = Vec::new();
     for (what, test) in EXERCISED {
-        for path in [deploy.join(what), top().join(test)] {
-            if !path.exists() {
-                complaints.push(format!("the table names {}, which is not there", path.display()));
-            }
+        let missing: Vec<PathBuf> = [deploy.join(what), top().join(test)]
+            .into_iter()
+            .filter(|path| !path.exists())
+            .collect();
+        if let [path] = &missing[..] {
+            complaints.push(format!("the table names {}, which is not there", path.display()));
         }
     }
     for path in files(&deploy)? {
@@ -86,15 +91,42 @@ fn every_file_of_deploy_is_exercised_or_says_that_it_is_not() -> Result<()> {
     Ok(())
 }
 
+/// What a sample offers in its comments in place of what is in force: section, what goes, what comes instead.
+const INSTEAD: &[(&str, &[&str], &[&str])] = &[
+    ("peer", &["insecure"], &["trust-anchor", "cert-file", "key-file"]),
+    ("control.users", &["password-file"], &["password"]),
+    ("cluster", &["initial", "config"], &["join", "token-file", "learner"]),
+];
+
 #[test]
 fn settings_and_configurations_are_accepted_by_the_program() -> Result<()> {
     for path in with_ending("toml")? {
         let text = std::fs::read_to_string(&path)?;
         Settings::parse(&text, &path.display().to_string(), "host")?;
-        // What is offered in comments must be accepted too.
-        let offered = uncommented(&text);
-        Settings::parse(&offered, &path.display().to_string(), "host")
-            .with_context(|| format!("with its comments taken for settings:\n{offered}"))?;
+        // What is offered in comments must be accepted too, and what is offered instead.
+        for instead in [false, true] {
+            let all = lines(&text);
+            let has = |section: &str, keys: &[&str]| {
+                let mut in_section = all.iter().filter(|line| line.section == section);
+                in_section.any(|line| line.key.is_some_and(|key| keys.contains(&key)))
+            };
+            let left_out = |line: &Line<'_>| {
+                INSTEAD.iter().any(|(section, goes, comes)| {
+                    let both =
+                        line.section == *section && has(section, goes) && has(section, comes);
+                    let out = if instead { goes } else { comes };
+                    both && line.key.is_some_and(|key| out.contains(&key))
+                })
+            };
+            let offered = all
+                .iter()
+                .filter(|line| !left_out(line))
+                .map(|line| line.bare)
+                .collect::<Vec<_>>()
+                .join("\n");
+            Settings::parse(&offered, &path.display().to_string(), "host")
+                .with_context(|| format!("with its comments taken for settings:\n{offered}"))?;
+        }
     }
     for path in with_ending("conf")? {
         read_kea_file(&path)
@@ -106,70 +138,101 @@ fn settings_and_configurations_are_accepted_by_the_program() -> Result<()> {
 #[test]
 fn every_setting_stands_in_the_sample() -> Result<()> {
     let sample = std::fs::read_to_string(top().join("deploy/node.toml"))?;
-    let sections = [
-        "",
-        "[peer]",
-        "[control]",
-        "[[control.listener]]",
-        "[[control.users]]",
-        "[dhcp4]",
-        "[raft]",
-        "[history]",
-        "[cluster]",
-    ];
-    let mut missing = Vec::new();
-    for section in sections {
-        // The parser names all keys of the section when it meets one that it does not know.
-        let text = format!("{section}\nno-such-key = 1\n");
-        let refused = Settings::parse(&text, "node.toml", "host")
-            .err()
-            .context("it was accepted")?
-            .to_string();
-        let (_, known) = refused.split_once("expected").with_context(|| refused.clone())?;
-        for key in known.split('`').skip(1).step_by(2) {
-            let named =
-                [format!("{key} = "), format!("`{key}`"), format!("[{key}]"), format!("[[{key}")];
-            let nested = sample.contains(&format!(".{key}]"));
-            if !nested && !named.iter().any(|form| sample.contains(form)) {
-                missing.push(format!("{section} {key}"));
-            }
-        }
-    }
+    let there: BTreeSet<(String, String)> = lines(&sample)
+        .into_iter()
+        .filter_map(|line| Some((line.section.clone(), line.key?.to_owned())))
+        .collect();
+    let mut all = Vec::new();
+    settings_of(&[], &mut all)?;
+    ensure!(all.len() > 30, "the parser told of these alone: {all:?}");
+    let missing: Vec<String> = all
+        .iter()
+        .filter(|setting| !there.contains(*setting))
+        .map(|(section, key)| format!("[{section}] {key}"))
+        .collect();
     ensure!(missing.is_empty(), "deploy/node.toml does not tell of: {}", missing.join(", "));
+    let gone: Vec<_> = there.iter().filter(|setting| !all.contains(setting)).collect();
+    ensure!(gone.is_empty(), "deploy/node.toml tells of what is no setting: {gone:?}");
     Ok(())
 }
 
-/// `text` with the settings in its comments in force: lines like `# key = value` and `# [section]`. A key that is in force in its
-/// section already stays as it is.
-fn uncommented(text: &str) -> String {
-    let offered = |line: &str| {
-        let rest = line.strip_prefix("# ")?;
-        let key = rest.split(" = ").next().filter(|key| key.len() < rest.len());
-        let is_key = key.is_some_and(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
-        (is_key || (rest.starts_with('[') && rest.contains(']'))).then(|| rest.to_owned())
+/// Every setting below the section that these headers lead to, as (section, key): from the parser itself, which names all keys of a
+/// section when it meets one that it does not know.
+fn settings_of(headers: &[String], all: &mut Vec<(String, String)>) -> Result<()> {
+    const STRANGE: &str = "unknown field `no-such-key`";
+    let refusal = |headers: &[String]| {
+        let text = format!("{}\nno-such-key = 1\n", headers.join("\n"));
+        Settings::parse(&text, "node.toml", "host").err().map_or(String::new(), |it| it.to_string())
     };
-    // Section by section, and in each what is in force first.
-    let (mut sections, mut in_force) = (vec![Vec::new()], BTreeSet::new());
+    let refused = refusal(headers);
+    let (_, known) = refused
+        .split_once(STRANGE)
+        .with_context(|| format!("{headers:?} is no section: {refused}"))?;
+    let section = headers.last().map_or("", |header| header.trim_matches(['[', ']']));
+    for key in known.split('`').skip(1).step_by(2) {
+        let name =
+            [section, key].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>();
+        let forms = [format!("[{}]", name.join(".")), format!("[[{}]]", name.join("."))];
+        let below = forms
+            .into_iter()
+            .map(|header| [headers, &[header]].concat())
+            .find(|headers| refusal(headers).contains(STRANGE));
+        match below {
+            // A list of short tables is written in line.
+            Some(headers) if headers.len() <= 2 => settings_of(&headers, all)?,
+            _ => all.push((section.to_owned(), key.to_owned())),
+        }
+    }
+    Ok(())
+}
+
+/// A line of settings, in force or offered in a comment.
+struct Line<'a> {
+    /// The section that it is in, without brackets.
+    section: String,
+    /// What it sets, if it sets something.
+    key: Option<&'a str>,
+    /// It, in force.
+    bare: &'a str,
+}
+
+/// What a line sets.
+fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once(" = ")?;
+    let is_key = key.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    (is_key && !key.is_empty()).then_some(key)
+}
+
+/// The lines of `text`, with what its comments offer: lines like `# key = value` and `# [section]`. Of a key that is in force
+/// in its section its offers are left out.
+fn lines(text: &str) -> Vec<Line<'_>> {
+    let (mut section, mut number, mut found) = (String::new(), 0, Vec::new());
+    let mut in_force = BTreeSet::new();
     for line in text.lines() {
-        let bare = offered(line).unwrap_or_else(|| line.to_owned());
-        if bare.starts_with('[') {
-            sections.push(Vec::new());
+        let rest = line.strip_prefix("# ").unwrap_or(line);
+        let header = rest.starts_with('[').then(|| rest.split(']').next()).flatten();
+        if let Some(header) = header.filter(|_| rest.contains(']')) {
+            section = header.trim_start_matches('[').to_owned();
+            number += 1;
         }
-        if let (Some((key, _)), false) = (line.split_once(" = "), line.starts_with('#')) {
-            in_force.insert((sections.len(), key.to_owned()));
+        let offered = key_of(rest).is_some() || header.is_some();
+        let bare = if offered { rest } else { line };
+        if let (Some(key), false) = (key_of(line), line.starts_with('#')) {
+            in_force.insert((number, key));
         }
-        if let Some(section) = sections.last_mut() {
-            section.push((line.to_owned(), bare));
-        }
+        found.push((
+            number,
+            bare != line,
+            Line { section: section.clone(), key: key_of(bare), bare },
+        ));
     }
-    let mut lines = Vec::new();
-    for (number, section) in (1..).zip(sections) {
-        for (line, bare) in section {
-            let key = bare.split(" = ").next().unwrap_or_default().to_owned();
-            lines.push(if in_force.contains(&(number, key)) { line } else { bare });
-        }
-    }
-    lines.join("\n")
+    let in_force =
+        |number, key: Option<&str>| key.is_some_and(|key| in_force.contains(&(number, key)));
+    found
+        .into_iter()
+        .filter(|(number, offered, line)| !(*offered && in_force(*number, line.key)))
+        .map(|(_, _, line)| line)
+        .collect()
 }
 
 /// The documents of a YAML file, as Python reads them.
@@ -368,6 +431,40 @@ impl Engine {
     }
 }
 
+/// The hook before the end of a container, by its own words: a node that may go is drained and has its time; one that is needed is
+/// not waited for, and the hook says so.
+fn stops_by_draining(container: &Value) -> Result<()> {
+    let words = container.pointer("/lifecycle/preStop/exec/command").and_then(Value::as_array);
+    let words: Vec<&str> = words.context("no preStop")?.iter().filter_map(Value::as_str).collect();
+    let environment = container["env"].as_array().into_iter().flatten();
+    ensure!(environment.clone().any(|one| one["name"] == "HOST_NAME"), "whom does it drain?");
+    let dir = tempfile::tempdir()?;
+    let (log, path) = (dir.path().join("log"), dir.path().display().to_string());
+    let hook = |status: i32| -> Result<(Option<i32>, String)> {
+        for (program, status) in [("cluster-ctl", status), ("sleep", 0)] {
+            let file = dir.path().join(program);
+            let script =
+                format!("#!/bin/sh\necho {program} $* >> {}\nexit {status}\n", log.display());
+            std::fs::write(&file, script)?;
+            shell::run(Command::new("chmod").arg("755").arg(&file))?;
+        }
+        std::fs::write(&log, "")?;
+        let mut command = Command::new(words.first().context("no command")?);
+        command.args(&words[1..]).env("HOST_NAME", "machine");
+        command.env("PATH", format!("{path}:/usr/bin:/bin"));
+        let outcome = shell::run_any(&mut command, 10_000)?;
+        Ok((outcome.code, std::fs::read_to_string(&log)?))
+    };
+    let drained = hook(0)?;
+    ensure!(
+        drained == (Some(0), "cluster-ctl node drain machine\nsleep 10\n".into()),
+        "{drained:?}"
+    );
+    let needed = hook(1)?;
+    ensure!(needed == (Some(1), "cluster-ctl node drain machine\n".into()), "{needed:?}");
+    Ok(())
+}
+
 #[test]
 fn the_manifests_are_valid_and_their_settings_are_those_of_three_nodes() -> Result<()> {
     let test = "the_manifests_are_valid_and_their_settings_are_those_of_three_nodes";
@@ -397,8 +494,9 @@ fn the_manifests_are_valid_and_their_settings_are_those_of_three_nodes() -> Resu
     };
     let pod = &named("StatefulSet", "leasehold")?["spec"]["template"]["spec"];
     ensure!(pod["hostNetwork"] == true, "DHCP needs the host's network");
+    // The hook drains for 10 s, SIGTERM takes 8 at most.
     ensure!(
-        pod["terminationGracePeriodSeconds"].as_u64() >= Some(15),
+        pod["terminationGracePeriodSeconds"].as_u64() >= Some(10 + 8 + 5),
         "it is killed while it hands over"
     );
     let anti =
@@ -407,6 +505,7 @@ fn the_manifests_are_valid_and_their_settings_are_those_of_three_nodes() -> Resu
     let container = &pod["containers"][0];
     ensure!(text(container, "/livenessProbe/httpGet/path")? == "/health/live", "liveness");
     ensure!(text(container, "/readinessProbe/httpGet/path")? == "/health/ready", "readiness");
+    stops_by_draining(container)?;
     let budget = &named("PodDisruptionBudget", "leasehold")?["spec"];
     ensure!(budget["maxUnavailable"] == 1, "{budget}");
 
@@ -438,6 +537,14 @@ fn the_manifests_are_valid_and_their_settings_are_those_of_three_nodes() -> Resu
         ensure!(!filled.contains('@'), "{filled}");
         let settings = Settings::parse(&filled, "node.toml", "host")?;
         let peer = settings.peer.context("no [peer]")?;
+        // And with the certificates that its comments offer.
+        let mut guarded = filled.replace("insecure = true\n", "");
+        for key in ["trust-anchor", "cert-file", "key-file"] {
+            guarded = guarded.replace(&format!("# {key} = "), &format!("{key} = "));
+        }
+        let guarded = Settings::parse(&guarded, "node.toml", "host")?.peer.context("no [peer]")?;
+        let files = guarded.files().context("no certificates")?;
+        ensure!(files.cert_file.ends_with("secret/machine.pem"), "{files:?}");
         ensure!(peer.listen.ip().to_string() == address, "{filled}");
         lists.push(settings.cluster.initial);
     }

@@ -16,7 +16,7 @@ use chaos_tests::floor::netns::machine::{self, Machine};
 use chaos_tests::floor::netns::racks::{self, ThreeRacks};
 use chaos_tests::floor::netns::topology::{Namespace, Nic, Switch};
 use chaos_tests::pages::{self, Command, Page, Sandbox};
-use chaos_tests::{clock, gate};
+use chaos_tests::{clock, gate, shell};
 
 /// How long a command may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -65,14 +65,114 @@ fn every_command_of_a_page_is_written_so_that_it_is_run_and_every_link_leads_som
     let mut broken = Vec::new();
     for (name, page) in all()? {
         let beside = top().join(&name).parent().context("a directory")?.to_owned();
-        for link in &page.links {
-            if !beside.join(link).exists() {
-                broken.push(format!("{name} links to {link}, which is not there"));
+        for pages::Link { file, anchor } in &page.links {
+            let target = if file.is_empty() { top().join(&name) } else { beside.join(file) };
+            if !target.exists() {
+                broken.push(format!("{name} links to {file}, which is not there"));
+            } else if let Some(anchor) = anchor
+                && !headings(&target)?.contains(anchor)
+            {
+                broken
+                    .push(format!("{name} links to {file}#{anchor}, and there is no such heading"));
             }
         }
     }
     ensure!(broken.is_empty(), "{}", broken.join("\n"));
     Ok(())
+}
+
+/// What links call the headings of a page, whoever wrote it.
+fn headings(page: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(page).with_context(|| page.display().to_string())?;
+    let heads = text.lines().filter(|line| line.starts_with('#'));
+    Ok(heads.map(|line| pages::anchor(line.trim_start_matches('#').trim())).collect())
+}
+
+/// Pages that tell of `cluster-ctl`: also those that have no commands to be run.
+fn all_texts() -> Result<Vec<(String, String)>> {
+    let mut names = names()?;
+    for directory in ["docs/decisions", "docs/reference"] {
+        for entry in std::fs::read_dir(top().join(directory))? {
+            names.push(format!("{directory}/{}", entry?.file_name().to_string_lossy()));
+        }
+    }
+    names.retain(|name| name.ends_with(".md"));
+    let read = |name: String| Ok((name.clone(), std::fs::read_to_string(top().join(&name))?));
+    names.into_iter().map(read).collect()
+}
+
+#[test]
+fn every_command_line_of_cluster_ctl_in_a_page_is_one_that_it_understands() -> Result<()> {
+    let program = gate::binary("cluster-ctl", "CLUSTER_CTL_BIN")?;
+    let (mut count, mut wrong) = (0, Vec::new());
+    for (name, text) in all_texts()? {
+        for typed in pages::command_lines(&text, "cluster-ctl") {
+            count += 1;
+            if let Err(why) = understood(&program, &typed.words) {
+                let words = typed.words.join(" ");
+                wrong.push(format!("{name}, line {}: cluster-ctl {words}\n  {why}", typed.line));
+            }
+        }
+    }
+    println!("{count} command lines of cluster-ctl");
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// What may stand for a value that a page leaves to its reader, or to a variable.
+const VALUES: [&str; 5] = ["1", "1h", "192.0.2.1", "192.0.2.1:7701", "0123456789abcdef"];
+
+/// Whether the program's own parser takes these words. `--help` at their end has it say so and do nothing: what is wrong before
+/// is told first.
+fn understood(program: &Path, words: &[String]) -> Result<(), String> {
+    // The text may go on with `…`.
+    let end = words.len() - usize::from(words.last().is_some_and(|word| word == "…"));
+    let mut command = std::process::Command::new(program);
+    command.args(&words[..end]).arg("--help");
+    let outcome = shell::run_any(&mut command, 10_000).map_err(|error| format!("{error:#}"))?;
+    if outcome.code == Some(0) {
+        return Ok(());
+    }
+    let why = outcome.stderr.lines().next().unwrap_or_default().to_owned();
+    let bad = why.strip_prefix("error: invalid value '").and_then(|rest| rest.split('\'').next());
+    let place = words.iter().position(|word| Some(word.as_str()) == bad && is_placeholder(word));
+    let filled = |value: &&str| {
+        let mut words = words.to_vec();
+        place.is_some_and(|at| {
+            words[at] = (*value).to_owned();
+            understood(program, &words).is_ok()
+        })
+    };
+    if VALUES.iter().any(filled) { Ok(()) } else { Err(why) }
+}
+
+#[test]
+fn words_that_cluster_ctl_does_not_know_are_found() -> Result<()> {
+    let program = gate::binary("cluster-ctl", "CLUSTER_CTL_BIN")?;
+    let takes = |line: &str| {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        understood(&program, &words)
+    };
+    for good in ["node drain NAME --stop", "node token revoke $id", "lease get …", "snapshot …"]
+    {
+        ensure!(takes(good).is_ok(), "{good}: {:?}", takes(good));
+    }
+    for bad in [
+        "node drian NAME",
+        "node drain --halt NAME",
+        "status NAME",
+        "lease get all",
+        "status -o yaml",
+    ] {
+        ensure!(takes(bad).is_err(), "{bad} is taken");
+    }
+    Ok(())
+}
+
+/// `$variable`, `…`, or a word in capital letters.
+fn is_placeholder(word: &str) -> bool {
+    let letters = |is: fn(char) -> bool| word.chars().any(is);
+    word.contains(['$', '…']) || letters(char::is_uppercase) && !letters(char::is_lowercase)
 }
 
 #[test]
@@ -83,9 +183,9 @@ fn every_page_and_every_decision_is_on_its_map() -> Result<()> {
         let text = std::fs::read_to_string(top().join(map))?;
         for entry in std::fs::read_dir(top().join(directory))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            let known = text.contains(&name) || map.ends_with(&name);
+            let known = text.contains(&format!("{name})")) || map.ends_with(&name);
             if name.ends_with(".md") && !known {
-                lost.push(format!("{map} does not name {directory}/{name}"));
+                lost.push(format!("{map} does not link to {directory}/{name}"));
             }
         }
     }
@@ -94,16 +194,31 @@ fn every_page_and_every_decision_is_on_its_map() -> Result<()> {
 }
 
 #[test]
-fn the_commands_of_the_pages_do_what_the_pages_say() -> Result<()> {
-    let test = "the_commands_of_the_pages_do_what_the_pages_say";
-    let pages = all()?;
+fn the_commands_of_pages_about_one_node_do_what_the_pages_say() -> Result<()> {
+    let one = |sandbox| matches!(sandbox, Sandbox::Empty | Sandbox::OneNode);
+    run_all("the_commands_of_pages_about_one_node_do_what_the_pages_say", one)
+}
+
+#[test]
+fn the_commands_of_pages_about_clusters_do_what_the_pages_say() -> Result<()> {
+    let several = |sandbox| !matches!(sandbox, Sandbox::Empty | Sandbox::OneNode);
+    run_all("the_commands_of_pages_about_clusters_do_what_the_pages_say", several)
+}
+
+/// Runs the pages whose sandbox is one of `which`, and tells what is not run.
+fn run_all(test: &str, which: fn(Sandbox) -> bool) -> Result<()> {
+    let mut pages = all()?;
+    pages.retain(|_, page| which(page.sandbox));
     let Some(_gate) = gate::enter(test, machine::TOOLS)? else { return Ok(()) };
     let only = std::env::var("DOCS_ONLY").unwrap_or_default();
     let mut complaints = Vec::new();
+    let (mut run_count, mut not_run) = (0, 0);
     for (name, page) in pages.iter().filter(|(name, _)| name.contains(&only)) {
         for (line, reason) in &page.not_run {
             println!("{name}, line {line}: not run, {reason}");
         }
+        run_count += page.commands.len();
+        not_run += page.not_run.len();
         if page.commands.is_empty() {
             continue;
         }
@@ -118,8 +233,14 @@ fn the_commands_of_the_pages_do_what_the_pages_say() -> Result<()> {
             Err(error) => complaints.push(format!("{name}, {error:#}")),
         }
     }
+    println!("{run_count} commands are run; {not_run} blocks are not, for the reasons above");
     ensure!(complaints.is_empty(), "{}", complaints.join("\n\n"));
     Ok(())
+}
+
+/// What pages are given.
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/docs")
 }
 
 /// Runs a page in its sandbox.
@@ -135,16 +256,22 @@ fn run(page: &Page, lab: &Path) -> Result<()> {
                 machine.run("systemctl start leasehold")?;
                 machine.wait_ready("http://127.0.0.1:8000/health/ready", 20_000)?;
             }
+            if let Some(script) = &page.brings {
+                std::fs::copy(data().join(script), lab.join(script))
+                    .with_context(|| script.clone())?;
+                machine.run(&format!("bash /media/lab/{script}"))?;
+            }
             type_all(&page.commands, &machine, lab, "")
         }
-        Sandbox::ThreeMachines | Sandbox::ThreeNodes => {
-            let running = page.sandbox == Sandbox::ThreeNodes;
-            let racks = if running { ThreeRacks::start(lab)? } else { ThreeRacks::boot(lab)? };
+        Sandbox::ThreeMachines | Sandbox::ThreeNodes | Sandbox::FiveMachines => {
+            let running = page.sandbox != Sandbox::ThreeMachines;
+            let more = if page.sandbox == Sandbox::FiveMachines { racks::MORE.len() } else { 0 };
+            let start = if running { ThreeRacks::start } else { ThreeRacks::boot };
+            let racks = start(lab, more)?;
             let calls = lab.join("calls");
             std::fs::create_dir(&calls)?;
             for tool in ["ssh", "scp"] {
-                let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/docs");
-                std::fs::copy(data.join(tool), lab.join(tool))?;
+                std::fs::copy(data().join(tool), lab.join(tool))?;
                 racks.operator.run(&format!("install -m 755 /media/lab/{tool} /usr/local/bin/"))?;
             }
             let done = AtomicBool::new(false);
@@ -191,7 +318,8 @@ fn answer_calls(racks: &ThreeRacks, calls: &Path, done: &AtomicBool) {
 fn answer(racks: &ThreeRacks, call: &Path) -> Result<(String, i32)> {
     let text = std::fs::read_to_string(call)?;
     let (name, script) = text.split_once('\n').context("a call without a script")?;
-    let index = racks::RACKS.iter().position(|rack| name == format!("rack-{rack}-1"));
+    let mut names = racks::RACKS.iter().chain(&racks::MORE);
+    let index = names.position(|rack| name == format!("rack-{rack}-1"));
     let node = index
         .and_then(|index| racks.nodes.get(index))
         .with_context(|| format!("no host {name}"))?;
