@@ -116,12 +116,8 @@ fn main() -> ExitCode {
         true => std::env::var("LEASEHOLD_NODE").map(split).unwrap_or_default(),
     };
     let output = args.output;
-    // What works on files asks no node, and needs none to be named.
-    let done = match args.command {
-        Command::Pki(command) => commands::pki::run(command, output),
-        command => Client::new(nodes, args.access).and_then(|client| ask(&client, command, output)),
-    };
-    match done {
+    let client = || Client::new(nodes, args.access);
+    match run(args.command, client, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let text = failure.to_string();
@@ -156,25 +152,31 @@ fn mistaken(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn ask(client: &Client, command: Command, output: Output) -> Result<(), Failure> {
+/// Runs `command`. What works on files alone makes no `client`: it needs neither a node nor a password, and whatever
+/// is wrong with the options for those does not matter to it.
+fn run(
+    command: Command,
+    client: impl FnOnce() -> Result<Client, Failure>,
+    output: Output,
+) -> Result<(), Failure> {
     match command {
-        Command::Status => commands::status::run(client, output),
-        Command::Leader(command) => commands::leader::run(client, command, output),
-        Command::Node(command) => commands::node::run(client, command, output),
-        Command::Upgrade(command) => commands::upgrade::run(client, command, output),
-        Command::Policy(command) => commands::policy::run(client, command, output),
-        Command::Lease(command) => commands::lease::run(client, command, output),
-        Command::Config(command) => commands::config::run(client, command, output),
-        Command::Snapshot(command) => commands::snapshot::run(client, command, output),
-        Command::Import(command) => commands::import::run(client, command, output),
-        Command::Export(command) => commands::export::run(client, command, output),
-        Command::Health => commands::health::run(client, output),
-        Command::Watch(options) => commands::watch::run(client, &options, output),
-        Command::Alarms(options) => commands::alarms::run(client, options, output),
-        Command::Debug(command) => commands::debug::run(client, command, output),
-        Command::HashCheck => commands::hash_check::run(client, output),
-        Command::Recover(command) => commands::recover::run(client, command, output),
         Command::Pki(command) => commands::pki::run(command, output),
+        Command::Snapshot(command) => commands::snapshot::run(client, command, output),
+        Command::Recover(command) => commands::recover::run(client, command, output),
+        Command::Status => commands::status::run(&client()?, output),
+        Command::Leader(command) => commands::leader::run(&client()?, command, output),
+        Command::Node(command) => commands::node::run(&client()?, command, output),
+        Command::Upgrade(command) => commands::upgrade::run(&client()?, command, output),
+        Command::Policy(command) => commands::policy::run(&client()?, command, output),
+        Command::Lease(command) => commands::lease::run(&client()?, command, output),
+        Command::Config(command) => commands::config::run(&client()?, command, output),
+        Command::Import(command) => commands::import::run(&client()?, command, output),
+        Command::Export(command) => commands::export::run(&client()?, command, output),
+        Command::Health => commands::health::run(&client()?, output),
+        Command::Watch(options) => commands::watch::run(&client()?, &options, output),
+        Command::Alarms(options) => commands::alarms::run(&client()?, options, output),
+        Command::Debug(command) => commands::debug::run(&client()?, command, output),
+        Command::HashCheck => commands::hash_check::run(&client()?, output),
     }
 }
 

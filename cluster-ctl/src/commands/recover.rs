@@ -8,7 +8,7 @@ use leasehold::raft::rescue::{self, Rescue, RescueError, Survivor};
 use leasehold::types::Lifetime;
 use serde_json::{Value, json};
 
-use super::snapshot::{cluster_id, seconds_of, told};
+use super::snapshot::{new_cluster, seconds_of, told};
 use crate::Output;
 use crate::client::{Client, Failure};
 use crate::output::{table, utc};
@@ -44,7 +44,7 @@ pub enum Command {
         #[arg(long, value_name = "ADDR:PORT")]
         advertise: std::net::SocketAddr,
         /// The id of the new cluster, 16 hexadecimal digits, where its certificates name one. Default: drawn
-        #[arg(long, value_name = "HEX", value_parser = cluster_id)]
+        #[arg(long, value_name = "HEX", value_parser = new_cluster)]
         cluster_id: Option<u64>,
         /// The longest lease time that the old cluster gave, if this survivor did not learn of it
         #[arg(long, value_name = "SECONDS", conflicts_with = "no_hold")]
@@ -66,8 +66,12 @@ pub enum Command {
     },
 }
 
-/// Runs it.
-pub fn run(client: &Client, command: Command, output: Output) -> Result<(), Failure> {
+/// Runs it. Only what asks a node makes a `client`.
+pub fn run(
+    client: impl FnOnce() -> Result<Client, Failure>,
+    command: Command,
+    output: Output,
+) -> Result<(), Failure> {
     let (text, value) = match command {
         Command::Inspect { data_dir } => {
             let survivor = inspect(&data_dir)?;
@@ -97,12 +101,13 @@ pub fn run(client: &Client, command: Command, output: Output) -> Result<(), Fail
             apply(&rescue)?
         }
         Command::Status => {
-            let reply = client.ask("cluster-recovery-status", Value::Null)?.success_or_empty()?;
+            let reply =
+                client()?.ask("cluster-recovery-status", Value::Null)?.success_or_empty()?;
             (format!("{}\n", reply.text), reply.arguments)
         }
         Command::EndHold { yes } => {
             let arguments = json!({ "yes": yes });
-            let reply = client.ask("cluster-recovery-end", arguments)?;
+            let reply = client()?.ask("cluster-recovery-end", arguments)?;
             if reply.result != 0 && !yes {
                 let text = reply.text.replace("With 'yes': true", "With --yes");
                 return Err(Failure::Refused(text));
@@ -186,10 +191,10 @@ fn plan(dirs: &[PathBuf], reports: &[PathBuf]) -> Result<(String, Value), Failur
     } else {
         text.push_str(&format!(
             "Keep node {} ({}): of these it has the highest last entry, so it has whatever any other of them has of what was \
-             acknowledged.\nWhat may be lost: an entry that was acknowledged is on a majority of the disks, and those of {} are \
-             a majority. What they alone had is lost, and whether there was any cannot be told. For as long as a client can \
-             have such a lease, the new cluster holds addresses that it does not know as leased.\nWhat comes next: recover \
-             apply --data-dir {} --into DIR --advertise ADDR:PORT\n",
+             acknowledged.\nWhat may be lost: an entry that was acknowledged is on a majority of the disks, and these are no \
+             majority. What those of {} alone had is lost, and whether there was any cannot be told. For as long as a client \
+             can have such a lease, the new cluster holds addresses that it does not know as leased.\nWhat comes next: \
+             recover apply --data-dir {} --into DIR --advertise ADDR:PORT\n",
             best.node,
             best.data_dir.display(),
             list(&plan.missing),

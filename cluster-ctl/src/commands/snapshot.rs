@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use leasehold::clock::{Clock, SystemClock};
 use leasehold::raft::backup::{self, Header};
+use leasehold::raft::certificate::cluster_id;
 use leasehold::raft::{self, Restore};
 use leasehold::state::{LeaseState, Recovery, State, StateCounts};
 use leasehold::storage::Draft;
@@ -50,7 +51,7 @@ pub enum Command {
         #[arg(long, value_name = "ADDR:PORT")]
         advertise: std::net::SocketAddr,
         /// The id of the new cluster, 16 hexadecimal digits, where its certificates name one. Default: drawn
-        #[arg(long, value_name = "HEX", value_parser = cluster_id)]
+        #[arg(long, value_name = "HEX", value_parser = new_cluster)]
         cluster_id: Option<u64>,
         /// The longest lease time that the old cluster gave after the backup, if its configuration was changed since;
         /// what the backup knows of counts in any case. So long addresses are held that may be somebody's
@@ -65,17 +66,19 @@ pub enum Command {
     },
 }
 
-pub fn cluster_id(text: &str) -> Result<u64, String> {
-    match u64::from_str_radix(text, 16) {
-        Ok(id) if id != 0 && text.len() == 16 => Ok(id),
-        _ => Err("it is 16 hexadecimal digits, not all 0".to_owned()),
-    }
+/// The id of a cluster on the command line.
+pub fn new_cluster(text: &str) -> Result<u64, &'static str> {
+    cluster_id(text).ok_or("it is 16 hexadecimal digits, not all 0")
 }
 
-/// Runs it.
-pub fn run(client: &Client, command: Command, output: Output) -> Result<(), Failure> {
+/// Runs it. Only what asks a node makes a `client`.
+pub fn run(
+    client: impl FnOnce() -> Result<Client, Failure>,
+    command: Command,
+    output: Output,
+) -> Result<(), Failure> {
     let (text, value) = match command {
-        Command::Save { file, local } => save(client, &file, local)?,
+        Command::Save { file, local } => save(&client()?, &file, local)?,
         Command::Inspect { file } => inspect(&file)?,
         Command::Verify { file } => verify(&file)?,
         Command::Restore {
