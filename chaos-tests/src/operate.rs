@@ -8,17 +8,19 @@
 //! Leases are short, so that every resident renews several times within a story.
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::client::echo::Echo;
 use crate::client::fleet::{Fleet, Verb};
 use crate::client::machine::Patience;
 use crate::clock;
 use crate::floor::netns::cluster::{Cluster, Plan};
 use crate::gate::Gate;
+use crate::oracle::exchanges::{Exchanges, Failed};
 use crate::oracle::history::Count;
 use crate::oracle::{
     ClientId, History, agreement, durable_ack, exchanges, expect_none, no_phantom, service_gap,
@@ -89,6 +91,29 @@ impl Load {
     /// The ledger so far.
     pub fn history(&self) -> History {
         self.fleet.history()
+    }
+
+    /// More residents, who do nothing but renew at T1. Waits until they have their addresses.
+    ///
+    /// # Errors
+    /// When they do not get them.
+    pub fn move_in(&self, clients: &[ClientId]) -> Result<()> {
+        let nodes = self.relay_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for client in clients {
+            self.fleet.join(*client, &nodes);
+        }
+        self.fleet.wait_bound(clients, 10_000)
+    }
+
+    /// Clients answer pings at the addresses that they have, from now on; until then the relay answers at all addresses. What
+    /// is returned counts the answers.
+    ///
+    /// # Errors
+    /// When the relay's namespace does not let us.
+    pub fn answer_pings(&self, cluster: &Cluster) -> Result<Arc<AtomicU64>> {
+        let answered = Arc::new(AtomicU64::new(0));
+        self.fleet.answer_echo(Echo::take_over(cluster.relay(), answered.clone())?);
+        Ok(answered)
     }
 
     /// Ends the pace; the residents still renew.
@@ -241,6 +266,16 @@ impl Scene {
     /// # Errors
     /// When a promise is broken or an exchange has failed.
     pub fn finish(self) -> Result<()> {
+        let ending = self.end(|_, _| false)?;
+        ending.expect_none_failed(|_| true)
+    }
+
+    /// As [`Scene::finish`], of a story with a time in which nobody could serve: exchanges fail then, and it is for the caller to say
+    /// which of them may. `may_refuse`: whether a client may be refused an address although it holds it.
+    ///
+    /// # Errors
+    /// When a promise is broken.
+    pub fn end(self, may_refuse: impl Fn(ClientId, Ipv4Addr) -> bool) -> Result<Ending> {
         let Scene { load, mut cluster, name } = self;
         let began = load.began;
         let (history, end) = load.stop();
@@ -258,7 +293,7 @@ impl Scene {
             "one address, one client",
             &unique_address::check(&history.promises(Count::FromAnswer)),
         )?;
-        expect_none("no stale NAK", &stale_nak::check(&history))?;
+        expect_none("no stale NAK", &stale_nak::check_but(&history, may_refuse))?;
         expect_none("ACKs agree", &agreement::check_acks(&history))?;
         let asked = history.promises(Count::FromAsked);
         let tolerance = durable_ack::Tolerance { early: 2_500, late: None };
@@ -272,15 +307,36 @@ impl Scene {
             expect_none(&of("what was acknowledged is there"), &kept)?;
             expect_none(&of("nothing nobody asked for"), &no_phantom::check(&history, &table))?;
         }
-        ensure!(
-            seen.failed.is_empty(),
-            "{} of {} exchanges failed\n  {}",
-            seen.failed.len(),
-            seen.total,
-            seen.failed[..seen.failed.len().min(20)].join("\n  ")
-        );
         ensure!(seen.total > 100, "only {} exchanges: that was no load", seen.total);
-        cluster.passed();
+        Ok(Ending { exchanges: seen, history, cluster })
+    }
+}
+
+/// How a story ended: every promise was kept.
+#[derive(Debug)]
+pub struct Ending {
+    pub exchanges: Exchanges,
+    pub history: History,
+    cluster: Cluster,
+}
+
+impl Ending {
+    /// The story is over well if none of the exchanges that `count` has failed.
+    ///
+    /// # Errors
+    /// When some have.
+    pub fn expect_none_failed(self, count: impl Fn(&Failed) -> bool) -> Result<()> {
+        let seen = &self.exchanges;
+        let failed = seen.failed.iter().filter(|failed| count(failed));
+        let failed: Vec<String> = failed.map(Failed::to_string).collect();
+        ensure!(
+            failed.is_empty(),
+            "{} of {} exchanges failed\n  {}",
+            failed.len(),
+            seen.total,
+            failed[..failed.len().min(20)].join("\n  ")
+        );
+        self.cluster.passed();
         Ok(())
     }
 }

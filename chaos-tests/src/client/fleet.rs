@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::echo::Echo;
 use super::machine::{Machine, Patience, Via};
 use super::packet;
 use crate::clock;
@@ -41,6 +42,7 @@ enum Order {
     Do(ClientId, Verb),
     /// Only when the client waits for nothing.
     DoIdle(ClientId, Verb),
+    Echo(Echo),
     Stop,
 }
 
@@ -80,6 +82,7 @@ impl Fleet {
             seed,
             clients: HashMap::new(),
             history: Arc::clone(&history),
+            echo: None,
         };
         let enter = namespace.entrance()?;
         let thread = std::thread::Builder::new()
@@ -113,6 +116,11 @@ impl Fleet {
     pub fn join(&self, client: ClientId, nodes: &[Ipv4Addr]) {
         self.hears(client, nodes);
         self.tell(client, Verb::Join);
+    }
+
+    /// From now on clients answer echo requests at the addresses that they have, and nobody answers at others.
+    pub fn answer_echo(&self, echo: Echo) {
+        let _ = self.orders.send(Order::Echo(echo));
     }
 
     /// The ledger so far.
@@ -201,6 +209,7 @@ struct Driver {
     seed: u64,
     clients: HashMap<ClientId, Client>,
     history: Arc<Mutex<History>>,
+    echo: Option<Echo>,
 }
 
 impl Driver {
@@ -222,6 +231,10 @@ impl Driver {
             }
             while self.receive(&mut buffer, false) {}
             let now = clock::now_ms();
+            if let Some(echo) = &self.echo {
+                let leases = || self.clients.values().filter_map(|client| client.machine.lease());
+                echo.serve(|at| leases().any(|lease| lease.address == at && lease.ends > now));
+            }
             for client in self.clients.values_mut() {
                 client.machine.tick(now);
             }
@@ -245,6 +258,7 @@ impl Driver {
                     self.have_done(id, verb);
                 }
             }
+            Order::Echo(echo) => self.echo = Some(echo),
             Order::Stop => {}
         }
     }

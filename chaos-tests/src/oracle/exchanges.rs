@@ -15,6 +15,7 @@
 //! RELEASE and DECLINE have no answer. They end an exchange that was under way; it counts for nothing then.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::{Ask, ClientId, History, What};
 
@@ -26,14 +27,31 @@ const LONGEST_WAIT: u64 = 5_000;
 pub struct Exchanges {
     /// Those that ended with an ACK or failed.
     pub total: usize,
-    /// Those that failed, in words.
-    pub failed: Vec<String>,
+    /// Those that failed.
+    pub failed: Vec<Failed>,
     /// Those that ended with an ACK after something was sent twice.
     pub repeated: usize,
     /// From the first message of an exchange to its ACK, the longest, in milliseconds.
     pub longest: u64,
     /// Those that began more than a moment ago and are not over.
     pub open: usize,
+}
+
+/// An exchange that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// Whose.
+    pub client: ClientId,
+    /// When it began.
+    pub began: u64,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.client, self.why)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +176,7 @@ impl Exchanges {
     fn close(&mut self, client: ClientId, open: Open, acked: Option<u64>) {
         self.total += 1;
         match open.failed {
-            Some(why) => self.failed.push(format!("{client}: {why}")),
+            Some(why) => self.failed.push(Failed { client, began: open.began, why }),
             None => self.repeated += usize::from(open.repeated),
         }
         if let Some(at) = acked {
