@@ -6,6 +6,7 @@
 //! * [`floor`]: where faults happen. `floor::netns` runs the real binaries in network namespaces with real clients;
 //!   `floor::netns::machine` boots whole machines, for packages and units.
 //! * [`operate`]: a cluster under a steady load while an operator does something to it; failed exchanges are counted.
+//!   [`membership`]: nodes that come and go.
 //! * [`kea`]: the same packets, and the same requests to the control API, to a real Kea and to one node, compared field by field.
 //! * [`pages`]: commands in the documentation, and what they print.
 //! * [`abuse`]: malformed packets as a data file. [`perfdhcp`]: the load generator of Kea and what it printed.
@@ -35,6 +36,7 @@ pub mod clock;
 pub mod floor;
 pub mod gate;
 pub mod kea;
+pub mod membership;
 pub mod operate;
 pub mod oracle;
 pub mod pages;

@@ -21,6 +21,7 @@ use crate::clock;
 use crate::floor::netns::cluster::{Cluster, Plan};
 use crate::gate::Gate;
 use crate::oracle::exchanges::{Exchanges, Failed};
+use crate::membership;
 use crate::oracle::history::Count;
 use crate::oracle::{
     ClientId, History, agreement, durable_ack, exchanges, expect_none, no_phantom, service_gap,
@@ -210,15 +211,7 @@ impl Scene {
     /// # Errors
     /// When it ends with another status than 0; the message has what it said.
     pub fn ctl(&self, index: usize, args: &[&str]) -> Result<String> {
-        let done = self.cluster.ctl(index, args)?;
-        ensure!(
-            done.code == Some(0),
-            "cluster-ctl {}: {}{}",
-            args.join(" "),
-            done.stdout,
-            done.stderr
-        );
-        Ok(done.stdout)
+        membership::ctl(&self.cluster, index, args)
     }
 
     /// As [`Scene::ctl`], of a command that must be refused: gives what it said.

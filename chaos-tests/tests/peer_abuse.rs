@@ -3,19 +3,17 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chaos_tests::clock;
+use chaos_tests::floor::netns::certificates::Authority;
 use chaos_tests::floor::netns::cluster::{Cluster, Plan};
 use chaos_tests::floor::netns::node::peer_address;
 use chaos_tests::floor::netns::topology::{Namespace, Nic};
 use chaos_tests::gate;
 use chaos_tests::perfdhcp::{self, Load};
-use chaos_tests::shell;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Exchanges of DHCP clients in a second.
@@ -212,28 +210,6 @@ fn idle(to: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Certificates for the nodes, in place of `insecure`.
-fn give_certificates(cluster: &Cluster) -> Result<()> {
-    let ctl = gate::binary("cluster-ctl", "CLUSTER_CTL_BIN")?;
-    let ca = cluster.dir().join("pki");
-    let pki = |args: &[&str], dir: &Path| {
-        shell::run(Command::new(&ctl).arg("pki").args(args).arg(dir)).map(|_| ())
-    };
-    pki(&["init", "--out"], &ca)?;
-    let ca = ca.display().to_string();
-    for (node, letter) in cluster.nodes.iter().zip('a'..) {
-        let name = format!("node-{letter}");
-        pki(&["issue", "--ca", &ca, &name, "--out"], node.dir())?;
-        let own = node.dir().join(name).display().to_string();
-        let files = format!(
-            "trust-anchor = \"{ca}/ca.pem\"\ncert-file = \"{own}.pem\"\nkey-file = \"{own}.key\""
-        );
-        let settings = std::fs::read_to_string(node.settings_file())?;
-        std::fs::write(node.settings_file(), settings.replace("insecure = true", &files))?;
-    }
-    Ok(())
-}
-
 /// The strangers' namespace, on the network between the nodes.
 fn strangers(cluster: &Cluster) -> Result<Namespace> {
     let namespace = Namespace::create("strangers")?;
@@ -285,7 +261,8 @@ fn strangers_at(test: &str, tls: bool) -> Result<()> {
     };
     let mut cluster = Cluster::build(gate, &plan)?;
     if tls {
-        give_certificates(&cluster)?;
+        let authority = Authority::create(&cluster.dir().join("pki"))?;
+        (0..cluster.nodes.len()).try_for_each(|index| authority.equip(&cluster, index))?;
     }
     for node in &mut cluster.nodes {
         node.start()?;

@@ -1,8 +1,11 @@
 //! Load: 2 000 exchanges a second for 10 s, against the leader and against a follower. Takes about 30 s.
 
-use anyhow::{Result, ensure};
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result, ensure};
 use chaos_tests::floor::netns::cluster::{Cluster, Plan};
-use chaos_tests::{clock, gate, perfdhcp};
+use chaos_tests::membership::{found, invite, votes_and_is_up, wait_member};
+use chaos_tests::{clock, gate, perfdhcp, shell};
 use serde_json::json;
 
 #[test]
@@ -96,6 +99,104 @@ fn figures_of_a_cluster_with_100_000_leases() -> Result<()> {
         println!("node {}: ready {} ms after its start", index + 1, clock::now_ms() - began);
         ensure!(cluster.leases(index)?.len() >= leases, "node {} lost leases", index + 1);
     }
+    cluster.passed();
+    Ok(())
+}
+
+/// Leases for `cluster-ctl import`, as a file of Kea's.
+fn kea_leases(count: u32) -> Result<String> {
+    let expire = clock::wall_ms() / 1000 + 86_400;
+    let mut text = String::from(
+        "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n",
+    );
+    for number in 0..count {
+        let [_, a, b, c] = number.to_be_bytes();
+        writeln!(
+            text,
+            "10.{}.{b}.{c},02:00:00:{a:02x}:{b:02x}:{c:02x},01:02:00:00:{a:02x}:{b:02x}:{c:02x},86400,{expire},1,0,0,\
+             host-{number}.example.org,0,",
+            128 + a
+        )?;
+    }
+    Ok(text)
+}
+
+/// How long a node takes to join a cluster of many leases under load, and what clients notice of it. `LEASEHOLD_FIGURES_RATE`:
+/// exchanges a second.
+#[test]
+#[ignore = "figures for a release note: takes minutes and gigabytes, and asserts little"]
+fn figures_of_a_catch_up() -> Result<()> {
+    const LEASES: u32 = 1_000_000;
+    const QUIET_MS: u64 = 20_000;
+    let test = "figures_of_a_catch_up";
+    if std::env::var_os("LEASEHOLD_BIN").is_none() {
+        gate::skip(test, "LEASEHOLD_BIN does not name an optimised build");
+        return Ok(());
+    }
+    let Some(gate) = gate::enter_cluster(test, &["perfdhcp"])? else { return Ok(()) };
+    let rate = std::env::var("LEASEHOLD_FIGURES_RATE").ok().and_then(|rate| rate.parse().ok());
+    let rate = rate.unwrap_or(2_000);
+    let subnet = json!([{ "id": 1, "subnet": "10.0.0.0/8", "pools": [{ "pool": "10.128.0.0 - 10.159.255.255" }] }]);
+    let plan = Plan {
+        nodes: 4,
+        more: json!({ "subnet4": subnet }),
+        local_to_relay: None,
+        ..Plan::default()
+    };
+    let mut cluster = found(gate, &plan, 3)?;
+    let file = cluster.dir().join("leases.csv");
+    std::fs::write(&file, kea_leases(LEASES)?)?;
+    let began = clock::now_ms();
+    let mut import =
+        cluster.nodes[0].namespace.command(gate::binary("cluster-ctl", "CLUSTER_CTL_BIN")?);
+    import.args(["--node", "http://127.0.0.1:8000", "import", "kea", "--leases"]).arg(&file);
+    let imported = shell::run_any(&mut import, 1_200_000)?;
+    ensure!(imported.code == Some(0), "{imported:?}");
+    println!("{LEASES} leases imported in {} ms", clock::now_ms() - began);
+
+    let leader = cluster.leader()?;
+    let address = cluster.nodes[leader].address;
+    let log = cluster.dir().join("perfdhcp");
+    let load = perfdhcp::Running::start(cluster.relay(), address, rate, 20_000, &log)?;
+    let began = clock::now_ms();
+    // Its clients are new to the cluster, and old after the first round.
+    clock::sleep_ms(20_000_000 / u64::from(rate) + 2_000);
+    let before = clock::now_ms() - began;
+    clock::sleep_ms(QUIET_MS);
+    invite(&cluster, leader, 3, &[])?;
+    let starts = clock::now_ms() - began;
+    cluster.nodes[3].start()?;
+    wait_member(&cluster, leader, 4, "to vote and be up", 600_000, votes_and_is_up)?;
+    let votes = clock::now_ms() - began;
+    cluster.nodes[3].wait_ready(60_000)?;
+    let ready = clock::now_ms() - began;
+    clock::sleep_ms(QUIET_MS);
+    let after = clock::now_ms() - began;
+    let (load, timed) = load.end()?;
+    println!(
+        "at {rate} exchanges/s the new node votes {} ms and is ready {} ms after its start",
+        votes - starts,
+        ready - starts
+    );
+    println!("of all {load:#?}\n{:.3} in a thousand were not answered", load.drops_per_mille());
+    for (half, timed) in [("OFFER", &timed.discover_offer), ("ACK", &timed.request_ack)] {
+        for (phase, from, to) in
+            [("before", before, starts), ("while", starts, votes), ("after", votes, after)]
+        {
+            let [median, p99, longest] = perfdhcp::percentiles(timed, from as f64, to as f64)
+                .with_context(|| format!("nothing was answered {phase}"))?;
+            println!(
+                "{half} {phase}: p50 {median:.2} ms, p99 {p99:.2} ms, longest {longest:.1} ms"
+            );
+        }
+    }
+    for node in &mut cluster.nodes {
+        let kib = node.process()?.resident_kib()?;
+        println!("node {}: {} MiB resident", node.index + 1, kib / 1024);
+    }
+    ensure!(cluster.leader()? == leader, "leadership has moved");
+    let count = cluster.nodes[3].command("cluster-status", None)?.arguments["leases"].as_u64();
+    ensure!(count >= Some(u64::from(LEASES)), "the new node has {count:?} leases");
     cluster.passed();
     Ok(())
 }

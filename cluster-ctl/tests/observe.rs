@@ -1,13 +1,16 @@
 //! What an operator sees of a cluster with one thing or another the matter: golden files in `golden/`, for
 //! tables and JSON. `UPDATE_GOLDEN=1` writes them; read the diff.
 
+#[path = "observe/members.rs"]
+mod members;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -25,8 +28,11 @@ fn run(cluster: &Cluster, arguments: &[&str]) -> Output {
 }
 
 /// Nodes that answer from a list, until the test ends.
+#[derive(Default)]
 struct Cluster {
     urls: Vec<String>,
+    /// What they were asked, the last at the end.
+    asked: Arc<Mutex<Vec<Value>>>,
 }
 
 /// What a node answers, by command.
@@ -40,16 +46,17 @@ impl Cluster {
         let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
         let urls: Vec<String> =
             listeners.iter().map(|listener| format!("http://{}", address(listener))).collect();
+        let asked = Arc::default();
         for (at, listener) in listeners.into_iter().enumerate() {
-            let answers = Arc::new(tell(at, &urls));
+            let (answers, asked) = (Arc::new(tell(at, &urls)), Arc::clone(&asked));
             std::thread::spawn(move || {
                 for stream in listener.incoming().flatten() {
-                    let answers = Arc::clone(&answers);
-                    std::thread::spawn(move || answer(stream, &answers));
+                    let (answers, asked) = (Arc::clone(&answers), Arc::clone(&asked));
+                    std::thread::spawn(move || answer(stream, &answers, &asked));
                 }
             });
         }
-        Cluster { urls }
+        Cluster { urls, asked }
     }
 
     /// The text with names in place of what differs from run to run.
@@ -65,7 +72,7 @@ impl Cluster {
     }
 }
 
-fn answer(mut stream: TcpStream, answers: &Answers) {
+fn answer(mut stream: TcpStream, answers: &Answers, all_asked: &Mutex<Vec<Value>>) {
     let Some((head, body)) = request(&mut stream) else { return };
     let (kind, text) = if head.starts_with("GET /metrics ") {
         ("text/plain", "# HELP leasehold_ready x\nleasehold_ready 1\n".to_owned())
@@ -74,6 +81,7 @@ fn answer(mut stream: TcpStream, answers: &Answers) {
         let command = asked["command"].as_str().expect("a command");
         let unknown = json!({ "result": 2, "text": "not supported" });
         let reply = answers.get(command).cloned().unwrap_or(unknown);
+        all_asked.lock().expect("no panic").push(asked.clone());
         ("application/json", json!([reply]).to_string())
     };
     let head = format!(
@@ -165,6 +173,11 @@ fn golden(name: &str) -> PathBuf {
 
 /// Compares what was printed, and the exit status, with a golden file.
 fn compare(cluster: &Cluster, name: &str, arguments: &[&str]) {
+    pin(name, &shown(cluster, arguments));
+}
+
+/// A command, what it printed, and its exit status.
+fn shown(cluster: &Cluster, arguments: &[&str]) -> String {
     let output = run(cluster, arguments);
     let shown = format!(
         "$ cluster-ctl {}\n{}{}exit status {}\n",
@@ -173,11 +186,15 @@ fn compare(cluster: &Cluster, name: &str, arguments: &[&str]) {
         String::from_utf8_lossy(&output.stderr),
         output.status.code().expect("it exits"),
     );
-    let shown = cluster.plain(&shown);
+    cluster.plain(&shown)
+}
+
+/// Compares a text with a golden file.
+fn pin(name: &str, shown: &str) {
     let path = golden(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().expect("a directory")).expect("it can be made");
-        std::fs::write(&path, &shown).expect("written");
+        std::fs::write(&path, shown).expect("written");
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(shown, expected, "{name}");
@@ -261,7 +278,7 @@ fn a_bundle_has_what_each_node_says_and_no_secret() {
 
 #[test]
 fn where_nothing_answers_the_exit_status_is_2() {
-    let nobody = Cluster { urls: vec!["http://127.0.0.1:1".into()] };
+    let nobody = Cluster { urls: vec!["http://127.0.0.1:1".into()], ..Cluster::default() };
     for arguments in [
         &["health"][..],
         &["alarms"],

@@ -91,7 +91,13 @@ pub fn run(client: &Client, command: Command, output: Output) -> Result<(), Fail
             }
             Ok(())
         }
-        Command::Add(new) => created(client.ask("cluster-node-add", arguments(new))?, output),
+        Command::Add(new) => {
+            let then = match new.learner {
+                true => "it receives everything, and gets no vote before cluster-ctl node promote",
+                false => "it gets its vote when it has caught up",
+            };
+            created(client.ask("cluster-node-add", arguments(new))?, then, output)
+        }
         Command::Promote { node, force } => {
             let arguments = json!({ "node": node, "force": force });
             done(client.ask("cluster-node-promote", arguments)?, output)
@@ -135,7 +141,10 @@ fn dangerous(
 
 fn tokens(client: &Client, command: Token, output: Output) -> Result<(), Failure> {
     match command {
-        Token::Create(new) => created(client.ask("cluster-token-create", arguments(new))?, output),
+        // An answer without settings: what comes after the node's start is not told.
+        Token::Create(new) => {
+            created(client.ask("cluster-token-create", arguments(new))?, "", output)
+        }
         Token::Revoke { id } => {
             done(client.ask("cluster-token-revoke", json!({ "id": id }))?, output)
         }
@@ -167,24 +176,24 @@ fn done(reply: Reply, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn created(reply: Reply, output: Output) -> Result<(), Failure> {
+fn created(reply: Reply, then: &str, output: Output) -> Result<(), Failure> {
     let reply = reply.success()?;
     match output {
         Output::Json => say_line!("{}", reply.arguments),
-        Output::Table => say!("{}", secret(&reply)),
+        Output::Table => say!("{}", secret(&reply, then)),
     }
     Ok(())
 }
 
-/// The secret, and what to do with it.
-fn secret(reply: &Reply) -> String {
+/// The secret, what to do with it, and what becomes of the node `then`.
+fn secret(reply: &Reply, then: &str) -> String {
     let word = |name: &str| reply.arguments[name].as_str().unwrap_or_default();
     let mut out = format!("{}\n\n{}\n", reply.text, word("secret"));
     if !word("settings").is_empty() {
         out.push_str(&format!(
             "\nOn the new machine write this secret into the file that token-file names, readable by the server alone. \
              Its settings, beside [peer] with its own address, an empty data-dir, and no [cluster] initial:\n\n{}\n\
-             Start it, and watch it with cluster-ctl node list: it gets its vote when it has caught up.\n",
+             Start it, and watch it with cluster-ctl node list: {then}.\n",
             word("settings")
         ));
     }
@@ -326,7 +335,8 @@ Who votes:
     fn the_secret_comes_with_what_to_do_with_it() {
         let arguments = json!({"id": 7, "secret": "leasehold-join-1-2",
             "settings": "[cluster]\njoin = [\"192.0.2.11:7701\"]\ntoken-file = \"/etc/leasehold/join-token\"\n"});
-        let text = secret(&reply("Token 7 lets in one node within 60 minutes.", arguments));
+        let text =
+            secret(&reply("Token 7 lets in one node within 60 minutes.", arguments), "it is there");
         assert!(
             text.starts_with("Token 7 lets in one node within 60 minutes.\n\nleasehold-join-1-2\n"),
             "{text}"

@@ -299,7 +299,12 @@ impl Raft {
                 ChangeMembers::SetNodes(one(node, Member { learner: true, ..member })),
                 ChangeMembers::RemoveVoters(BTreeSet::from([node.0])),
             ];
-            index = self.write_change(ChangeMembers::Batch(changes), deadline).await?;
+            let written = self.write_change(ChangeMembers::Batch(changes), deadline).await;
+            index = written.map_err(|error| match (error, &objection) {
+                // The entry is in the leader's log, and counts from then on.
+                (ChangeError::Unknown(_), Some(why)) => ChangeError::Unknown(waits(why)),
+                (error, _) => error,
+            })?;
         }
         if verb == Verb::Remove {
             index = self.see_off(node, deadline).await?;
@@ -485,6 +490,14 @@ pub(super) fn too_low(level: u32) -> String {
 
 fn in_time() -> String {
     "no majority has agreed in time; it may still come about: look at the nodes before you repeat it".into()
+}
+
+/// A change was forced, and those who have to agree to it are not there.
+fn waits(objection: &str) -> String {
+    format!(
+        "{objection}. No client is answered until a majority of them is there, and then it comes about: look at the \
+         nodes before you repeat it"
+    )
 }
 
 fn one(node: NodeId, member: Member) -> BTreeMap<u64, Member> {

@@ -12,6 +12,7 @@
 //! Everything is cleaned up when it is dropped, also by a panic; what a killed test left is swept by the next one ([`cleanup`]).
 
 pub mod api;
+pub mod certificates;
 pub mod cleanup;
 pub mod cluster;
 pub mod dhcp_client;

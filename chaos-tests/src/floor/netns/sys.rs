@@ -24,6 +24,8 @@ pub enum Signal {
     Term,
     Stop,
     Continue,
+    /// perfdhcp: print the report and exit.
+    Interrupt,
     /// A server: read the configuration file again.
     Hangup,
     /// dhcpcd: release and exit.
@@ -44,6 +46,7 @@ pub fn send_signal(pid: u32, signal: Signal) -> io::Result<()> {
         Signal::Term => libc::SIGTERM,
         Signal::Stop => libc::SIGSTOP,
         Signal::Continue => libc::SIGCONT,
+        Signal::Interrupt => libc::SIGINT,
         Signal::Hangup => libc::SIGHUP,
         Signal::Alarm => libc::SIGALRM,
         Signal::User1 => libc::SIGUSR1,
