@@ -20,8 +20,8 @@ use crate::client::machine::Patience;
 use crate::clock;
 use crate::floor::netns::cluster::{Cluster, Plan};
 use crate::gate::Gate;
-use crate::oracle::exchanges::{Exchanges, Failed};
 use crate::membership;
+use crate::oracle::exchanges::{Exchanges, Failed};
 use crate::oracle::history::Count;
 use crate::oracle::{
     ClientId, History, agreement, durable_ack, exchanges, expect_none, no_phantom, service_gap,
