@@ -1,10 +1,13 @@
 //! Tables and times for people.
 
+use std::borrow::Cow;
+
 /// Rows under a head, columns aligned, two blanks between; columns that are empty throughout are
-/// left out. No trailing blanks.
+/// left out. No trailing blanks. Control characters are written [`plain`].
 pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let empty = |column: usize| !rows.is_empty() && rows.iter().all(|row| row[column].is_empty());
     let columns: Vec<usize> = (0..N).filter(|column| !empty(*column)).collect();
+    let rows: Vec<_> = rows.iter().map(|row| row.each_ref().map(|cell| plain(cell))).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].chars().count()]).max().unwrap_or(0)
@@ -20,12 +23,26 @@ pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
         line
     };
     let mut out = line(&columns.iter().map(|column| head[*column]).collect::<Vec<_>>());
-    for row in rows {
-        out.push_str(&line(
-            &columns.iter().map(|column| row[*column].as_str()).collect::<Vec<_>>(),
-        ));
+    for row in &rows {
+        out.push_str(&line(&columns.iter().map(|column| &*row[*column]).collect::<Vec<_>>()));
     }
     out
+}
+
+/// A text of somebody else, such as the host name that a client sent, as it may be shown: a terminal obeys control
+/// characters, and these become `\u{1b}`.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut shown = String::new();
+    for c in text.chars() {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown.into()
 }
 
 /// Unix seconds as `2026-11-24 15:04:05Z`.
@@ -63,6 +80,15 @@ mod tests {
         let text = table(["A", "B", "LONG"], &[row(["1", "", "x"]), row(["22", "", ""])]);
         assert_eq!(text, "A   LONG\n1   x\n22\n");
         assert_eq!(table(["A", "B", "C"], &[]), "A  B  C\n");
+    }
+
+    #[test]
+    fn a_table_does_not_make_a_terminal_do_anything() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned);
+        let rows = [row(["a\u{1b}[2J\nb\u{9b}", "1"]), row(["naïve", "2"])];
+        let expected =
+            "NAME                   N\na\\u{1b}[2J\\nb\\u{9b}  1\nnaïve                  2\n";
+        assert_eq!(table(["NAME", "N"], &rows), expected);
     }
 
     #[test]

@@ -21,6 +21,8 @@ struct Played {
     lost: usize,
     /// A lease that comes the moment before the first lease4-bulk-apply.
     faster: Option<Value>,
+    /// So many pages of leases are asked for while there is no leader.
+    leaderless: usize,
     /// The export breaks off in the middle.
     cut: bool,
 }
@@ -87,6 +89,10 @@ impl Node {
                 json!({"result": 0, "arguments": {"version": 3, "form": "kea", "document":
                 "{ \"Dhcp4\": { # ours\n \"interfaces-config\": { \"interfaces\": [ \"eth0\" ] },\n \"subnet4\": [\
                  { \"id\": 1, \"subnet\": \"10.7.0.0/16\", \"offer-lifetime\": 60 } ] } }"}})
+            }
+            "lease4-get-page" if played.leaderless > 0 => {
+                played.leaderless -= 1;
+                json!({"result": 1, "text": "The cluster does not answer: no leader was found within 2 s."})
             }
             "lease4-get-page" => played.page(&request["arguments"]),
             "lease4-bulk-apply" => played.bulk(&request["arguments"]),
@@ -197,15 +203,40 @@ impl Dir {
     }
 
     fn run(&self, node: &str, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_cluster-ctl"))
+        let mut program = Command::new(env!("CARGO_BIN_EXE_cluster-ctl"));
+        self.prepare(&mut program, node, arguments).output().expect("the program starts")
+    }
+
+    /// The same where no file gets longer than 512 bytes, as on a disk that is full.
+    fn run_cramped(&self, node: &str, arguments: &[&str]) -> Output {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""]);
+        shell.arg(env!("CARGO_BIN_EXE_cluster-ctl"));
+        self.prepare(&mut shell, node, arguments).output().expect("the shell starts")
+    }
+
+    fn prepare<'a>(
+        &self,
+        command: &'a mut Command,
+        node: &str,
+        arguments: &[&str],
+    ) -> &'a mut Command {
+        command
             .env_remove("LEASEHOLD_USER")
             .env_remove("LEASEHOLD_PASSWORD")
             .env_remove("LEASEHOLD_PASSWORD_FILE")
             .args(["--node", node])
             .args(arguments)
             .current_dir(&self.0)
-            .output()
-            .expect("the program starts")
+    }
+
+    /// The names in it.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).expect("a directory");
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into()).collect();
+        names.sort();
+        names
     }
 }
 
@@ -352,6 +383,8 @@ fn files_that_are_none_are_refused_before_anything_is_done() {
     let node = Node::default();
     let url = node.serve();
     let csv = dir.file("dhcp6.csv", "address,duid,valid_lifetime\n");
+    let none = dir.file("none.leases", "");
+    std::os::unix::fs::symlink("/dev/null", dir.0.join("null")).expect("a link");
     for (arguments, told) in [
         (&["import", "kea"][..], "--config"),
         (&["import", "kea", "--leases", "/no/such.csv"], "no such lease file"),
@@ -360,13 +393,80 @@ fn files_that_are_none_are_refused_before_anything_is_done() {
         (&["import", "dhcpd", "--leases", &csv, "--overwrite"], "--yes"),
         (&["import", "kea", "--leases", &csv, "--from", "x"], "cannot be used with"),
         (&["import", "kea", "--from", "unix:/no/such"], "unix:/no/such"),
+        // A file of another kind is no empty one.
+        (&["import", "dhcpd", "--leases", &csv], "no lease file of dhcpd"),
+        (&["import", "dhcpd", "--leases", env!("CARGO_BIN_EXE_cluster-ctl")], "no lease file"),
+        // Where the report is to go is looked at before there is one.
+        (&["import", "dhcpd", "--leases", &none, "--report", "/no/such"], "/no/such: No such"),
+        (&["import", "dhcpd", "--leases", &none, "--report", "."], "this names no file"),
+        (&["import", "dhcpd", "--leases", &none, "--report", "null"], "a device"),
+        (&["export", "kea", "--leases", "null"], "a device"),
+        (&["snapshot", "save", "null"], "a device"),
+        (&["debug", "bundle", "--out", "null"], "exists"),
     ] {
         let output = dir.run(&url, arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(output.stdout.is_empty(), "{arguments:?} did nothing to tell of");
         assert!(error.contains(told), "{arguments:?}: {error}");
     }
     assert!(node.0.lock().expect("whole").asked.is_empty());
+    assert_eq!(dir.names(), ["dhcp6.csv", "none.leases", "null"], "nothing is left lying about");
+    // That there is no lease yet is no mistake.
+    let output = dir.run(&url, &["import", "dhcpd", "--leases", &none]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.ends_with("There is no lease in it that still counts. Nothing was changed.\n"),
+        "{text}"
+    );
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_down_is_told_all_the_same() {
+    let (dir, now) = (Dir::new("report"), now());
+    dir.file("dhcpd.leases", &dhcpd_leases(now));
+    dir.file("report.json", "an old one");
+    let arguments = ["import", "dhcpd", "--leases", "dhcpd.leases", "--report", "report.json"];
+    let node = played(now);
+    let told = dir.run_cramped(&node.serve(), &arguments);
+    golden("table.txt", &String::from_utf8_lossy(&told.stdout));
+    let error = String::from_utf8_lossy(&told.stderr);
+    assert!(error.contains("report.json: File too large"), "{error}");
+    assert_eq!(told.status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(dir.0.join("report.json")).expect("it stays"), "an old one");
+    assert_eq!(dir.names(), ["dhcpd.leases", "report.json"], "nothing is left lying about");
+
+    let told = dir.run_cramped(&played(now).serve(), &[&arguments[..], &["-o", "json"]].concat());
+    let one: Value = serde_json::from_slice(&told.stdout).expect("one JSON value");
+    assert_eq!(one["kind"], "usage");
+    let report: Value = serde_json::from_slice(&told.stderr).expect("the report");
+    assert_eq!(report["leases"]["added"], 1, "{report}");
+
+    // A file that everybody may read does not stay so.
+    let path = dir.0.join("report.json");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("it is ours");
+    dir.run(&played(now).serve(), &arguments);
+    let text = std::fs::read_to_string(&path).expect("a report");
+    assert!(text.contains("\"added\": 1"), "{text}");
+    assert_eq!(std::fs::metadata(&path).expect("a report").permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn an_import_sits_out_a_change_of_leader_and_a_kea_means_what_it_says() {
+    let (dir, now) = (Dir::new("leaderless"), now());
+    let text = dhcpd_leases(now);
+    dir.file("dhcpd.leases", text.split("lease 10.7.1.2").next().expect("the first"));
+    let node = Node::default();
+    node.0.lock().expect("whole").leaderless = 2;
+    let url = node.serve();
+    let done = dir.run(&url, &["import", "dhcpd", "--leases", "dhcpd.leases"]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(node.lease("10.7.1.1")["hostname"], "desk-1");
+    let asked = node.asked("lease4-get-page");
+    node.0.lock().expect("whole").leaderless = 2;
+    let refused = dir.run(&url, &["import", "kea", "--from", &url]);
+    assert_eq!((refused.status.code(), node.asked("lease4-get-page")), (Some(1), asked + 1));
 }
 
 #[test]
@@ -384,11 +484,7 @@ fn an_export_is_whole_or_not_there() {
     let cut = dir.run(&url, &arguments);
     assert_eq!(cut.status.code(), Some(2), "{}", String::from_utf8_lossy(&cut.stdout));
     assert!(String::from_utf8_lossy(&cut.stderr).contains("not complete"));
-    assert_eq!(
-        std::fs::read_dir(&dir.0).expect("a directory").count(),
-        0,
-        "nothing is left lying about"
-    );
+    assert!(dir.names().is_empty(), "nothing is left lying about");
 
     node.0.lock().expect("whole").cut = false;
     let done = dir.run(&url, &arguments);
@@ -404,5 +500,22 @@ fn an_export_is_whole_or_not_there() {
     let json = dir.run(&url, &[&arguments[..], &["-o", "json"]].concat());
     let value: Value = serde_json::from_slice(&json.stdout).expect("one JSON value");
     assert_eq!(value["lease-count"], 2);
+
+    // Where its own output goes no file takes the place.
+    std::os::unix::fs::symlink("/proc/self/fd/1", dir.0.join("out")).expect("a link");
+    let said = dir.0.join("said");
+    for name in ["out", "said"] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_cluster-ctl"));
+        let file = std::fs::File::create(&said).expect("a file");
+        let output = dir
+            .prepare(&mut program, &url, &["export", "kea", "--leases", name])
+            .stdout(file)
+            .output()
+            .expect("the program starts");
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("Name a file"), "{error}");
+        assert!(std::fs::read(&said).expect("it stays").is_empty());
+    }
     assert_eq!(value["left-out"].as_array().map(Vec::len), Some(1), "{value}");
 }

@@ -3,9 +3,8 @@
 //! There are no secrets in it: nodes hide passwords and keys in what they tell, and what looks like one is hidden
 //! once more here.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use leasehold::clock::{Clock, SystemClock};
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use super::each::Cluster;
 use crate::Output;
 use crate::client::{Client, Failure};
+use crate::export::files::Whole;
 use crate::output::{table, utc};
 
 /// What to gather.
@@ -57,13 +57,14 @@ pub fn run(client: &Client, command: Command, output: Output) -> Result<(), Fail
     let log = log.map_err(|(path, error): (PathBuf, std::io::Error)| {
         Failure::Usage(format!("{}: {error}", path.display()))
     })?;
+    let mut file = Whole::create_new(&out)?;
     let cluster = Cluster::find(client)?;
     let mut files = gather(client, &cluster);
     if let Some((_, text)) = log {
         files.push(("log.txt".to_owned(), "the end of the log file that was named", text));
     }
-    write(&out, now, &files)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", out.display())))?;
+    file.write(|out| write(out, now, &files))?;
+    file.finish()?;
     report(&out, &files, &cluster, output);
     Ok(())
 }
@@ -150,10 +151,9 @@ fn tail(path: &Path) -> Result<Vec<u8>, (PathBuf, std::io::Error)> {
     read().map_err(|error| (path.to_owned(), error))
 }
 
-/// Writes the file, for nobody else's eyes.
-fn write(out: &Path, now: i64, files: &[Part]) -> std::io::Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out)?;
-    let mut bundle = tar::Builder::new(file);
+/// Writes the archive.
+fn write(out: &mut dyn Write, now: i64, files: &[Part]) -> std::io::Result<()> {
+    let mut bundle = tar::Builder::new(out);
     for (name, _, content) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
@@ -162,9 +162,7 @@ fn write(out: &Path, now: i64, files: &[Part]) -> std::io::Result<()> {
         header.set_cksum();
         bundle.append_data(&mut header, format!("leasehold-debug/{name}"), content.as_slice())?;
     }
-    let mut file = bundle.into_inner()?;
-    file.flush()?;
-    file.sync_all()
+    bundle.finish()
 }
 
 fn report(out: &Path, files: &[Part], cluster: &Cluster, output: Output) {

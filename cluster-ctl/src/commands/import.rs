@@ -1,8 +1,6 @@
 //! `cluster-ctl import`: configuration and leases of another server.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use leasehold::clock::{Clock, SystemClock};
@@ -15,14 +13,16 @@ use crate::Output;
 use crate::access::KeaOptions;
 use crate::client::{Client, Failure};
 use crate::dialect;
+use crate::export::files::Whole;
 use crate::import::carry::{Carried, Wishes, carry};
 use crate::import::database::Database;
+use crate::import::dhcpd;
 use crate::import::lease::{Lease, Place, State};
 use crate::import::memfile::{Header, Row};
-use crate::import::pages::Pages;
+use crate::import::pages::{Of, Pages};
 use crate::import::report::{Configuration, Report, Source};
+use crate::import::rotation::{self, Part};
 use crate::import::subnets::Subnets;
-use crate::import::{dhcpd, rotation};
 
 /// Whose.
 #[derive(Debug, clap::Subcommand)]
@@ -87,51 +87,46 @@ pub struct How {
 
 /// Runs it.
 pub fn run(client: &Client, command: Command, output: Output) -> Result<(), Failure> {
-    let mut report = Report::default();
-    let (how, done) = match command {
+    let how = match &command {
+        Command::Kea(kea) => kea.how.clone(),
+        Command::Dhcpd(dhcpd) => dhcpd.how.clone(),
+    };
+    // A name that nothing can be written to is found out before there is something to report.
+    let file = how.report.as_deref().map(Whole::create).transpose()?;
+    let mut report = Report { dry_run: how.dry_run, ..Report::default() };
+    let done = match command {
         Command::Kea(kea) => {
-            report.dry_run = kea.how.dry_run;
-            let done = kea_into(
-                client,
-                &kea.config,
-                &kea.leases,
-                kea.from,
-                kea.kea,
-                &kea.how,
-                &mut report,
-            );
-            (kea.how, done)
+            kea_into(client, &kea.config, &kea.leases, kea.from, kea.kea, &how, &mut report)
         }
-        Command::Dhcpd(dhcpd) => {
-            report.dry_run = dhcpd.how.dry_run;
-            (dhcpd.how.clone(), dhcpd_into(client, &dhcpd.leases, &dhcpd.how, &mut report))
-        }
+        Command::Dhcpd(dhcpd) => dhcpd_into(client, &dhcpd.leases, &how, &mut report),
     };
     // What came before a failure is told, too: part of it may be done.
-    let begun = !report.sources.is_empty() || report.configuration.is_some();
-    if done.is_ok() || begun {
-        told(&report, how.report.as_deref(), output, done.is_ok())?;
+    let begun = report.found > 0 || report.configuration.is_some();
+    if done.is_err() && !begun {
+        return done;
     }
-    done?;
+    // The file first, since whoever reads the other may stop; but that is said in any case.
+    let written = file.map_or(Ok(()), |file| write(&report, file));
+    say_report(&report, output, done.is_ok() && written.is_ok());
+    if let (Err(_), Err(failure)) = (&done, &written) {
+        eprintln!("cluster-ctl: {failure}");
+    }
+    done.and(written)?;
     if report.refused.is_empty() { Ok(()) } else { Err(Failure::Refused(String::new())) }
 }
 
-fn told(report: &Report, file: Option<&Path>, output: Output, whole: bool) -> Result<(), Failure> {
-    if let Some(path) = file {
-        let text = serde_json::to_string_pretty(&report.json()).unwrap_or_default();
-        // Who has which address is nobody else's business.
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
-        written.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
-    }
+fn write(report: &Report, mut file: Whole) -> Result<(), Failure> {
+    file.write(|out| write!(out, "{:#}", report.json()))?;
+    file.finish()
+}
+
+fn say_report(report: &Report, output: Output, whole: bool) {
     match output {
         Output::Table => say!("{}", report.text()),
         // A failure is JSON on standard output, too, and there is one value there.
         Output::Json if whole => say_line!("{}", report.json()),
         Output::Json => eprintln!("{}", report.json()),
     }
-    Ok(())
 }
 
 fn kea_into(
@@ -146,7 +141,7 @@ fn kea_into(
     // Files first: a name that is wrong must not be found out when half is done.
     let files = rotation::databases(leases)
         .into_iter()
-        .map(|base| rotation::parts(&base))
+        .map(|base| rotation::open(&base))
         .collect::<Result<Vec<_>, _>>()
         .map_err(Failure::Usage)?;
     let kea = from.map(|url| {
@@ -157,7 +152,8 @@ fn kea_into(
     let source = config.as_deref().map(dialect::read).transpose().map_err(Failure::Usage)?;
 
     let mut database = Database::default();
-    for parts in &files {
+    let none = files.is_empty();
+    for parts in files {
         let mut one = Database::default();
         for part in parts {
             memfile(part, &mut one, report)?;
@@ -170,7 +166,7 @@ fn kea_into(
     if let (Some(file), Some(source)) = (config, &source) {
         report.configuration = Some(configure(client, file, source, how.dry_run)?);
     }
-    if files.is_empty() && report.sources.is_empty() {
+    if none && report.sources.is_empty() {
         return Ok(());
     }
     let subnets = match &source {
@@ -192,7 +188,8 @@ fn dhcpd_into(
         let text = std::fs::read(path)
             .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
         let source = new_source(report, path.display().to_string())?;
-        database.join(dhcpd::read(&text, source, report));
+        let one = dhcpd::read(&text, source, report);
+        database.join(one.map_err(|why| Failure::Usage(format!("{}: {why}", path.display())))?);
     }
     let subnets = Subnets::of(&config_in_force(client)?);
     leases_into(client, database, &subnets, how, report)
@@ -209,11 +206,15 @@ fn new_source(report: &mut Report, name: String) -> Result<u16, Failure> {
 const LONGEST_ROW: u64 = 256 << 10;
 
 /// Reads one lease file of Kea.
-fn memfile(path: &Path, database: &mut Database, report: &mut Report) -> Result<(), Failure> {
+fn memfile(
+    (path, file): Part,
+    database: &mut Database,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let name = path.display().to_string();
     let wrong = |why: &dyn std::fmt::Display| Failure::Usage(format!("{}: {why}", path.display()));
     let source = new_source(report, name)?;
-    let mut file = BufReader::new(File::open(path).map_err(|error| wrong(&error))?);
+    let mut file = BufReader::new(file);
     let (mut header, mut line, mut rows) = (None, 0, 0);
     let mut bytes = Vec::new();
     loop {
@@ -252,7 +253,7 @@ fn asked(url: &str, kea: &Client, report: &mut Report) -> Result<Database, Failu
     let source = new_source(report, url.to_owned())?;
     let place = Place { source, line: 0 };
     let (mut database, mut rows) = (Database::default(), 0);
-    for value in Pages::new(kea) {
+    for value in Pages::new(kea, Of::Kea) {
         let value = value?;
         rows += 1;
         match Lease::from_json(&value, place) {

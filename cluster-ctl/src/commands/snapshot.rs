@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Output;
 use crate::client::{Client, Failure};
+use crate::export::files::place;
 use crate::output::{table, utc};
 
 /// What to do.
@@ -128,7 +129,7 @@ impl Write for Counted<'_> {
 
 fn save(client: &Client, file: &Path, local: bool) -> Result<(String, Value), Failure> {
     let fault = |error: io::Error| Failure::Usage(format!("{}: {error}", file.display()));
-    let mut draft = Draft::begin(file, 0o600).map_err(fault)?;
+    let mut draft = Draft::begin(&place(file)?, 0o600).map_err(fault)?;
     let path = if local { "/v1/snapshot?consistency=local" } else { "/v1/snapshot" };
     let (node, bytes, hash) = {
         let out = io::BufWriter::new(draft.file().map_err(fault)?);

@@ -15,26 +15,43 @@ const PAGE: usize = 2000;
 #[derive(Debug)]
 pub struct Pages<'a> {
     client: &'a Client,
+    of: Of,
     page: VecDeque<Value>,
     /// Where the next page begins; `None` behind the last one.
     from: Option<String>,
 }
 
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// The cluster, which may be without a leader for a while.
+    Cluster,
+    /// A Kea, which means what it says.
+    Kea,
+}
+
 impl<'a> Pages<'a> {
     /// Of the server that `client` asks.
-    pub fn new(client: &'a Client) -> Pages<'a> {
-        Pages { client, page: VecDeque::new(), from: Some("start".to_owned()) }
+    pub fn new(client: &'a Client, of: Of) -> Pages<'a> {
+        Pages { client, of, page: VecDeque::new(), from: Some("start".to_owned()) }
     }
 
     fn fetch(&mut self, from: &str) -> Result<(), Failure> {
         let reply = self.client.ask("lease4-get-page", json!({ "from": from, "limit": PAGE }))?;
-        if reply.result == UNSUPPORTED {
-            return Err(Failure::Refused(format!(
-                "{}: {} A Kea has it with the hook library libdhcp_lease_cmds.so.",
-                reply.node, reply.text
-            )));
-        }
-        let mut reply = reply.success_or_empty()?;
+        let mut reply = match (self.of, reply.result) {
+            (_, SUCCESS | EMPTY) => reply,
+            (Of::Kea, UNSUPPORTED) => {
+                return Err(Failure::Refused(format!(
+                    "{}: {} A Kea has it with the hook library libdhcp_lease_cmds.so.",
+                    reply.node, reply.text
+                )));
+            }
+            (Of::Kea, _) | (Of::Cluster, UNSUPPORTED) => return Err(Failure::Refused(reply.text)),
+            // Nothing is wrong with the question: whoever could answer it is not there at the moment.
+            (Of::Cluster, _) => {
+                return Err(Failure::Unreachable(format!("{}: {}", reply.node, reply.text)));
+            }
+        };
         let leases = match reply.arguments["leases"].take() {
             Value::Array(leases) => leases,
             _ => Vec::new(),
@@ -47,8 +64,10 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// Kea's result code for a command that it does not have.
+/// Kea's result codes: done; a command that it does not have; nothing found.
+const SUCCESS: i64 = 0;
 const UNSUPPORTED: i64 = 2;
+const EMPTY: i64 = 3;
 
 impl Iterator for Pages<'_> {
     type Item = Result<Value, Failure>;
@@ -88,7 +107,7 @@ impl Iterator for Leases<'_> {
 impl<'a> Beside<'a> {
     /// The leases of the cluster that `client` asks.
     pub fn new(client: &'a Client) -> Beside<'a> {
-        Beside { leases: Leases(Pages::new(client)).peekable() }
+        Beside { leases: Leases(Pages::new(client, Of::Cluster)).peekable() }
     }
 
     /// The lease of an address that is larger than all asked for before.

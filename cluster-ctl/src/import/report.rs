@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 
 use super::lease::Place;
+use crate::output::plain;
 
 /// One thing that is told of a lease, or of a row that is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,9 @@ pub struct Report {
 
 /// So many lines of each list are shown on a screen.
 const SHOWN: usize = 20;
+
+const IDLE: &str = "\nThe cluster has all of it already. Nothing was changed.\n";
+const NONE: &str = "\nThere is no lease in it that still counts. Nothing was changed.\n";
 
 impl Report {
     /// Notes what of a lease could not be kept.
@@ -157,7 +161,8 @@ impl Report {
         self.list("Changed", &self.changed, &mut out);
         self.list("Refused", &self.refused, &mut out);
         if self.is_idle() && !self.dry_run && self.refused.is_empty() {
-            out.push_str("\nThe cluster has all of it already. Nothing was changed.\n");
+            let none = self.found <= self.over && self.configuration.is_none();
+            out.push_str(if none { NONE } else { IDLE });
         }
         out
     }
@@ -214,7 +219,9 @@ impl Report {
         let _ = writeln!(out, "\n{title}:");
         for line in lines.iter().take(SHOWN) {
             let address = line.address.map(|address| format!("{address}: ")).unwrap_or_default();
-            let _ = writeln!(out, "  {}: {address}{}", self.place(line.place), line.text);
+            // It may name what a client sent.
+            let text = plain(&line.text);
+            let _ = writeln!(out, "  {}: {address}{text}", self.place(line.place));
         }
         if lines.len() > SHOWN {
             let more = lines.len() - SHOWN;
@@ -281,5 +288,19 @@ mod tests {
         let idle = Report { found: 2, same: 2, ..Report::default() };
         assert!(idle.text().ends_with("Nothing was changed.\n"), "{}", idle.text());
         assert!(!report().text().contains("Nothing was changed"));
+        // Nothing to do is not the same as nothing there.
+        for none in [Report::default(), Report { found: 2, over: 2, ..Report::default() }] {
+            assert_eq!(none.text().trim(), NONE.trim());
+        }
+        let configuration = Some(Configuration { unchanged: true, ..Configuration::default() });
+        assert!(Report { configuration, ..Report::default() }.text().ends_with(IDLE));
+    }
+
+    #[test]
+    fn a_refusal_does_not_make_a_terminal_do_anything() {
+        let mut report = report();
+        report.refuse(Place { source: 1, line: 9 }, None, "there is no binding state '\u{1b}[2J'");
+        assert!(report.text().contains(r"state '\u{1b}[2J'"), "{}", report.text());
+        assert!(report.json()["refused"][1]["text"].as_str().unwrap().contains("\u{1b}[2J"));
     }
 }

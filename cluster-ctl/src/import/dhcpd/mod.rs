@@ -5,6 +5,7 @@
 //! | `binding state` | here |
 //! |---|---|
 //! | `active`, or none | a lease from `starts` to `ends` |
+//! | `bootp`, `reserved` | the same: older servers wrote them in the place of `active` and a flag |
 //! | `abandoned` | a declined address until `ends`, a day after `starts` if it has none |
 //! | anything else | nobody holds the address |
 
@@ -25,8 +26,22 @@ use parser::{Declared, Item, NEVER};
 const ABANDONED: i64 = 86_400;
 
 /// Reads a file, the source that `report` has last, into a database.
-pub fn read(text: &[u8], source: u16, report: &mut Report) -> Database {
+///
+/// # Errors
+/// When it is no lease file of dhcpd: there is no lease in it, and something else. One that has no lease yet is
+/// good.
+pub fn read(text: &[u8], source: u16, report: &mut Report) -> Result<Database, String> {
     let content = parser::parse(text);
+    if !content.has_leases() {
+        if content.passed_over.contains_key(parser::DHCPV6) {
+            return Err("this is a DHCPv6 lease file; leases of DHCPv4 can be imported".to_owned());
+        }
+        if let Some(line) = content.strange {
+            return Err(format!(
+                "this is no lease file of dhcpd: there is no lease in it, and line {line} is nothing that dhcpd writes"
+            ));
+        }
+    }
     let mut database = Database::default();
     let mut rows = 0;
     for item in content.items {
@@ -48,7 +63,7 @@ pub fn read(text: &[u8], source: u16, report: &mut Report) -> Database {
         source.rows = rows;
         source.passed_over = content.passed_over.into_iter().collect();
     }
-    database
+    Ok(database)
 }
 
 fn row(address: Ipv4Addr, declared: &Declared, place: Place) -> Result<Row, String> {
@@ -57,7 +72,7 @@ fn row(address: Ipv4Addr, declared: &Declared, place: Place) -> Result<Row, Stri
     let state = match &*declared.state {
         "active" | "" => State::Assigned,
         "abandoned" => State::Declined,
-        "free" | "backup" | "expired" | "released" | "reset" | "bootp" => {
+        "free" | "backup" | "expired" | "released" | "reset" => {
             return Ok(Row::Gone(address, last));
         }
         other => return Err(format!("there is no binding state '{other}'")),
@@ -132,7 +147,7 @@ mod tests {
     fn told(text: &[u8]) -> String {
         let mut report = Report::default();
         report.sources.push(Source { name: "file".into(), ..Source::default() });
-        let database = read(text, 0, &mut report);
+        let database = read(text, 0, &mut report).unwrap();
         let mut out =
             format!("{} leases in {} declarations", database.len(), report.sources[0].rows);
         for (what, count) in &report.sources[0].passed_over {
@@ -154,6 +169,52 @@ mod tests {
             writeln!(out, "refused {}: {:?} {}", line.place.line, line.address, line.text).unwrap();
         }
         out
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_told_from_one_without_leases() {
+        let read =
+            |text: &[u8]| read(text, 0, &mut Report::default()).map(|database| database.len());
+        let fresh = "# The format of this file is documented in the dhcpd.leases(5) manual page.\n\
+                     authoring-byte-order little-endian;\nserver-duid \"\\000\\001\";\n\
+                     failover peer \"dhcp\" state {\n  my state normal at 5 2026/11/27 10:00:00;\n}\n\
+                     host printer { dynamic; }\n";
+        for none_yet in ["", "\n\n", "# only a comment", fresh] {
+            assert_eq!(read(none_yet.as_bytes()), Ok(0), "{none_yet}");
+        }
+        for (other, told) in [
+            (
+                &b"address,hwaddr,client_id,valid_lifetime\n192.0.2.1,02:00:00:00:00:01,,3600\n"[..],
+                "line 1",
+            ),
+            (b"\x7fELF\x02\x01\x01\0\0;{\0}\0", "line 1"),
+            (b"# dhcpd.conf\nsubnet 192.0.2.0 netmask 255.255.255.0 { }\nhost a { }\n", "line 2"),
+            // The client's.
+            (b"lease {\n  interface \"eth0\";\n  fixed-address 192.0.2.1;\n}\n", "line 1"),
+            (b"ia-na \"\\001\" {\n  iaaddr 2001:db8::1 { }\n}\n", "DHCPv6"),
+        ] {
+            let why = read(other).unwrap_err();
+            assert!(why.contains(told), "{}: {why}", String::from_utf8_lossy(other));
+        }
+        // What is strange beside leases is reported, and costs nothing else.
+        assert_eq!(read(b"lease 192.0.2.1 { ends never; binding state active; }\nnews 1;"), Ok(1));
+    }
+
+    #[test]
+    fn a_state_that_older_servers_wrote_is_a_lease_with_a_flag() {
+        let text = |state: &str| {
+            told(
+                format!(
+                    "lease 192.0.2.1 {{ starts epoch 5; ends epoch 9; binding state {state}; }}"
+                )
+                .as_bytes(),
+            )
+        };
+        let active = text("active");
+        assert!(active.contains("192.0.2.1 Assigned"), "{active}");
+        assert_eq!(text("bootp"), active);
+        let note = " (it was reserved for its client: make a reservation)\n";
+        assert_eq!(text("reserved"), format!("{}{note}", active.trim_end()));
     }
 
     /// With `UPDATE=1` in the environment the expectations are written anew; read the diff.

@@ -54,6 +54,17 @@ pub struct Content {
     pub items: Vec<Item>,
     /// Declarations of other kinds, and how many of each.
     pub passed_over: BTreeMap<&'static str, u64>,
+    /// The first line with something that is in no file of dhcpd.
+    pub strange: Option<u32>,
+}
+
+impl Content {
+    /// Whether there is a lease of DHCPv4, be it a broken one.
+    pub fn has_leases(&self) -> bool {
+        let of_an_address =
+            |item: &Item| matches!(item, Item::Lease(..) | Item::Broken(_, Some(_), _));
+        self.items.iter().any(of_an_address)
+    }
 }
 
 /// Reads a file. Never fails: what is broken is an item of its own.
@@ -62,16 +73,26 @@ pub fn parse(text: &[u8]) -> Content {
     let mut parser = Parser { tokens: Lexer::new(text).peekable(), line: 1 };
     while let Some(token) = parser.next() {
         match &token.kind {
-            Kind::Word(word) if word == "lease" => content.items.push(parser.lease(token.line)),
+            Kind::Word(word) if word == "lease" => {
+                let item = parser.lease(token.line);
+                if matches!(item, Item::Broken(_, None, _)) {
+                    content.strange.get_or_insert(token.line);
+                }
+                content.items.push(item);
+            }
             Kind::Word(word) => {
                 if let Some(kind) = kind_of(word) {
                     *content.passed_over.entry(kind).or_default() += 1;
+                    if kind == UNKNOWN {
+                        content.strange.get_or_insert(token.line);
+                    }
                 }
                 parser.pass_over();
             }
             Kind::Semicolon => {}
             other => {
                 let why = format!("unexpected {other}");
+                content.strange.get_or_insert(token.line);
                 content.items.push(Item::Broken(token.line, None, why));
                 match other {
                     Kind::Close => {}
@@ -84,16 +105,20 @@ pub fn parse(text: &[u8]) -> Content {
     content
 }
 
+/// What bindings of DHCPv6 are called.
+pub const DHCPV6: &str = "DHCPv6 binding";
+const UNKNOWN: &str = "unknown declaration";
+
 /// What a declaration that is no DHCPv4 lease is called in the report; `None` for settings of the file.
 fn kind_of(word: &str) -> Option<&'static str> {
     Some(match word {
-        "ia-na" | "ia_na" | "ia-ta" | "ia_ta" | "ia-pd" | "ia_pd" => "DHCPv6 binding",
+        "ia-na" | "ia_na" | "ia-ta" | "ia_ta" | "ia-pd" | "ia_pd" => DHCPV6,
         "failover" => "failover state",
         "host" => "host declaration",
         "group" | "subgroup" => "group",
         "class" | "subclass" => "class",
         "server-duid" | "authoring-byte-order" => return None,
-        _ => "unknown declaration",
+        _ => UNKNOWN,
     })
 }
 
@@ -240,7 +265,15 @@ impl Declared {
             ("starts", _) => self.starts = Some(date(&words[1..])?),
             ("ends", _) => self.ends = Some(date(&words[1..])?),
             ("cltt", _) => self.cltt = Some(date(&words[1..])?),
-            ("binding", "state") => self.state = word(2).to_owned(),
+            ("binding", "state") => match word(2) {
+                // Flags, before there were flags; whoever has one has the lease.
+                flag @ ("bootp" | "reserved") => {
+                    self.state = "active".to_owned();
+                    self.bootp |= flag == "bootp";
+                    self.reserved |= flag == "reserved";
+                }
+                state => self.state = state.to_owned(),
+            },
             ("abandoned", _) => self.state = "abandoned".to_owned(),
             ("hardware", _) if !word(2).is_empty() => self.hardware = Some(word(2).to_owned()),
             ("hardware", _) => {}
