@@ -117,8 +117,8 @@ impl IdentityFile {
     /// The identity in `dir`; a new one is drawn and written if there is none.
     ///
     /// # Errors
-    /// `InvalidData` when the file is damaged, or is gone while a log is there: then the directory is
-    /// nobody any more.
+    /// `InvalidData` when the file is damaged, or is gone while a log or a copy of the machine is there: then
+    /// the directory is nobody any more.
     pub fn open(dir: &Path) -> io::Result<(IdentityFile, Identity)> {
         let file = IdentityFile::at(dir);
         match File::open(&file.path) {
@@ -133,10 +133,10 @@ impl IdentityFile {
                 Ok((file, identity))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if has_log(dir) {
+                if has_past(dir) {
                     let text = format!(
-                        "{}: the file is missing, but there is a log beside it. Either it was lost, or this directory was \
-                         being restored (cluster-ctl snapshot restore, recover apply) and was not finished: then remove \
+                        "{}: the file is missing, but there is a log or a snapshot beside it. Either it was lost, or this \
+                         directory was being restored (cluster-ctl snapshot restore, recover apply) and was not finished: then remove \
                          the directory and restore once more. {REJOIN}",
                         file.path.display()
                     );
@@ -199,9 +199,11 @@ pub fn marked_removed(dir: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Whether anything was ever logged here.
-fn has_log(dir: &Path) -> bool {
-    std::fs::read_dir(dir.join("log")).is_ok_and(|mut entries| entries.next().is_some())
+/// Whether this was a node's directory, or was to become one: there is a log, or a copy of the machine.
+/// Who makes a directory from a copy writes the identity last, and the log before it.
+fn has_past(dir: &Path) -> bool {
+    let has = |name| std::fs::read_dir(dir.join(name)).is_ok_and(|mut it| it.next().is_some());
+    ["log", "snapshots", "checkpoint"].into_iter().any(has)
 }
 
 fn read(input: File) -> io::Result<Identity> {
@@ -269,15 +271,17 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_with_a_log_and_without_an_identity_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("log")).unwrap();
-        IdentityFile::open(dir.path()).unwrap();
-        fs::remove_file(dir.path().join("identity")).unwrap();
-        fs::write(dir.path().join("log/x.wal"), b"x").unwrap();
-        let text = IdentityFile::open(dir.path()).unwrap_err().to_string();
-        assert!(text.contains("identity: the file is missing"), "{text}");
-        assert!(text.contains("node remove") && text.contains("[cluster] join"), "{text}");
-        assert_eq!(IdentityFile::at(dir.path()).read().unwrap(), None);
+    fn a_directory_with_a_past_and_without_an_identity_is_refused() {
+        for (part, file) in [("log", "x.wal"), ("snapshots", "1.snapshot"), ("checkpoint", "db")] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join(part)).unwrap();
+            IdentityFile::open(dir.path()).unwrap();
+            fs::remove_file(dir.path().join("identity")).unwrap();
+            fs::write(dir.path().join(part).join(file), b"x").unwrap();
+            let text = IdentityFile::open(dir.path()).unwrap_err().to_string();
+            assert!(text.contains("identity: the file is missing"), "{part}: {text}");
+            assert!(text.contains("node remove") && text.contains("[cluster] join"), "{text}");
+            assert_eq!(IdentityFile::at(dir.path()).read().unwrap(), None);
+        }
     }
 }
