@@ -261,7 +261,7 @@ impl Shared {
 /// # Errors
 /// When the cluster has just reached a feature level that this program does not know (R24): what it
 /// would do from now on may differ from what the others do.
-fn is_followed(level: u32) -> io::Result<()> {
+pub(super) fn is_followed(level: u32) -> io::Result<()> {
     let known = feature::known();
     if level <= known {
         return Ok(());

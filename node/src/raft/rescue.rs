@@ -21,8 +21,9 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::found::{FoundError, Founded, Founding, found, highest_node};
+use super::machine::is_followed;
 use super::recover::{RecoverError, Recovered, recover};
-use crate::state::{Copied, Recovery, Source, State, wire as state_wire};
+use crate::state::{Batch, Copied, Recovery, Source, State, document, wire as state_wire};
 use crate::storage::{
     Body, DiskLog, Identity, IdentityFile, Log, LogId, LogSettings, OpenError, Seat,
 };
@@ -51,6 +52,10 @@ pub struct Survivor {
     pub committed: Option<Position>,
     /// The voters, as of its last entry.
     pub voters: Vec<u64>,
+    /// While the membership changes, there are two sets of them, and what is decided needs a majority of
+    /// each. Empty in a report of a version that did not tell.
+    #[serde(default)]
+    pub voter_sets: Vec<Vec<u64>>,
     /// Leases, in whatever state, with all of its log.
     pub leases: u64,
     /// The configuration then.
@@ -105,9 +110,17 @@ pub enum RescueError {
     /// An entry cannot be read.
     #[error("{0}: entry {1} cannot be read: {2}")]
     Entry(PathBuf, u64, String),
+    /// This program is not the one that the nodes ran, and would not do with an entry what they did (R24).
+    #[error(
+        "{0}: entry {1} cannot be followed: {2}. Use the cluster-ctl that came with the version that the nodes ran"
+    )]
+    OtherVersion(PathBuf, u64, String),
     /// The machine breaks a promise.
     #[error("{0}: the machine there is not consistent: {1}")]
     Inconsistent(PathBuf, String),
+    /// A cluster cannot have the id of the one that it replaces: nodes of the old one would be let in.
+    #[error("{0:016x} is the id of the cluster that was lost: the new one needs its own")]
+    SameCluster(u64),
     /// The new directory was not made.
     #[error(transparent)]
     Found(#[from] FoundError),
@@ -145,15 +158,20 @@ fn described(dir: &Path, whole: &Whole) -> Survivor {
         last: (*last).into(),
         committed: committed.map(Into::into),
         voters: voters(membership),
+        voter_sets: voter_sets(membership).map(<[u64]>::to_vec).collect(),
         leases: view.lease_count() as u64,
         config_version: view.config_version().0,
         time: view.meta().wall_seconds(now),
     }
 }
 
-fn voters(membership: &proto::StoredMembership) -> Vec<u64> {
+fn voter_sets(membership: &proto::StoredMembership) -> impl Iterator<Item = &[u64]> {
     let configs = membership.membership.iter().flat_map(|membership| &membership.configs);
-    let mut voters: Vec<u64> = configs.flat_map(|voters| voters.nodes.iter().copied()).collect();
+    configs.map(|voters| voters.nodes.as_slice())
+}
+
+fn voters(membership: &proto::StoredMembership) -> Vec<u64> {
+    let mut voters: Vec<u64> = voter_sets(membership).flatten().copied().collect();
     voters.sort_unstable();
     voters.dedup();
     voters
@@ -188,7 +206,9 @@ fn read(dir: &Path) -> Result<Whole, RescueError> {
                 Body::Batch(bytes) => {
                     let batch =
                         state_wire::decode_batch(&bytes).map_err(|it| bad(it.to_string()))?;
-                    state.apply(entry.id.index, &batch);
+                    follow(&mut state, entry.id.index, &batch).map_err(|why| {
+                        RescueError::OtherVersion(dir.to_path_buf(), entry.id.index, why)
+                    })?;
                 }
                 Body::Membership(bytes) => {
                     let decoded = proto::Membership::decode(bytes);
@@ -205,6 +225,13 @@ fn read(dir: &Path) -> Result<Whole, RescueError> {
     Ok(Whole { identity, seat, state, last, term, committed: extent.committed, membership })
 }
 
+/// Applies an entry as a node does. What a node stops at would make another machine here.
+fn follow(state: &mut State, index: u64, batch: &Batch) -> Result<(), String> {
+    let prepared = state.view().meta().prepare(batch, &mut document::read);
+    state.apply_prepared(index, batch, prepared.map_err(|it| it.to_string())?);
+    is_followed(state.view().meta().feature_level()).map_err(|it| it.to_string())
+}
+
 /// What survivors have together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -212,7 +239,8 @@ pub struct Plan {
     pub keep: usize,
     /// Voters of whom there is nothing.
     pub missing: Vec<u64>,
-    /// Whether those that are there are a majority: then nothing need be given up.
+    /// Whether those that are there are a majority, of both sets of voters while the membership changes:
+    /// then nothing need be given up.
     pub majority: bool,
     /// Entries that others lack of what the one to keep has, by place.
     pub behind: Vec<u64>,
@@ -250,7 +278,11 @@ pub fn plan(survivors: &[Survivor]) -> Result<Plan, NoPlan> {
     }
     let there = |voter: &&u64| survivors.iter().any(|one| one.node == **voter);
     let missing: Vec<u64> = best.voters.iter().filter(|voter| !there(voter)).copied().collect();
-    let majority = best.voters.len() - missing.len() > best.voters.len() / 2;
+    let sets = match best.voter_sets.as_slice() {
+        [] => std::slice::from_ref(&best.voters),
+        sets => sets,
+    };
+    let majority = sets.iter().all(|set| set.iter().filter(there).count() > set.len() / 2);
     let behind = survivors.iter();
     let behind = behind.map(|one| best.last.index.saturating_sub(one.last.index)).collect();
     Ok(Plan { keep, missing, majority, behind })
@@ -294,6 +326,9 @@ pub fn rescue(rescue: &Rescue) -> Result<Rescued, RescueError> {
     let whole = read(dir)?;
     let survivor = described(dir, &whole);
     let Whole { seat, mut state, last, term, membership, .. } = whole;
+    if *cluster == Some(seat.cluster) {
+        return Err(RescueError::SameCluster(seat.cluster));
+    }
     state.check().map_err(|why| RescueError::Inconsistent(dir.clone(), why))?;
     let above = highest_node(&state, &membership).max(seat.node).max(NodeId(last.node));
     let wall = state.view().meta().wall_millis(state.now());
@@ -315,6 +350,10 @@ pub fn rescue(rescue: &Rescue) -> Result<Rescued, RescueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::testing::machine;
+    use crate::state::{Command, SetConfig, feature};
+    use crate::storage::Entry;
+    use crate::types::ClusterTime;
 
     fn survivor(node: u64, term: u64, index: u64) -> Survivor {
         Survivor {
@@ -326,6 +365,7 @@ mod tests {
             last: Position { term, node: 1, index },
             committed: None,
             voters: vec![1, 2, 3, 4, 5],
+            voter_sets: vec![vec![1, 2, 3, 4, 5]],
             leases: 0,
             config_version: 1,
             time: 0,
@@ -340,6 +380,72 @@ mod tests {
         let plan = super::plan(&[survivor(2, 3, 90), survivor(4, 3, 80), survivor(5, 3, 70)]);
         let plan = plan.unwrap();
         assert_eq!((plan.keep, plan.majority, plan.behind), (0, true, vec![0, 10, 20]));
+    }
+
+    #[test]
+    fn while_the_membership_changes_a_majority_of_each_set_of_voters_is_needed() {
+        let moving = |node| Survivor {
+            voters: vec![1, 2, 3, 4, 5],
+            voter_sets: vec![vec![1, 2, 3], vec![3, 4, 5]],
+            ..survivor(node, 1, 9)
+        };
+        let is_majority = |nodes: &[u64]| {
+            let survivors: Vec<_> = nodes.iter().map(|node| moving(*node)).collect();
+            plan(&survivors).unwrap().majority
+        };
+        assert!(!is_majority(&[1, 2, 3]), "three of five, but one of the new three");
+        assert!(!is_majority(&[3, 4, 5]));
+        assert!(is_majority(&[2, 3, 4]) && is_majority(&[1, 2, 4, 5]));
+        // A report that tells of no sets has one.
+        let old = |node| Survivor { voter_sets: Vec::new(), ..moving(node) };
+        assert!(plan(&[old(1), old(2), old(3)]).unwrap().majority);
+        assert!(!plan(&[old(1), old(2)]).unwrap().majority);
+    }
+
+    /// The data directory of a stopped node whose last entry is `command`.
+    fn stopped_after(command: Command) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, cluster) = (machine(r#"{"Dhcp4":{}}"#, 0), Some(7));
+        let position = LogId { term: 1, node: 1, index: state.applied() };
+        let (address, above) = ("192.0.2.1:7701".to_owned(), NodeId(1));
+        let founding = Founding { state, position, term: 1, above, address, cluster };
+        found(dir.path(), founding).unwrap();
+        let batch = Batch { stamp: ClusterTime::ZERO, commands: vec![command] };
+        let id = LogId { index: position.index + 1, ..position };
+        let entry = Entry { id, body: Body::Batch(state_wire::encode_batch(&batch).into()) };
+        let log = dir.path().join("log");
+        let log = DiskLog::open(&log, LogSettings::default(), Arc::new(|_, _| {})).unwrap();
+        let (sent, received) = std::sync::mpsc::sync_channel(1);
+        log.append(vec![entry], Box::new(move |done| sent.send(done).unwrap())).unwrap();
+        received.recv().unwrap().unwrap();
+        dir
+    }
+
+    #[test]
+    fn r24_an_entry_that_a_node_would_stop_at_is_not_passed_over() {
+        let set = |text: &str| Command::SetConfig(SetConfig::json(text));
+        let dir = stopped_after(set(r#"{"Dhcp4":{"valid-lifetime":600}}"#));
+        assert_eq!(inspect(dir.path()).unwrap().config_version, 2);
+        for (command, what) in [
+            (set(r#"{"Dhcp4":{"a-word-of-a-later-version":1}}"#), "cannot read configuration 2"),
+            (Command::RaiseLevel(feature::CURRENT + 1), "feature level"),
+        ] {
+            let dir = stopped_after(command);
+            let into = dir.path().join("new");
+            let (address, cluster) = ("192.0.2.2:7701".to_owned(), None);
+            let rescued = rescue(&Rescue {
+                dir: dir.path().to_path_buf(),
+                into: into.clone(),
+                address,
+                cluster,
+                hold: true,
+                longest: None,
+            });
+            let error = rescued.unwrap_err();
+            assert!(matches!(error, RescueError::OtherVersion(_, 2, _)), "{error}");
+            assert!(error.to_string().contains(what), "{error}");
+            assert!(!into.exists());
+        }
     }
 
     #[test]

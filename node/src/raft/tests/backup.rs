@@ -142,6 +142,9 @@ async fn r28_the_best_survivor_of_a_lost_majority_becomes_a_new_cluster_and_the_
         hold: true,
         longest: None,
     };
+    let same = rescue::Rescue { cluster: Some(cluster), ..wanted.clone() };
+    assert!(matches!(rescue::rescue(&same), Err(rescue::RescueError::SameCluster(_))));
+    assert_eq!(fs::read_dir(&wanted.into).unwrap().count(), 0, "nothing was made");
     let rescued = rescue::rescue(&wanted).unwrap();
     assert_ne!(rescued.founded.cluster, cluster);
     assert_eq!(rescued.founded.node, NodeId(4));
