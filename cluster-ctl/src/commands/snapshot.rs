@@ -302,7 +302,8 @@ pub fn seconds_of(hold: &Recovery) -> Option<u64> {
 /// What a hold means, in a line.
 pub fn told(hold: Option<&Recovery>) -> String {
     let Some(hold) = hold else {
-        return "No address is held back: one that was granted after the copy may be given to a second client.\n"
+        return "No address is held back: one that was granted after the copy may be given to a second client. The time since \
+                the copy does not count: every lease has what was left of it then.\n"
             .to_owned();
     };
     let long = match seconds_of(hold) {
@@ -313,7 +314,7 @@ pub fn told(hold: Option<&Recovery>) -> String {
         }
     };
     format!(
-        "{long} an address that it does not list as leased goes to a client that claims it, and to another only after a \
-         ping check.\n"
+        "{long} an address goes to a client that claims it, and to one that does not only after a ping check; and one that \
+         is listed as leased, to nobody but its client.\n"
     )
 }

@@ -40,7 +40,7 @@ pub struct Restored {
     pub founded: Founded,
     /// The hold; `None` without one.
     pub hold: Option<Recovery>,
-    /// How old the backup is.
+    /// How old the backup is. Without a hold that moves no lease.
     pub age: Duration,
 }
 

@@ -231,7 +231,11 @@ fn m4_beyond_the_most_checks_addresses_are_offered_unchecked() {
 
 /// A node of a cluster that was restored a moment ago, without ping checks in its configuration.
 fn restored() -> Rig {
-    let mut rig = Rig::configured(1, &with(""));
+    restored_from(Rig::configured(1, &with("")))
+}
+
+/// A node of a cluster that was restored a moment ago from what `rig` has.
+fn restored_from(mut rig: Rig) -> Rig {
     let index = rig.state.applied();
     rig.state.begin_anew(&crate::state::Copied {
         source: crate::state::Source::Backup,
@@ -243,6 +247,13 @@ fn restored() -> Rig {
         longest: None,
     });
     rig
+}
+
+/// As [`restored`], from a backup in which client 1 has the address.
+fn restored_with_a_lease() -> (Rig, Ipv4Addr) {
+    let mut rig = Rig::configured(1, &with(""));
+    let address = bind(&mut rig, 1);
+    (restored_from(rig), address)
 }
 
 fn renewing(n: u8, xid: u32, address: Ipv4Addr) -> Query {
@@ -290,6 +301,48 @@ fn r28_a_client_that_claims_its_address_is_not_kept_waiting() {
     assert!(rig.pinged.is_empty());
     rig.commit();
     assert_eq!(rig.kinds(), [ReplyKind::Ack]);
+}
+
+#[test]
+fn r28_the_client_of_the_backup_renews_unchecked_and_waits_for_a_check_when_it_begins_anew() {
+    let (mut rig, address) = restored_with_a_lease();
+    rig.packet(&renewing(1, 3, address));
+    rig.commit();
+    assert_eq!((rig.kinds(), rig.pinged.len()), (vec![ReplyKind::Ack], 0));
+
+    let (mut rig, address) = restored_with_a_lease();
+    rig.packet(&discover(1, 3));
+    assert_eq!((rig.kinds().len(), &rig.pinged[..]), (0, &[address][..]));
+    rig.pass(150);
+    rig.pass(150);
+    assert_eq!((rig.kinds(), rig.last_reply().yiaddr()), (vec![ReplyKind::Offer], address));
+    rig.packet(&selecting(1, 4, address));
+    rig.commit();
+    assert_eq!(rig.kinds(), [ReplyKind::Offer, ReplyKind::Ack]);
+    assert_eq!(rig.last_reply().yiaddr(), address);
+    assert_eq!(rig.pinged.len(), 2, "checked once, with two requests");
+}
+
+#[test]
+fn r28_the_client_of_the_backup_gets_another_address_if_somebody_answers_at_its_own() {
+    let (mut rig, used) = restored_with_a_lease();
+    rig.packet(&discover(1, 3));
+    rig.event(Event::Ponged(used));
+    let free = rig.pinged[1];
+    assert_ne!(free, used);
+    rig.pass(150);
+    rig.pass(150);
+    assert_eq!((rig.kinds(), rig.last_reply().yiaddr()), (vec![ReplyKind::Offer], free));
+    // It insists.
+    rig.packet(&selecting(1, 4, used));
+    assert!(rig.kinds()[1..].iter().all(|kind| *kind == ReplyKind::Nak), "{:?}", rig.kinds());
+    rig.packet(&selecting(1, 5, free));
+    rig.commit();
+    assert_eq!((rig.kinds().last(), rig.last_reply().yiaddr()), (Some(&ReplyKind::Ack), free));
+    // Who answered can claim what it has.
+    rig.packet(&renewing(2, 6, used));
+    rig.commit();
+    assert_eq!((rig.kinds().last(), rig.last_reply().yiaddr()), (Some(&ReplyKind::Ack), used));
 }
 
 #[test]

@@ -8,6 +8,9 @@ impl State {
     /// Whether every invariant in the docs of [`State`] holds; else which does not. Costs a walk
     /// over everything: for tests and simulations.
     pub fn check(&self) -> Result<(), String> {
+        // R28: then an operator's word is what ends it.
+        let endless =
+            self.meta.recovery.is_some_and(|recovery| recovery.until == ClusterTime::NEVER);
         self.leases.check()?;
         self.meta.declines.check()?;
         let next =
@@ -34,6 +37,7 @@ impl State {
                 && lease.due == ClusterTime::NEVER
                 && !lease.valid.is_infinite()
                 && lease.reserved_until != ClusterTime::NEVER
+                && !endless
             {
                 return wrong("has an end but is never due");
             }

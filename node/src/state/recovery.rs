@@ -12,17 +12,20 @@
 //!
 //! So for the length of the hold:
 //!
-//! 1. **An address that the copy lists as leased stays with its client.** Its lease may have been renewed
-//!    until the last moment, so `reserved_until` (R6: the largest end that its holder may believe in) is
-//!    moved to the end of the hold, whatever its end in the copy. If it was somebody else's at last, that
-//!    client is refused when it renews and gets another address: an interruption, never a twin.
-//! 2. **Every other address is held** ([`super::View::is_held`]). It goes to a client that says it is its
-//!    own, by RENEW, REBIND or INIT-REBOOT: that is a lease which we do not know, and at most one client
-//!    can rightly say so. A client that says nothing of the kind gets it only after a ping check
-//!    ([`super::Grant::checked`]), which the engine makes whatever the configuration says of ping checks;
-//!    that nobody answers is no proof, and it is what R28 asks for. `apply` refuses it without.
-//! 3. An address that was granted since is known again, and the ordinary rules are all there is to it.
-//!    When its last lease is forgotten it is held once more, which costs a ping and is never wrong.
+//! 1. **An address that the copy lists as leased goes to nobody but its client.** Its lease may have been
+//!    renewed until the last moment, so it is not due (R7) before the end of the hold, whatever its ends in
+//!    the copy are; those stay as they were (R6). If it was somebody else's at last, that client is refused
+//!    when it renews and gets another address: an interruption, never a twin.
+//! 2. **Every address is held whose lease was not granted since** ([`super::View::is_held`]): those that
+//!    the copy does not list, and those that it does, since the client in the copy may have left and
+//!    another be there now. A held address goes to a client that says it is its own, by RENEW, REBIND or
+//!    INIT-REBOOT: at most one client can rightly say so. A client that says nothing of the kind gets it
+//!    only after a ping check ([`super::Grant::checked`]), which the engine makes whatever the configuration
+//!    says of ping checks; that nobody answers is no proof, and it is what R28 asks for. `apply` refuses it
+//!    without.
+//! 3. An address that was granted since is known while that lease lasts, and the ordinary rules are all
+//!    there is to it. When the lease has ended it is held once more: nobody answered when it was checked,
+//!    and that was no proof. It costs a ping.
 //! 4. Who answers a ping at a held address is taken for its holder: the address does not go into
 //!    probation, for then its holder could not claim it.
 //!
@@ -33,11 +36,12 @@
 //! Administrators' commands are not held up (R9). What ends the hold early is an operator's word
 //! ([`super::EndHold`]), or none to begin with.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::State;
-use super::command::{Batch, EndHold, Generation, Liveness};
+use super::command::{EndHold, Liveness};
 use super::lease::{Lease, LeaseState};
 use super::meta::NodeEntry;
 use super::outcome::Outcome;
@@ -78,10 +82,34 @@ impl Recovery {
         now < self.until || self.until == ClusterTime::NEVER
     }
 
-    /// Whether the lease says no more than the copy did: the holding began in it.
+    /// Whether the last grant of the lease is one that the copy tells of.
     pub fn is_of_copy(&self, lease: &Lease) -> bool {
-        let next = self.index.saturating_add(1).saturating_mul(Batch::MAX as u64);
-        lease.generation < Generation(next)
+        lease.granted < self.since
+    }
+
+    /// Before when nobody else may have the address of the lease, whatever its own ends are: none that the
+    /// copy lists as leased is free before the hold is over, not even if its client has come back for less.
+    pub(super) fn keeps(&self, lease: &Lease, now: ClusterTime) -> ClusterTime {
+        match self.holds_at(now) && lease.due >= self.until {
+            true => self.until,
+            false => ClusterTime::ZERO,
+        }
+    }
+
+    /// The lease as its own ends have it, if the hold is what keeps its address. `grace` is that of a
+    /// lifetime.
+    fn let_go(&self, lease: &Lease, grace: impl Fn(Lifetime) -> Duration) -> Option<Lease> {
+        let kept = lease.state == LeaseState::Assigned && lease.due == self.until;
+        let own = lease.reserved_until;
+        // Who came back for less may not have heard of it, and believe what the old cluster said (R6). Of
+        // leases without an end nobody can tell, and an operator has to.
+        let told = match self.is_of_copy(lease) || self.longest.is_infinite() {
+            true => own,
+            false => self.until.min(lease.granted.plus_lifetime(self.longest)),
+        };
+        let reserved_until = own.max(told);
+        let due = reserved_until.plus(grace(lease.valid.max(self.longest)));
+        kept.then(|| Lease { reserved_until, due, ..Lease::clone(lease) })
     }
 }
 
@@ -96,8 +124,9 @@ pub struct Copied {
     pub index: u64,
     /// When it was made, Unix milliseconds.
     pub wall: i64,
-    /// How much time has passed since, as far as people's clocks tell. Leases end by it where everybody
-    /// sees them end; safety does not rest on it.
+    /// How much time has passed since, as far as people's clocks tell. With a hold leases end by it where
+    /// everybody sees them end, and safety does not rest on it. Without one it would: then only people's
+    /// time goes on by it, and every lease has what was left of it (R11, R12).
     pub passed: Duration,
     /// Whether addresses are held. It takes an operator's word not to.
     pub hold: bool,
@@ -113,34 +142,47 @@ impl State {
     /// a client may know it (C6). Nobody is let in who was to be. It walks over all leases and reads all
     /// configurations.
     pub fn begin_anew(&mut self, copied: &Copied) {
-        let now = self.meta.now.plus(copied.passed);
-        self.meta.now = now;
+        let former = self.meta.recovery.take().filter(|former| former.holds_at(self.meta.now));
+        let since = match copied.hold {
+            // Later than all that the copy tells of: that is how one knows what was granted since.
+            true => self.meta.now.plus(copied.passed.max(Duration::from_millis(1))),
+            false => {
+                let passed = i64::try_from(copied.passed.as_millis()).unwrap_or(i64::MAX);
+                let offset = &mut self.meta.wall_offset.0;
+                *offset = offset.saturating_add(passed);
+                self.meta.now
+            }
+        };
+        self.meta.now = since;
         let departed = |entry: &NodeEntry| match entry.liveness {
             Liveness::Left => entry.clone(),
-            _ => NodeEntry { liveness: Liveness::Left, since: now, ..entry.clone() },
+            _ => NodeEntry { liveness: Liveness::Left, since, ..entry.clone() },
         };
         let nodes = self.meta.nodes.iter();
         self.meta.nodes = nodes.map(|(id, entry)| (*id, Arc::new(departed(entry)))).collect();
         self.meta.roster.begin_anew();
-        self.meta.recovery = None;
-        if !copied.hold {
-            return;
+        if copied.hold {
+            self.hold(copied, since, former);
+        } else if let Some(former) = former {
+            self.let_go(&former, u32::MIN, usize::MAX);
         }
-        let known = self.longest_granted();
-        let longest = copied.longest.map_or(known, |told| told.max(known));
+    }
+
+    /// Begins a hold. One that the copy was still under goes on in it.
+    fn hold(&mut self, copied: &Copied, since: ClusterTime, former: Option<Recovery>) {
+        let known = copied.longest.into_iter().chain(former.map(|former| former.longest));
+        let longest = known.fold(self.longest_granted(), Lifetime::max);
         let Copied { source, cluster, index, wall, .. } = *copied;
-        let until = now.plus_lifetime(longest).plus(slack(longest));
+        let until = since.plus_lifetime(longest).plus(slack(longest));
         let until = if longest.is_infinite() { ClusterTime::NEVER } else { until };
+        let until = former.map_or(until, |former| until.max(former.until));
         self.meta.feature_level = self.meta.feature_level.max(RECOVERY_LEVEL);
-        self.meta.recovery =
-            Some(Recovery { source, cluster, index, wall, since: now, longest, until });
-        let reserve = |lease: &Arc<Lease>| lease.state == LeaseState::Assigned;
-        let held: Vec<Arc<Lease>> =
-            self.leases.table().values().filter(|lease| reserve(lease)).cloned().collect();
-        for lease in held {
-            let reserved_until = lease.reserved_until.max(until);
-            let due = lease.due.max(until);
-            self.leases.put(Lease { reserved_until, due, ..Lease::clone(&lease) });
+        self.meta.recovery = Some(Recovery { source, cluster, index, wall, since, longest, until });
+        let kept = |lease: &Arc<Lease>| lease.state == LeaseState::Assigned && lease.due < until;
+        let kept: Vec<Arc<Lease>> =
+            self.leases.table().values().filter(|lease| kept(lease)).cloned().collect();
+        for lease in kept {
+            self.leases.put(Lease { due: until, ..Lease::clone(&lease) });
         }
     }
 
@@ -171,25 +213,7 @@ impl State {
         let Some(recovery) = self.meta.recovery.filter(|recovery| recovery.holds_at(now)) else {
             return Outcome::HoldEnded;
         };
-        let mut rest = self.leases.table().range(u32::from(step.from)..).map(|(_, lease)| lease);
-        let moved: Vec<Arc<Lease>> = rest
-            .by_ref()
-            .take(EndHold::MAX)
-            .filter(|lease| {
-                lease.state == LeaseState::Assigned
-                    && lease.reserved_until == recovery.until
-                    && lease.expires < lease.reserved_until
-            })
-            .cloned()
-            .collect();
-        let next = rest.next().map(|lease| lease.address);
-        let config = self.meta.config.clone();
-        for lease in moved {
-            let subnet = config.as_ref().and_then(|config| config.subnet(lease.subnet));
-            let grace = subnet.map_or(Duration::ZERO, |subnet| self.grace(lease.valid, subnet));
-            let (reserved_until, due) = (lease.expires, lease.expires.plus(grace));
-            self.leases.put(Lease { reserved_until, due, ..Lease::clone(&lease) });
-        }
+        let next = self.let_go(&recovery, step.from.into(), EndHold::MAX);
         match next {
             Some(next) => Outcome::HoldEnding { next },
             None => {
@@ -197,6 +221,22 @@ impl State {
                 Outcome::HoldEnded
             }
         }
+    }
+
+    /// Gives those of the `most` leases from `from` on their own ends back that the hold keeps. Returns
+    /// where the rest begins.
+    fn let_go(&mut self, recovery: &Recovery, from: u32, most: usize) -> Option<Ipv4Addr> {
+        let config = self.meta.config.clone();
+        let mut rest = self.leases.table().range(from..).map(|(_, lease)| lease);
+        let own = |lease: &Arc<Lease>| {
+            let subnet = config.as_ref().and_then(|config| config.subnet(lease.subnet));
+            let grace = |of| subnet.map_or(Duration::ZERO, |subnet| self.grace(of, subnet));
+            recovery.let_go(lease, grace)
+        };
+        let moved: Vec<Lease> = rest.by_ref().take(most).filter_map(own).collect();
+        let next = rest.next().map(|lease| lease.address);
+        moved.into_iter().for_each(|lease| _ = self.leases.put(lease));
+        next
     }
 }
 

@@ -154,12 +154,15 @@ impl<'a> View<'a> {
     }
 
     /// R28: whether the address may be somebody's whom the machine does not know, because that was granted
-    /// after the copy that it was made from.
+    /// after the copy that it was made from. It may also have a lease of the copy: its client may have left
+    /// since and another be there.
     pub fn is_held(self, address: Ipv4Addr, now: ClusterTime) -> bool {
         let recovery = self.meta().recovery().filter(|recovery| recovery.holds_at(now));
         recovery.is_some_and(|recovery| {
-            let lease = self.lease(address);
-            lease.is_none_or(|lease| !lease.blocks_at(now) && recovery.is_of_copy(lease))
+            self.lease(address).is_none_or(|lease| {
+                let known = lease.state == LeaseState::Declined || !recovery.is_of_copy(lease);
+                !(known && lease.blocks_at(now))
+            })
         })
     }
 

@@ -12,7 +12,9 @@ use crate::alloc::{self, Ask, Share};
 use crate::config::Subnet;
 use crate::dhcp::decision::{Decision, Failure, Offered, Reason, Search};
 use crate::packet::v4::MessageType;
-use crate::state::{Availability, Client, Why, reserved_address, reserved_for, reserved_for_other};
+use crate::state::{
+    Availability, Client, Lease, Why, reserved_address, reserved_for, reserved_for_other,
+};
 use crate::types::{ClientKey, ClusterTime};
 
 /// A DISCOVER that this node answers.
@@ -108,7 +110,7 @@ pub fn choose<'a>(
     if let Some(lease) = ex.view.lease_of(client, network)
         && let Some(subnet) = ex.members(subnet).find(|member| member.id == lease.subnet)
         && is_allowed(ex, subnet, lease.address, client)
-        && (lease.blocks_at(ex.now) || !ex.cx.memory.is_in_use(lease.address))
+        && (is_surely_own(ex, lease) || !ex.cx.memory.is_in_use(lease.address))
     {
         // A lease that is over is the client's only until somebody else takes it.
         let claim = if lease.blocks_at(ex.now) { Claim::Own } else { Claim::New };
@@ -138,6 +140,12 @@ pub fn choose<'a>(
         ex.search.set(Search { failed: Some(failure), ..ex.search.get() });
         Reason::PoolExhausted
     })
+}
+
+/// Whether nobody but the client that has the lease can answer at its address: it is not over, and not
+/// one that the old cluster may have ended after the copy that this one was made from (R28).
+fn is_surely_own(ex: &Exchange<'_>, lease: &Lease) -> bool {
+    lease.blocks_at(ex.now) && !ex.view.is_held(lease.address, ex.now)
 }
 
 /// The member subnet in which the address may be offered to the client, free and not promised to

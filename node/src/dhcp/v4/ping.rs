@@ -15,7 +15,8 @@ use crate::types::ClusterTime;
 const HELD: PingCheck = PingCheck { enabled: true, requests: 2, reply_timeout: 150, cltt_secs: 0 };
 
 /// The check that an offer of `address` needs. What the client holds, and what was its own a moment ago
-/// (`ping-cltt-secs`), it is offered without: it would answer itself. An address that is reserved for
+/// (`ping-cltt-secs`), it is offered without: it would answer itself. Not so after a restore, where
+/// another may have it by now, and who asks this has not claimed it (R28). An address that is reserved for
 /// it is checked like any other, as in Kea: the reservation does not keep a stranger off the wire.
 pub fn check(
     ex: &Exchange<'_>,

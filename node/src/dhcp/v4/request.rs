@@ -155,8 +155,8 @@ fn is_called_elsewhere<'a>(
 ) -> bool {
     let reserved = reserved_address(ex.config, ex.members(subnet), client);
     let Some((reserved, _)) = reserved else { return false };
-    // A lease of it, whosever, is why the client was offered another.
-    reserved != want && ex.view.is_free(reserved, ex.now)
+    // A lease of it, whosever, is why the client was offered another; or somebody that answers there.
+    reserved != want && ex.view.is_free(reserved, ex.now) && !ex.cx.memory.is_in_use(reserved)
 }
 
 /// No address named: the client gets what a DISCOVER would have offered.

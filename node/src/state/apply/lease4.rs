@@ -77,8 +77,11 @@ impl State {
         // A DISCOVER leaves alone what its client holds (R6): its own address it is offered as it
         // stands, and for another one nothing can be kept beside it.
         let offering = item.why == Why::Offering;
+        // What was checked is the address that was asked for.
+        let checked = grant.checked && want == item.want;
+        let held = !checked && !item.why.claims() && self.view().is_held(want, self.meta.now);
         if let Some(lease) = current.as_ref().filter(|lease| offering && !lease.offered) {
-            if lease.address == want && self.meta.now < lease.reserved_until {
+            if lease.address == want && self.meta.now < lease.reserved_until && !held {
                 return Outcome::Granted(self.as_it_is(grant, lease));
             }
             if lease.address != want && lease.blocks_at(self.meta.now) {
@@ -94,7 +97,7 @@ impl State {
         {
             return Outcome::Taken(why);
         }
-        if !grant.checked && !item.why.claims() && self.view().is_held(want, self.meta.now) {
+        if held {
             return Outcome::Held;
         }
         // (e) `held` is retired only if it is still what the client has: `seen` says so.
@@ -145,6 +148,10 @@ impl State {
                 let expires = now.plus_lifetime(item.lifetime);
                 let due = expires.plus(self.grace(item.lifetime, subnet));
                 let told = holding.as_ref().filter(|lease| !starts_afresh(lease, item.why, now));
+                let kept = holding
+                    .as_ref()
+                    .zip(self.meta.recovery)
+                    .map_or(ClusterTime::ZERO, |(lease, recovery)| recovery.keeps(lease, now));
                 let relay_info = relay_info(grant, subnet);
                 if holding.is_none() {
                     self.meta.total_mut(subnet.id).assigned += 1;
@@ -159,7 +166,7 @@ impl State {
                     valid: item.lifetime,
                     expires,
                     reserved_until: told.map_or(expires, |lease| lease.reserved_until.max(expires)),
-                    due: told.map_or(due, |lease| lease.due.max(due)),
+                    due: told.map_or(due, |lease| lease.due.max(due)).max(kept),
                     granted: now,
                     generation,
                     state: LeaseState::Assigned,
