@@ -87,7 +87,7 @@ mod tests {
         let row = |cells: [&str; 2]| cells.map(str::to_owned);
         let rows = [row(["a\u{1b}[2J\nb\u{9b}", "1"]), row(["naïve", "2"])];
         let expected =
-            "NAME                   N\na\\u{1b}[2J\\nb\\u{9b}  1\nnaïve                  2\n";
+            "NAME                 N\na\\u{1b}[2J\\nb\\u{9b}  1\nnaïve                2\n";
         assert_eq!(table(["NAME", "N"], &rows), expected);
     }
 

@@ -395,7 +395,7 @@ fn files_that_are_none_are_refused_before_anything_is_done() {
         (&["import", "kea", "--from", "unix:/no/such"], "unix:/no/such"),
         // A file of another kind is no empty one.
         (&["import", "dhcpd", "--leases", &csv], "no lease file of dhcpd"),
-        (&["import", "dhcpd", "--leases", env!("CARGO_BIN_EXE_cluster-ctl")], "no lease file"),
+        (&["import", "dhcpd", "--leases", "/bin/sh"], "no lease file"),
         // Where the report is to go is looked at before there is one.
         (&["import", "dhcpd", "--leases", &none, "--report", "/no/such"], "/no/such: No such"),
         (&["import", "dhcpd", "--leases", &none, "--report", "."], "this names no file"),
