@@ -37,7 +37,7 @@ impl Whole {
     /// As [`Whole::create`]; and when something is there.
     pub fn create_new(path: &Path) -> Result<Whole, Failure> {
         if fs::symlink_metadata(path).is_ok() {
-            return Err(wrong(path, &io::ErrorKind::AlreadyExists.into()));
+            return Err(wrong(path, &taken()));
         }
         Whole::begin(path, place(path)?, true)
     }
@@ -79,10 +79,13 @@ fn publish_new(mut draft: Draft, place: &Path) -> io::Result<()> {
             let parent = place.parent().filter(|dir| !dir.as_os_str().is_empty());
             File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-        Err(_) if fs::symlink_metadata(place).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) if fs::symlink_metadata(place).is_ok() => Err(taken()),
         Err(_) => draft.publish(),
     }
+}
+
+fn taken() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "this exists already; name another file")
 }
 
 /// Where a file named `path` goes: a link to a file stays, and the file that it leads to is replaced.
