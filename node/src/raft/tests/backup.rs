@@ -8,14 +8,14 @@ use super::*;
 const SAVED: i64 = 1_795_470_000_000;
 
 /// A backup of what `node` has, in a file.
-fn save(node: &Node, dir: &Path) -> std::path::PathBuf {
+pub(super) fn save(node: &Node, dir: &Path) -> std::path::PathBuf {
     let file = dir.join("backup");
     node.raft().backup(SAVED).write(fs::File::create(&file).unwrap()).unwrap();
     file
 }
 
 /// An empty node, and what would make it one of a new cluster.
-fn into_new(file: &Path) -> (Node, Restore) {
+pub(super) fn into_new(file: &Path) -> (Node, Restore) {
     let node = Node::new();
     let restore = Restore {
         file: file.to_path_buf(),

@@ -13,6 +13,7 @@ use rcgen::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Request;
 
+use super::backup::{into_new, save};
 use super::membership::{propose, token};
 use super::*;
 use crate::settings::PeerFiles;
@@ -265,6 +266,47 @@ async fn a_certificate_of_another_cluster_does_not_open_a_data_directory() {
     node.tls = Some(PeerTls::open(files).unwrap());
     let error = node.start(&initial, Options::default()).await.unwrap_err();
     assert!(error.contains("belongs to cluster 0123456789abcdef"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_cluster_wants_certificates_of_its_own_id_and_is_joined_with_them() {
+    let authority = Authority::new();
+    let mut old = Node::new();
+    old.tls = Some(authority.node("node-a"));
+    old.start(&[old.address], Options::default()).await.unwrap();
+    write(std::slice::from_ref(&old), 5).await;
+    let place = tempfile::tempdir().unwrap();
+    let file = save(&old, place.path());
+    old.kill().await;
+
+    const NEW: u64 = CLUSTER + 7;
+    let (mut one, wanted) = into_new(&file);
+    restore(&Restore { cluster: Some(NEW), ..wanted }).unwrap();
+    let initial = [one.address];
+    one.tls = old.tls.clone();
+    let error = one.start(&initial, Options::default()).await.unwrap_err();
+    assert!(error.contains(&format!("belongs to cluster {NEW:016x}")), "{error}");
+    let of_new = |name| PeerTls::open(authority.sign(name, Says::node(name, NEW))).unwrap();
+    one.tls = Some(of_new("node-a"));
+    one.start(&initial, Options::default()).await.unwrap();
+    let mut nodes = vec![one];
+    assert_eq!(nodes[leader(&nodes).await].value(), 5);
+
+    let token = token(&nodes, 1, 4, 60).await;
+    let mut new = Node::new();
+    // One of the old cluster's is not let in, although the same authority has signed it.
+    new.tls = Some(authority.node("node-b"));
+    let plan = new.plan(&initial, &token);
+    let joining = tokio::time::timeout(Duration::from_secs(2), new.join(&plan, Options::default()));
+    assert!(joining.await.is_err(), "it goes on trying");
+    new.tls = Some(of_new("node-b"));
+    new.join(&new.plan(&initial, &token), Options::default()).await.unwrap();
+    nodes.push(new);
+    let index = write(&nodes, 6).await.index;
+    all_applied(&nodes, index).await;
+    let (membership, _) = nodes[0].raft().members();
+    let joined = membership.nodes().find(|(_, member)| member.tls_name == "node-b");
+    assert!(joined.is_some(), "{membership:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
