@@ -138,6 +138,7 @@ fn report(dir: &Path, node: u64, index: u64) -> PathBuf {
         last: Position { term: 5, node: 1, index },
         committed: Some(Position { term: 5, node: 1, index: index - 1 }),
         voters: vec![1, 2, 3, 4, 5],
+        voter_sets: vec![vec![1, 2, 3, 4, 5]],
         leases: 5,
         config_version: 1,
         time: SAVED / 1000 + index as i64,

@@ -295,6 +295,29 @@ impl Settings {
         }
     }
 
+    /// Every file and directory that these settings name.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Cluster { config, token_file, .. } = &self.cluster;
+        let peer = self.peer.iter().flat_map(|peer| {
+            [&peer.trust_anchor, &peer.cert_file, &peer.key_file].into_iter().flatten().cloned()
+        });
+        let control = self.control.listeners().into_iter().flat_map(|listener| {
+            let passwords = listener.users.into_iter().filter_map(|user| match user.password {
+                Given::File(file) => Some(file),
+                Given::Here(_) => None,
+            });
+            let tls = listener.tls.into_iter().flat_map(|tls| {
+                [Some(tls.cert_file), Some(tls.key_file), tls.trust_anchor].into_iter().flatten()
+            });
+            passwords.chain(tls).collect::<Vec<_>>()
+        });
+        std::iter::once(self.data_dir.clone())
+            .chain([config, token_file, &self.log.leases].into_iter().flatten().cloned())
+            .chain(peer)
+            .chain(control)
+            .collect()
+    }
+
     /// The settings of the Kea personality: `-c FILE` and nothing else (R26). The cluster has one
     /// node and no peer port; the file wins at every start.
     pub fn kea_personality(data_dir: PathBuf, config: PathBuf, host_name: &str) -> Settings {
@@ -650,6 +673,18 @@ role = "read"
             let error = parse(&broken).unwrap_err();
             assert!(!error.contains("swordfish"), "{error}");
             assert!(error.contains("line 1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_file_that_is_named_is_listed() {
+        let text = FULL.replace(
+            "insecure = true",
+            "cert-file = \"/a/cert\"\nkey-file = \"/a/key\"\ntrust-anchor = \"/a/ca\"",
+        ) + "\n[log]\nleases = \"/a/leases\"\n[[control.users]]\npassword-file = \"/a/password\"\n";
+        let files = parse(&text).unwrap().files();
+        for named in ["/a/cert", "/a/key", "/a/ca", "/a/leases", "/a/password"] {
+            assert!(files.iter().any(|file| file == Path::new(named)), "{named} of {files:?}");
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) fn confine(settings: &Settings, file: ConfigFile) {
     if let Err(error) = set_no_new_privs(true) {
         tracing::warn!(%error, "what this process starts may get more privileges than it has");
     }
-    let foreign = file == ConfigFile::Wins || is_foreign(&settings.data_dir);
+    let foreign = file == ConfigFile::Wins || settings.files().iter().any(|path| is_foreign(path));
     let given = match capabilities(None) {
         Ok(sets) => sets.permitted,
         Err(error) => {
@@ -54,9 +54,9 @@ fn needed(foreign: bool, small_queues: bool) -> CapabilitySet {
     needed
 }
 
-/// Whether the directory, or what of its path exists, belongs to somebody else.
-fn is_foreign(directory: &Path) -> bool {
-    let owner = directory.ancestors().find_map(|path| std::fs::metadata(path).ok());
+/// Whether the file or directory, or what of its path exists, belongs to somebody else.
+fn is_foreign(path: &Path) -> bool {
+    let owner = path.ancestors().find_map(|path| std::fs::metadata(path).ok());
     owner.is_some_and(|owner| owner.uid() != geteuid().as_raw())
 }
 

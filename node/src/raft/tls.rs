@@ -141,12 +141,9 @@ impl PeerTls {
                 self.me
             ));
         }
-        let verifier = material.verifier.clone();
         *self.now.write() = Arc::new(material);
         let now = UnixTime::now();
-        let before = self.open.lock().len();
-        self.open.lock().retain(|_, shown| verifier.judge(&shown.chain, now).is_ok());
-        let cut = before.saturating_sub(self.open.lock().len());
+        let cut = self.cut(now);
         tracing::info!(
             cut,
             "the certificates of the peer port are read; connections that are no longer good are cut"
@@ -155,7 +152,16 @@ impl PeerTls {
         Ok(())
     }
 
-    /// Looks at the files every minute, for ever.
+    /// Ends the connections whose certificates are no longer good. Returns how many.
+    fn cut(&self, now: UnixTime) -> usize {
+        let verifier = self.now.read().verifier.clone();
+        let mut open = self.open.lock();
+        let before = open.len();
+        open.retain(|_, shown| verifier.judge(&shown.chain, now).is_ok());
+        before.saturating_sub(open.len())
+    }
+
+    /// Looks at the files, and at the certificates of open connections, every minute, for ever.
     pub async fn look_after(self: Arc<PeerTls>) {
         loop {
             tokio::time::sleep(LOOK).await;
@@ -166,7 +172,15 @@ impl PeerTls {
                 if !same {
                     return tls.read_again();
                 }
-                tls.warn_of_the_end(UnixTime::now());
+                let now = UnixTime::now();
+                let cut = tls.cut(now);
+                if cut > 0 {
+                    tracing::warn!(
+                        cut,
+                        "connections between nodes were cut: their certificates have ended"
+                    );
+                }
+                tls.warn_of_the_end(now);
                 Ok(())
             });
             if let Ok(Err(why)) = looking.await {
