@@ -412,7 +412,7 @@ mod tests {
         found(dir.path(), founding).unwrap();
         let batch = Batch { stamp: ClusterTime::ZERO, commands: vec![command] };
         let id = LogId { index: position.index + 1, ..position };
-        let entry = Entry { id, body: Body::Batch(state_wire::encode_batch(&batch).into()) };
+        let entry = Entry { id, body: Body::Batch(state_wire::encode_batch(&batch)) };
         let log = dir.path().join("log");
         let log = DiskLog::open(&log, LogSettings::default(), Arc::new(|_, _| {})).unwrap();
         let (sent, received) = std::sync::mpsc::sync_channel(1);

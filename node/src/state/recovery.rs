@@ -164,7 +164,7 @@ impl State {
         if copied.hold {
             self.hold(copied, since, former);
         } else if let Some(former) = former {
-            self.let_go(&former, u32::MIN, usize::MAX);
+            self.let_go(&former, 0, usize::MAX);
         }
     }
 
