@@ -218,7 +218,7 @@ fn users_come_with_a_password_that_is_no_argument() {
 
 #[test]
 fn a_mistake_in_the_command_line_is_json_where_that_is_asked_for() {
-    let output = run(&["-o", "json", "lease", "find", "--nonsense"]);
+    let output = run(&["-o", "json", "status", "--nonsense"]);
     assert_eq!(output.status.code(), Some(2));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(told["kind"], "usage");
