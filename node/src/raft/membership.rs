@@ -202,7 +202,7 @@ impl Raft {
         let Ok(_turn) = deadline.wait_for(self.inner.changing.lock()).await else {
             return refused("another change of the membership takes its time; try again");
         };
-        let status = self.status();
+        let status = self.settled_status(deadline).await;
         let Some(member) = self.leader_member(node) else { return self.no_member(change).await };
         let votes = status.members.iter().any(|member| member.node == node && member.voter);
         tracing::info!(%node, %verb, force, "an operator changes the membership");
@@ -221,6 +221,21 @@ impl Raft {
             }
         }
         done
+    }
+
+    /// The members as a leader can judge them. One that has just begun to lead has not heard from all
+    /// of them yet, which says nothing about them; it waits as long as silence would have to last.
+    async fn settled_status(&self, deadline: Deadline) -> Status {
+        let patience = Deadline::after(deadline.left().min(quorum::SILENT_AFTER));
+        loop {
+            let status = self.status();
+            let voters = voters_of(&status, |member| member.voter);
+            let known = |voter: &Voter| voter.heard_ago.is_some() && voter.lag < u64::MAX;
+            if voters.iter().all(known) || !self.is_stamping() || patience.left() < PAUSE {
+                return status;
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     async fn promote(

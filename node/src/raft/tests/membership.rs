@@ -311,6 +311,24 @@ async fn the_leader_is_removed_by_asking_a_follower_and_hears_of_it() {
     assert_eq!(joined.seat.unwrap().node, NodeId(4));
 }
 
+/// It has not heard from all of them yet, and does not take that for their silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_has_just_begun_hears_the_others_before_it_judges_them() {
+    let nodes = formed(3, Options::default()).await;
+    for _ in 0..10 {
+        let old = leader(&nodes).await;
+        let demoted = nodes[old].raft().id().0;
+        let Ok(new) = nodes[old].raft().transfer_leader(None).await else { continue };
+        let new = place_of(&nodes, new.0);
+        // Asked at its first moment. Only its own refusal counts: another may lead by now.
+        let asked = nodes[new].raft().change_members(change(Verb::Demote, demoted), WITHIN).await;
+        if let Err(ChangeError::Refused(why)) = asked {
+            panic!("{why}");
+        }
+        changed(&nodes, new, change(Verb::Promote, demoted)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_leaves_no_majority_is_refused_with_the_numbers() {
     let mut nodes = formed(3, Options::default()).await;
