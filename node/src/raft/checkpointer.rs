@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::machine::Shared;
 use super::{image, wire};
 use crate::state::Frozen;
-use crate::storage::{Base, Checkpoint, DiskWatch, Log, Remains};
+use crate::storage::{After, Base, Checkpoint, DiskWatch, Log, Remains};
 
 /// How often the machine is written.
 const EVERY_SECONDS: u32 = 10;
@@ -109,8 +109,9 @@ impl Writer {
             return;
         }
         self.shared.settle_history(&base);
-        let changes = image::changes(self.written.as_ref().map(|(frozen, _)| frozen), &frozen);
-        match checkpoint.write(&base, changes) {
+        let older = self.written.as_ref().map(|(frozen, _)| frozen);
+        let after = After { state_hash: frozen.digest(), whole: older.is_none() };
+        match checkpoint.write(&base, after, image::changes(older, &frozen)) {
             Ok(()) => {
                 self.written = Some((frozen, base));
                 self.checkpoint = Some(checkpoint);

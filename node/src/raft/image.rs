@@ -1,22 +1,25 @@
 //! The machine as bytes on disk: which calls of [`crate::state`] make and read snapshots and
 //! checkpoints. One file, so that the rest of `raft` sees only [`State`] and [`Frozen`].
 //!
-//! Records of a checkpoint, key → value: `h` → the head, `l` and the address → a lease, and the pieces
-//! of documents under their own keys ([`PieceKey`], which begin with other letters).
+//! Records of a checkpoint, key → value: `h` → the head, `l` and a number, big-endian → the leases of that
+//! chunk of [`CHUNK`] addresses, and the pieces of documents under their own keys ([`PieceKey`], which begin
+//! with other letters).
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::Ipv4Addr;
+use std::iter;
 
 use bytes::Bytes;
 
 use crate::state::snapshot::{BadSnapshot, PieceKey};
-use crate::state::view::Change;
-use crate::state::{Frozen, State, decode_lease, encode_lease, snapshot};
-use crate::storage::{Changes, Loaded};
+use crate::state::{Frozen, State, decode_leases, encode_lease, snapshot};
+use crate::storage::{Change, Loaded};
 
 const HEAD: &[u8] = b"h";
-const LEASE: u8 = b'l';
+const LEASES: u8 = b'l';
+/// Addresses in a chunk. More make fewer records, of which each costs sled time and memory; fewer make less to
+/// write for one changed lease. Neighbours are given out, and renew, at about the same time.
+const CHUNK: u32 = 16;
 
 /// Writes the machine whole. Its position is in the header of the file around it.
 pub(super) fn write(frozen: &Frozen, mut out: &mut dyn Write) -> io::Result<()> {
@@ -28,73 +31,68 @@ pub(super) fn read(mut input: &mut dyn Read) -> io::Result<State> {
     Ok(snapshot::read(&mut input).map_err(damaged)?.0)
 }
 
-/// What carries a checkpoint from `older` to `newer`; whole if there is no older one.
-pub(super) fn changes(older: Option<&Frozen>, newer: &Frozen) -> Changes {
-    let mut changes = Changes {
-        put: vec![(HEAD.to_vec(), newer.head_bytes())],
-        remove: Vec::new(),
-        total: newer.len() as u64 + 1 + newer.pieces().count() as u64,
-        state_hash: newer.digest(),
-        whole: older.is_none(),
+/// What carries a checkpoint from `older` to `newer`, or makes it anew if there is no `older` one. Chunks are made as they
+/// are asked for: of a million leases, one chunk is in memory.
+pub(super) fn changes<'a>(
+    older: Option<&'a Frozen>,
+    newer: &'a Frozen,
+) -> impl Iterator<Item = Change> + 'a {
+    let head = Change::Put(HEAD.to_vec(), newer.head_bytes());
+    let piece = |(key, piece): (PieceKey, &Bytes)| Change::Put(key.to_bytes(), piece.to_vec());
+    let (new, gone) = match older {
+        None => (newer.pieces().collect(), Vec::new()),
+        Some(older) => newer.pieces_since(older),
     };
-    let mut put = |(key, piece): (PieceKey, &Bytes)| {
-        changes.put.push((key.to_bytes(), piece.to_vec()));
-    };
-    match older {
-        None => newer.pieces().for_each(put),
-        Some(older) => {
-            let (new, gone) = newer.pieces_since(older);
-            new.into_iter().for_each(&mut put);
-            changes.remove.extend(gone.into_iter().map(PieceKey::to_bytes));
-        }
+    let pieces = new.into_iter().map(piece);
+    let gone = gone.into_iter().map(|key| Change::Remove(key.to_bytes()));
+    let all = older.is_none().then(|| newer.leases().map(|lease| lease.address));
+    let changed = older.map(|older| newer.changed_since(older));
+    let changed = all.into_iter().flatten().chain(changed.into_iter().flatten());
+    let mut done = None;
+    let chunks = changed.filter_map(move |address| {
+        let chunk = u32::from(address) / CHUNK;
+        (done.replace(chunk) != Some(chunk)).then(|| self::chunk(newer, chunk))
+    });
+    iter::once(head).chain(pieces).chain(gone).chain(chunks)
+}
+
+/// What becomes of a chunk.
+fn chunk(frozen: &Frozen, chunk: u32) -> Change {
+    let mut key = vec![LEASES];
+    key.extend_from_slice(&chunk.to_be_bytes());
+    let first = chunk * CHUNK;
+    let mut records = Vec::new();
+    for lease in frozen.leases_in(first.into(), (first + (CHUNK - 1)).into()) {
+        encode_lease(lease, &mut records);
     }
-    let mut put = |lease: &crate::state::Lease| {
-        let mut record = Vec::with_capacity(160);
-        encode_lease(lease, &mut record);
-        changes.put.push((key(lease.address), record));
-    };
-    match older {
-        None => newer.leases().for_each(|lease| put(lease)),
-        Some(older) => {
-            for change in newer.changes_since(older) {
-                match change {
-                    Change::Put(lease) => put(lease),
-                    Change::Remove(address) => changes.remove.push(key(address)),
-                }
-            }
-        }
-    }
-    changes
+    if records.is_empty() { Change::Remove(key) } else { Change::Put(key, records) }
 }
 
 /// The machine that a checkpoint holds, if it is whole.
-pub(super) fn from_checkpoint(loaded: &Loaded) -> io::Result<State> {
-    let mut head = None;
-    let mut pieces = BTreeMap::new();
-    let mut leases = Vec::with_capacity(loaded.records.len());
-    for (key, value) in &loaded.records {
-        match key.as_slice() {
-            HEAD => head = Some(value),
-            [LEASE, ..] => leases.push(value),
+pub(super) fn from_checkpoint(loaded: &Loaded<'_>) -> io::Result<State> {
+    let (mut head, mut pieces) = (None, BTreeMap::new());
+    for record in loaded.but_kind(LEASES) {
+        let record = record?;
+        match record.key() {
+            HEAD => head = Some(record.value().to_vec()),
             key => match PieceKey::take(key) {
-                Some((key, [])) => _ = pieces.insert(key, Bytes::copy_from_slice(value)),
+                Some((key, [])) => {
+                    _ = pieces.insert(key, Bytes::copy_from_slice(record.value()));
+                }
                 _ => return Err(damaged("a record of an unknown kind")),
             },
         }
     }
     let head = head.ok_or_else(|| damaged("no head"))?;
-    let leases = leases.into_iter().map(|record| decode_lease(record));
-    let state = snapshot::rebuild(head, pieces, leases).map_err(damaged)?;
+    let leases = loaded.of_kind(LEASES).flat_map(|record| match record {
+        Ok(record) => decode_leases(record.value()).map(|lease| Ok(lease?)).collect(),
+        Err(error) => vec![Err(error.into())],
+    });
+    let state = snapshot::rebuild(&head, pieces, leases).map_err(damaged)?;
     if state.digest() != loaded.state_hash {
         return Err(damaged("the machine does not match its digest"));
     }
     Ok(state)
-}
-
-fn key(address: Ipv4Addr) -> Vec<u8> {
-    let mut key = vec![LEASE];
-    key.extend_from_slice(&address.octets());
-    key
 }
 
 fn damaged(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {

@@ -54,12 +54,12 @@ pub struct Recovered {
 /// [`RecoverError`]; the node must not start then.
 pub fn recover(dir: &Path, log: &dyn Log) -> Result<Recovered, RecoverError> {
     let snapshots = Snapshots::open(&dir.join("snapshots"))?;
-    let (checkpoint, loaded) = Checkpoint::open(&dir.join("checkpoint"), CHECKPOINT_CACHE)?;
     let mut damaged = Vec::new();
-    let from_checkpoint = match &loaded {
-        Some(loaded) => machine_of(loaded, &mut damaged)?,
-        None => None,
-    };
+    let (checkpoint, loaded) =
+        Checkpoint::open(&dir.join("checkpoint"), CHECKPOINT_CACHE, |loaded| {
+            machine_of(&loaded, &mut damaged)
+        })?;
+    let from_checkpoint = loaded.transpose()?;
     let files = snapshots.list()?;
     let floor = from_checkpoint.as_ref().and_then(|(_, base)| base.applied);
     let mut from_snapshot = None;
@@ -105,18 +105,20 @@ fn agrees(log: &dyn Log, id: crate::storage::LogId) -> io::Result<bool> {
     Ok(log.read(id.index, id.index + 1, u64::MAX)?.first().is_some_and(|entry| entry.id == id))
 }
 
-/// The machine, or nothing and why in `damaged`.
+/// The machine; or that this program is too old for it, which is no fault of the checkpoint.
+///
+/// # Errors
+/// Why it is damaged, which is also put into `damaged`.
 fn machine_of(
-    loaded: &Loaded,
+    loaded: &Loaded<'_>,
     damaged: &mut Vec<String>,
-) -> Result<Option<(State, Base)>, RecoverError> {
+) -> io::Result<Result<(State, Base), RecoverError>> {
     match image::from_checkpoint(loaded) {
-        Ok(state) => Ok(Some((state, loaded.base.clone()))),
-        Err(error) if image::is_too_new(&error) => Err(RecoverError::TooNew(error.to_string())),
+        Ok(state) => Ok(Ok((state, loaded.base.clone()))),
+        Err(error) if image::is_too_new(&error) => Ok(Err(RecoverError::TooNew(error.to_string()))),
         Err(error) => {
-            tracing::warn!(%error, "the checkpoint is less than whole and not used");
             damaged.push(format!("the checkpoint is damaged: {error}"));
-            Ok(None)
+            Err(error)
         }
     }
 }

@@ -47,10 +47,10 @@ pub use leases::{Leases, StateCounts};
 pub use meta::{Declines, Meta, NodeEntry, Totals};
 pub use outcome::{Granted, Outcome, Taken};
 pub use prepare::{Prepared, Readers, Unreadable};
-pub use record::{BadRecord, decode_lease, encode_lease};
+pub use record::{BadRecord, decode_leases, encode_lease};
 pub use recovery::{Copied, Recovery, Source};
 pub use roster::{Admission, Admit, JoinToken, NotAdmitted, Policy, Roster};
-pub use view::{Availability, Change, Frozen, View};
+pub use view::{Availability, Frozen, View};
 
 use crate::types::ClusterTime;
 

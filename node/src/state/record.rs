@@ -33,9 +33,6 @@ pub enum BadRecord {
     /// It ends too soon.
     #[error("a lease record ends in the middle")]
     Short,
-    /// Something follows it.
-    #[error("a lease record is followed by other bytes")]
-    Long,
     /// A field holds what no lease can have.
     #[error("a lease record has an impossible {0}")]
     Field(&'static str),
@@ -86,11 +83,16 @@ pub fn encode_lease(lease: &Lease, out: &mut Vec<u8>) {
     }
 }
 
-/// The lease that `bytes` are, whole.
-pub fn decode_lease(bytes: &[u8]) -> Result<Lease, BadRecord> {
+/// The leases that `bytes` are, one behind the other; the first that is none is the last item.
+pub fn decode_leases(bytes: &[u8]) -> impl Iterator<Item = Result<Lease, BadRecord>> {
     let mut rest = bytes;
-    let lease = take_lease(&mut rest)?;
-    if rest.is_empty() { Ok(lease) } else { Err(BadRecord::Long) }
+    std::iter::from_fn(move || {
+        let lease = (!rest.is_empty()).then(|| take_lease(&mut rest))?;
+        if lease.is_err() {
+            rest = &[];
+        }
+        Some(lease)
+    })
 }
 
 /// The lease at the front of `rest`, which then begins behind it.
@@ -196,17 +198,19 @@ mod tests {
         fn records_round_trip_and_a_cut_one_is_refused(lease in any_lease(), cut in any::<prop::sample::Index>()) {
             let mut bytes = Vec::new();
             encode_lease(&lease, &mut bytes);
-            prop_assert_eq!(decode_lease(&bytes), Ok(lease));
-            prop_assert_eq!(decode_lease(&bytes[..cut.index(bytes.len())]), Err(BadRecord::Short));
-            bytes.push(0);
-            prop_assert_eq!(decode_lease(&bytes), Err(BadRecord::Long));
+            let decoded = |bytes: &[u8]| decode_leases(bytes).collect::<Vec<_>>();
+            let twice = [bytes.as_slice(), &bytes].concat();
+            prop_assert_eq!(decoded(&twice), [Ok(lease.clone()), Ok(lease.clone())]);
+            let end = 1 + cut.index(bytes.len() - 1);
+            prop_assert_eq!(decoded(&twice[..bytes.len() + end]), [Ok(lease), Err(BadRecord::Short)]);
         }
 
         #[test]
         fn any_bytes_are_a_record_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(lease) = decode_lease(&bytes) {
+            let decoded: Vec<_> = decode_leases(&bytes).collect();
+            if let Ok(leases) = decoded.into_iter().collect::<Result<Vec<_>, _>>() {
                 let mut again = Vec::new();
-                encode_lease(&lease, &mut again);
+                leases.iter().for_each(|lease| encode_lease(lease, &mut again));
                 prop_assert_eq!(again, bytes);
             }
         }

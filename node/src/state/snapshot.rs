@@ -153,7 +153,7 @@ impl Frozen {
 pub fn rebuild(
     head: &[u8],
     pieces: BTreeMap<PieceKey, Bytes>,
-    leases: impl IntoIterator<Item = Result<Lease, BadRecord>>,
+    leases: impl IntoIterator<Item = Result<Lease, BadSnapshot>>,
 ) -> Result<State, BadSnapshot> {
     let head = pb::Head::decode(head).map_err(BadWire::from)?;
     let meta = meta_from(&head, pieces)?;

@@ -306,15 +306,6 @@ pub struct Frozen {
     pub(super) lease_digest: u64,
 }
 
-/// One difference between two frozen views.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change<'a> {
-    /// The address has this lease now.
-    Put(&'a Lease),
-    /// The address has none any more.
-    Remove(Ipv4Addr),
-}
-
 impl Frozen {
     /// Everything that is not a lease.
     pub fn meta(&self) -> &Meta {
@@ -358,13 +349,18 @@ impl Frozen {
         self.counts.iter().map(|(subnet, counts)| (*subnet, *counts))
     }
 
-    /// What changed from `older` to this, ascending by address. Chunks that both share are skipped:
-    /// the cost follows the changes, not the table.
-    pub fn changes_since<'a>(&'a self, older: &'a Frozen) -> impl Iterator<Item = Change<'a>> {
+    /// The leases from address `first` to `last`, ascending.
+    pub fn leases_in(&self, first: Ipv4Addr, last: Ipv4Addr) -> impl Iterator<Item = &Arc<Lease>> {
+        self.table.range(u32::from(first)..=u32::from(last)).map(|(_, lease)| lease)
+    }
+
+    /// The addresses whose leases differ from `older`, ascending. Chunks that both share are skipped: the
+    /// cost follows the changes, not the table.
+    pub fn changed_since<'a>(&'a self, older: &'a Frozen) -> impl Iterator<Item = Ipv4Addr> + 'a {
         older.table.diff(&self.table).map(|item| match item {
-            DiffItem::Add(_, lease) => Change::Put(lease),
-            DiffItem::Update { new: (_, lease), .. } => Change::Put(lease),
-            DiffItem::Remove(address, _) => Change::Remove(Ipv4Addr::from(*address)),
+            DiffItem::Add(address, _)
+            | DiffItem::Update { new: (address, _), .. }
+            | DiffItem::Remove(address, _) => Ipv4Addr::from(*address),
         })
     }
 }

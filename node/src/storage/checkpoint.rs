@@ -7,6 +7,11 @@
 //! Records are the machine's own, key to value. Each write is one atomic batch of what changed and
 //! the header, then sled's `flush()`, which does not reach the platters on Linux (sled issue 1452),
 //! then fdatasync on sled's file: [`Checkpoint::make_durable`] is the only way to sync sled.
+//!
+//! One batch of very many records would take gigabytes of memory. A write of more than [`AT_ONCE`] takes
+//! the header away, durably, and goes in several batches, of which the last one brings the new header: a
+//! crash in between leaves a checkpoint without a header, which is less than whole. Nor are all records
+//! ever read into memory.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -20,34 +25,88 @@ use xxhash_rust::xxh3::Xxh3;
 use super::files::sync_dir;
 use super::log::Base;
 
-/// Sorts before every record, which begin with `R`.
+/// Sorts before every record.
 const HEADER: &[u8] = b"H";
-const VERSION: u8 = 1;
+/// What the key of every record begins with.
+const RECORD: u8 = b'R';
+const VERSION: u8 = 2;
 
-/// Changes to carry into the checkpoint.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Records to write.
-    pub put: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Records to remove.
-    pub remove: Vec<Vec<u8>>,
-    /// How many records there are then in all.
-    pub total: u64,
+/// The most records in one batch. sled keeps a copy of a page for each of them until the batch is done, some
+/// 5 KB.
+const AT_ONCE: usize = 4_096;
+
+/// A change of one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Write it: key and value.
+    Put(Vec<u8>, Vec<u8>),
+    /// Remove it: its key.
+    Remove(Vec<u8>),
+}
+
+/// What the checkpoint is to be after a write.
+#[derive(Debug, Clone, Copy)]
+pub struct After {
     /// The machine's own hash at that point.
     pub state_hash: u64,
-    /// Whether everything before is to be forgotten: `put` is the whole machine.
+    /// Whether everything before is to be forgotten: the changes are the whole machine.
     pub whole: bool,
 }
 
-/// A checkpoint as it was read.
-#[derive(Debug, PartialEq)]
-pub struct Loaded {
+/// A checkpoint to be read.
+#[derive(Debug)]
+pub struct Loaded<'a> {
     /// Where it stands.
     pub base: Base,
-    /// The records in the order of their keys.
-    pub records: Vec<(Vec<u8>, Vec<u8>)>,
     /// The machine's own hash at that point; whoever rebuilds the machine compares.
     pub state_hash: u64,
+    db: &'a sled::Db,
+}
+
+/// A record as it was read.
+#[derive(Debug)]
+pub struct Record {
+    key: sled::IVec,
+    stored: sled::IVec,
+}
+
+impl Record {
+    /// Whether it is what was written is looked at here.
+    fn of(stored: sled::Result<(sled::IVec, sled::IVec)>) -> io::Result<Record> {
+        let (key, stored) = stored.map_err(broken)?;
+        let record = Record { key, stored };
+        let Some((hash, value)) = record.stored.split_at_checked(8) else {
+            return Err(broken("a short record"));
+        };
+        if hash != record_hash(record.key(), value) {
+            return Err(broken("a record does not match its checksum"));
+        }
+        Ok(record)
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &[u8] {
+        &self.key[1..]
+    }
+
+    /// Its value.
+    pub fn value(&self) -> &[u8] {
+        &self.stored[8..]
+    }
+}
+
+impl Loaded<'_> {
+    /// The records whose keys begin with `kind`, in the order of their keys.
+    pub fn of_kind(&self, kind: u8) -> impl Iterator<Item = io::Result<Record>> {
+        self.db.scan_prefix([RECORD, kind]).map(Record::of)
+    }
+
+    /// All others, in the order of their keys.
+    pub fn but_kind(&self, kind: u8) -> impl Iterator<Item = io::Result<Record>> {
+        let before = self.db.range([RECORD].as_slice()..[RECORD, kind].as_slice());
+        let behind = self.db.range([RECORD, kind + 1].as_slice()..);
+        before.chain(behind).map(Record::of)
+    }
 }
 
 /// The checkpoint store.
@@ -55,6 +114,7 @@ pub struct Loaded {
 pub struct Checkpoint {
     dir: PathBuf,
     cache_bytes: u64,
+    at_once: usize,
     db: sled::Db,
 }
 
@@ -89,17 +149,22 @@ fn wait_until_closed(dir: &Path) -> io::Result<()> {
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint in `dir` and reads it. One that does not open, or is less than whole,
-    /// is deleted and made anew, empty. One that this process is still closing is waited for.
+    /// Opens the checkpoint in `dir` and has it read by `read`. One that does not open, is less than
+    /// whole, or that `read` finds damaged, is deleted and made anew, empty. One that this process is
+    /// still closing is waited for.
     ///
     /// # Errors
     /// When not even an empty one can be made.
-    pub fn open(dir: &Path, cache_bytes: u64) -> io::Result<(Checkpoint, Option<Loaded>)> {
+    pub fn open<T>(
+        dir: &Path,
+        cache_bytes: u64,
+        read: impl FnOnce(Loaded<'_>) -> io::Result<T>,
+    ) -> io::Result<(Checkpoint, Option<T>)> {
         wait_until_closed(dir)?;
         let first = guarded(|| {
             let checkpoint = Checkpoint::open_as_is(dir, cache_bytes)?;
-            let loaded = checkpoint.load()?;
-            Ok((checkpoint, loaded))
+            let read = checkpoint.load()?.map(read).transpose()?;
+            Ok((checkpoint, read))
         });
         match first {
             Ok(found) => Ok(found),
@@ -122,31 +187,18 @@ impl Checkpoint {
         if let Some(parent) = dir.parent() {
             sync_dir(parent)?;
         }
-        Ok(Checkpoint { dir: dir.to_path_buf(), cache_bytes, db })
+        Ok(Checkpoint { dir: dir.to_path_buf(), cache_bytes, at_once: AT_ONCE, db })
     }
 
-    fn load(&self) -> io::Result<Option<Loaded>> {
+    fn load(&self) -> io::Result<Option<Loaded<'_>>> {
         let Some(header) = self.db.get(HEADER).map_err(broken)? else {
             if self.db.is_empty() {
                 return Ok(None);
             }
             return Err(broken("records without a header"));
         };
-        let header = Header::decode(&header)?;
-        let mut records = Vec::new();
-        for item in self.db.scan_prefix(b"R") {
-            let (key, value) = item.map_err(broken)?;
-            let (hash, value) =
-                value.split_at_checked(8).ok_or_else(|| broken("a short record"))?;
-            if hash != record_hash(&key[1..], value) {
-                return Err(broken("a record does not match its checksum"));
-            }
-            records.push((key[1..].to_vec(), value.to_vec()));
-        }
-        if records.len() as u64 != header.total {
-            return Err(broken(format!("{} records instead of {}", records.len(), header.total)));
-        }
-        Ok(Some(Loaded { base: header.base, records, state_hash: header.state_hash }))
+        let Header { base, state_hash } = Header::decode(&header)?;
+        Ok(Some(Loaded { base, state_hash, db: &self.db }))
     }
 
     /// Writes what changed and where the machine stands then, durably. Blocks for as long as that
@@ -154,34 +206,41 @@ impl Checkpoint {
     ///
     /// # Errors
     /// sled's and the system's.
-    pub fn write(&mut self, base: &Base, changes: Changes) -> io::Result<()> {
+    pub fn write(
+        &mut self,
+        base: &Base,
+        after: After,
+        changes: impl Iterator<Item = Change>,
+    ) -> io::Result<()> {
         guarded(|| {
-            let mut batch = sled::Batch::default();
-            if changes.whole {
+            let mut step =
+                Step { checkpoint: self, batch: sled::Batch::default(), size: 0, first: true };
+            if after.whole {
                 for key in self.db.iter().keys() {
-                    batch.remove(key.map_err(broken)?);
+                    step.put(key.map_err(broken)?, None)?;
                 }
             }
-            for key in &changes.remove {
-                batch.remove(with_prefix(key));
+            for change in changes {
+                match change {
+                    Change::Remove(key) => step.put(with_prefix(&key).into(), None)?,
+                    Change::Put(key, value) => {
+                        let mut stored = Vec::with_capacity(8 + value.len());
+                        stored.extend_from_slice(&record_hash(&key, &value));
+                        stored.extend_from_slice(&value);
+                        step.put(with_prefix(&key).into(), Some(stored.into()))?;
+                    }
+                }
             }
-            for (key, value) in &changes.put {
-                let mut stored = Vec::with_capacity(8 + value.len());
-                stored.extend_from_slice(&record_hash(key, value));
-                stored.extend_from_slice(value);
-                batch.insert(with_prefix(key), stored);
-            }
-            let header =
-                Header { base: base.clone(), total: changes.total, state_hash: changes.state_hash };
-            batch.insert(HEADER, header.encode());
-            self.db.apply_batch(batch).map_err(broken)?;
+            let header = Header { base: base.clone(), state_hash: after.state_hash };
+            step.batch.insert(HEADER, header.encode());
+            step.apply()?;
             self.make_durable()
         })
     }
 
     /// Gives up after an error.
     pub fn close(self) -> Remains {
-        let Checkpoint { dir, cache_bytes, db } = self;
+        let Checkpoint { dir, cache_bytes, db, .. } = self;
         // sled holds its files until the last handle is gone.
         drop(db);
         Remains { dir, cache_bytes }
@@ -196,6 +255,39 @@ impl Checkpoint {
     /// Bytes on disk.
     pub fn size(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
+    }
+}
+
+/// What is written at once.
+struct Step<'a> {
+    checkpoint: &'a Checkpoint,
+    batch: sled::Batch,
+    size: usize,
+    first: bool,
+}
+
+impl Step<'_> {
+    fn put(&mut self, key: sled::IVec, value: Option<sled::IVec>) -> io::Result<()> {
+        if self.size >= self.checkpoint.at_once {
+            if std::mem::take(&mut self.first) {
+                self.checkpoint.db.remove(HEADER).map_err(broken)?;
+                self.checkpoint.make_durable()?;
+            }
+            self.apply()?;
+            // What sled has not written yet it keeps in memory.
+            self.checkpoint.db.flush().map_err(broken)?;
+        }
+        self.size += 1;
+        match value {
+            Some(value) => self.batch.insert(key, value),
+            None => self.batch.remove(key),
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self) -> io::Result<()> {
+        self.size = 0;
+        self.checkpoint.db.apply_batch(std::mem::take(&mut self.batch)).map_err(broken)
     }
 }
 
@@ -222,7 +314,7 @@ impl Remains {
 
 fn with_prefix(key: &[u8]) -> Vec<u8> {
     let mut stored = Vec::with_capacity(1 + key.len());
-    stored.push(b'R');
+    stored.push(RECORD);
     stored.extend_from_slice(key);
     stored
 }
@@ -237,14 +329,12 @@ fn record_hash(key: &[u8], value: &[u8]) -> [u8; 8] {
 
 struct Header {
     base: Base,
-    total: u64,
     state_hash: u64,
 }
 
 impl Header {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
-        bytes.extend_from_slice(&self.total.to_le_bytes());
         bytes.extend_from_slice(&self.state_hash.to_le_bytes());
         let meta = proto::SnapshotMeta {
             last_log_id: self.base.applied.map(Into::into),
@@ -262,17 +352,13 @@ impl Header {
         if hash != record_hash(HEADER, content) {
             return Err(broken("the header does not match its checksum"));
         }
-        let (fixed, meta) = content.split_at_checked(17).ok_or_else(|| broken("a short header"))?;
+        let (fixed, meta) = content.split_at_checked(9).ok_or_else(|| broken("a short header"))?;
         if fixed[0] != VERSION {
             return Err(broken("another version"));
         }
-        let number = |range: std::ops::Range<usize>| -> io::Result<u64> {
-            Ok(u64::from_le_bytes(fixed[range].try_into().map_err(broken)?))
-        };
         let meta = proto::SnapshotMeta::decode(meta).map_err(broken)?;
         Ok(Header {
-            total: number(1..9)?,
-            state_hash: number(9..17)?,
+            state_hash: u64::from_le_bytes(fixed[1..].try_into().map_err(broken)?),
             base: Base {
                 applied: meta.last_log_id.map(Into::into),
                 membership: meta.membership.unwrap_or_default(),
@@ -297,35 +383,46 @@ mod tests {
         }
     }
 
-    fn changes(put: &[(&str, &str)], remove: &[&str], total: u64) -> Changes {
-        Changes {
-            put: put.iter().map(|(k, v)| (k.as_bytes().to_vec(), v.as_bytes().to_vec())).collect(),
-            remove: remove.iter().map(|k| k.as_bytes().to_vec()).collect(),
-            total,
-            state_hash: 42,
-            whole: false,
-        }
+    const AFTER: After = After { state_hash: 42, whole: false };
+
+    type Found = (Base, u64, Vec<(String, String)>);
+
+    fn open(place: &Path) -> (Checkpoint, Option<Found>) {
+        Checkpoint::open(place, CACHE, found).unwrap()
     }
 
-    fn text(loaded: &Loaded) -> Vec<(String, String)> {
-        let string = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
-        loaded.records.iter().map(|(k, v)| (string(k), string(v))).collect()
+    fn found(loaded: Loaded<'_>) -> io::Result<Found> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let records = loaded.of_kind(b'b').chain(loaded.but_kind(b'b'));
+        let mut records = records
+            .map(|record| record.map(|it| (text(it.key()), text(it.value()))))
+            .collect::<io::Result<Vec<_>>>()?;
+        records.sort();
+        Ok((loaded.base, loaded.state_hash, records))
+    }
+
+    fn records(found: &[(&str, &str)]) -> Vec<(String, String)> {
+        found.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+    }
+
+    fn changes(put: &[(&str, &str)], remove: &[&str]) -> impl Iterator<Item = Change> {
+        let put = put.iter().map(|(key, value)| Change::Put((*key).into(), (*value).into()));
+        let remove = remove.iter().map(|key| Change::Remove((*key).into()));
+        put.chain(remove).collect::<Vec<_>>().into_iter()
     }
 
     #[test]
     fn r19_changes_and_position_come_back_together() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("checkpoint");
-        let (mut checkpoint, none) = Checkpoint::open(&place, CACHE).unwrap();
+        let (mut checkpoint, none) = open(&place);
         assert!(none.is_none());
-        checkpoint.write(&base(4), changes(&[("a", "1"), ("b", "2")], &[], 2)).unwrap();
-        checkpoint.write(&base(7), changes(&[("b", "3"), ("c", "4")], &["a"], 2)).unwrap();
+        checkpoint.write(&base(4), AFTER, changes(&[("a", "1"), ("b", "2")], &[])).unwrap();
+        checkpoint.write(&base(7), AFTER, changes(&[("b", "3"), ("c", "4")], &["a"])).unwrap();
         drop(checkpoint);
-        let (_, loaded) = Checkpoint::open(&place, CACHE).unwrap();
-        let loaded = loaded.unwrap();
-        assert_eq!(loaded.base, base(7));
-        assert_eq!(loaded.state_hash, 42);
-        assert_eq!(text(&loaded), [("b".into(), "3".into()), ("c".into(), "4".into())]);
+        let (base_read, hash, read) = open(&place).1.unwrap();
+        assert_eq!((base_read, hash), (base(7), 42));
+        assert_eq!(read, records(&[("b", "3"), ("c", "4")]));
     }
 
     /// Whether somebody waits for the lock of the file `path`, or the system does not tell.
@@ -340,33 +437,65 @@ mod tests {
     fn r19_one_that_is_still_being_closed_is_waited_for_and_not_thrown_away() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("checkpoint");
-        let (mut checkpoint, _) = Checkpoint::open(&place, CACHE).unwrap();
-        checkpoint.write(&base(4), changes(&[("a", "1")], &[], 1)).unwrap();
+        let (mut checkpoint, _) = open(&place);
+        checkpoint.write(&base(4), AFTER, changes(&[("a", "1")], &[])).unwrap();
         drop(checkpoint);
         let db = place.join("db");
         // As a thread of sled's does that has not put its file away yet.
         let held = File::open(&db).unwrap();
         held.lock().unwrap();
-        let opening = std::thread::spawn(move || Checkpoint::open(&place, CACHE).unwrap().1);
+        let opening = std::thread::spawn(move || open(&place).1);
         while !opening.is_finished() && !is_waited_for(&db) {
             std::thread::yield_now();
         }
         drop(held);
-        assert_eq!(opening.join().unwrap().unwrap().base, base(4));
+        assert_eq!(opening.join().unwrap().unwrap().0, base(4));
     }
 
     #[test]
-    fn r19_less_than_the_whole_machine_is_discarded() {
+    fn r19_a_checkpoint_whose_reader_finds_it_damaged_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("checkpoint");
-        let (mut checkpoint, _) = Checkpoint::open(&place, CACHE).unwrap();
-        checkpoint.write(&base(4), changes(&[("a", "1")], &[], 2)).unwrap();
+        let (mut checkpoint, _) = open(&place);
+        checkpoint.write(&base(4), AFTER, changes(&[("a", "1")], &[])).unwrap();
         drop(checkpoint);
-        let (mut checkpoint, loaded) = Checkpoint::open(&place, CACHE).unwrap();
+        let damaged = |_: Loaded<'_>| -> io::Result<()> { Err(io::Error::other("damaged")) };
+        assert!(Checkpoint::open(&place, CACHE, damaged).unwrap().1.is_none());
+        let (mut checkpoint, loaded) = open(&place);
         assert!(loaded.is_none());
-        checkpoint.write(&base(5), changes(&[("a", "1")], &[], 1)).unwrap();
+        checkpoint.write(&base(5), AFTER, changes(&[("a", "1")], &[])).unwrap();
+        assert!(checkpoint.load().unwrap().is_some());
+    }
+
+    /// In several batches, of which a crash may leave some.
+    #[test]
+    fn r19_a_large_change_is_whole_or_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("checkpoint");
+        let (mut checkpoint, _) = open(&place);
+        checkpoint.write(&base(4), AFTER, changes(&[("a", "1"), ("b", "2")], &[])).unwrap();
+        checkpoint.at_once = 2;
+        let put = [("a", "2"), ("b1", "3"), ("b2", "4"), ("c", "5")];
+        checkpoint.write(&base(5), AFTER, changes(&put, &["b"])).unwrap();
         drop(checkpoint);
-        assert!(Checkpoint::open(&place, CACHE).unwrap().1.is_some());
+        let (mut checkpoint, read) = open(&place);
+        let (base_read, _, read) = read.unwrap();
+        assert_eq!((base_read, read), (base(5), records(&put)));
+
+        // Half-way there is nothing to start from.
+        checkpoint.at_once = 2;
+        let dies = changes(&put, &[]).chain(std::iter::once_with(|| panic!("the power goes")));
+        assert!(checkpoint.write(&base(6), AFTER, dies).is_err());
+        drop(checkpoint);
+        let (mut checkpoint, read) = open(&place);
+        assert!(read.is_none(), "{read:?}");
+
+        // One batch is atomic.
+        checkpoint.write(&base(6), AFTER, changes(&put, &[])).unwrap();
+        let dies = changes(&put, &[]).chain(std::iter::once_with(|| panic!("the power goes")));
+        assert!(checkpoint.write(&base(7), AFTER, dies).is_err());
+        drop(checkpoint);
+        assert_eq!(open(&place).1.unwrap().0, base(6));
     }
 
     #[test]
@@ -374,14 +503,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("checkpoint");
         for damage in [&b"garbage"[..], &[]] {
-            let (mut checkpoint, _) = Checkpoint::open(&place, CACHE).unwrap();
-            checkpoint.write(&base(4), changes(&[("a", "1")], &[], 1)).unwrap();
+            let (mut checkpoint, _) = open(&place);
+            checkpoint.write(&base(4), AFTER, changes(&[("a", "1")], &[])).unwrap();
             drop(checkpoint);
             fs::write(place.join("db"), damage).unwrap();
             fs::write(place.join("conf"), damage).unwrap();
-            let (mut checkpoint, loaded) = Checkpoint::open(&place, CACHE).unwrap();
+            let (mut checkpoint, loaded) = open(&place);
             assert!(loaded.is_none());
-            checkpoint.write(&base(5), changes(&[("a", "1")], &[], 1)).unwrap();
+            checkpoint.write(&base(5), AFTER, changes(&[("a", "1")], &[])).unwrap();
         }
     }
 
@@ -389,11 +518,12 @@ mod tests {
     fn a_reset_checkpoint_is_empty_and_a_whole_one_replaces_all() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("checkpoint");
-        let (mut checkpoint, _) = Checkpoint::open(&place, CACHE).unwrap();
-        checkpoint.write(&base(4), changes(&[("a", "1"), ("b", "2")], &[], 2)).unwrap();
-        let whole = Changes { whole: true, ..changes(&[("c", "3")], &[], 1) };
-        checkpoint.write(&base(5), whole).unwrap();
-        assert_eq!(text(&checkpoint.load().unwrap().unwrap()), [("c".into(), "3".into())]);
+        let (mut checkpoint, _) = open(&place);
+        checkpoint.write(&base(4), AFTER, changes(&[("a", "1"), ("b", "2")], &[])).unwrap();
+        let whole = After { whole: true, ..AFTER };
+        checkpoint.write(&base(5), whole, changes(&[("c", "3")], &[])).unwrap();
+        let (_, _, read) = found(checkpoint.load().unwrap().unwrap()).unwrap();
+        assert_eq!(read, records(&[("c", "3")]));
         let checkpoint = checkpoint.close().begin_anew().unwrap();
         assert!(checkpoint.load().unwrap().is_none());
     }

@@ -28,7 +28,7 @@ mod watch;
 use std::io;
 use std::path::Path;
 
-pub use checkpoint::{Changes, Checkpoint, Loaded, Remains};
+pub use checkpoint::{After, Change, Checkpoint, Loaded, Record, Remains};
 pub use disk::{DISK_FAILED, DiskLog, LogSettings, OnFault, OpenError, exit_on_fault};
 pub use files::{Draft, FramedReader, FramedWriter, remove_drafts, sync_dir};
 pub use identity::{Identity, IdentityFile, RosterNode, Seat, draw, mark_removed, marked_removed};

@@ -8,9 +8,11 @@ use super::super::typ::{EncodedBatch, Payload};
 use super::super::{image, wire};
 use super::*;
 use crate::clock::ManualClock;
-use crate::state::{LeaseState, PutLease, PutMode};
+use crate::state::{Frozen, LeaseState, PutLease, PutMode};
 use crate::storage::memory::MemoryLog;
-use crate::storage::{Base, Body, CHECKPOINT_CACHE, Checkpoint, Entry, Log, Snapshots};
+use crate::storage::{
+    self, After, Base, Body, CHECKPOINT_CACHE, Checkpoint, Entry, Loaded, Log, Snapshots,
+};
 use crate::types::{HwAddr, Lifetime, SubnetId};
 
 const TERM: u64 = 3;
@@ -43,10 +45,25 @@ fn put(log: &dyn Log, entries: Vec<Entry>) {
     received.recv().unwrap().unwrap();
 }
 
+/// Writes what leads from `older` to `newer`; answers how many records were put, and how many removed.
+fn carry(place: &Path, base: &Base, older: Option<&Frozen>, newer: &Frozen) -> (usize, usize) {
+    let (mut checkpoint, _) = Checkpoint::open(place, CHECKPOINT_CACHE, |_| Ok(())).unwrap();
+    let after = After { state_hash: newer.digest(), whole: older.is_none() };
+    let changes: Vec<_> = image::changes(older, newer).collect();
+    let put = changes.iter().filter(|change| matches!(change, storage::Change::Put(..))).count();
+    let counts = (put, changes.len() - put);
+    checkpoint.write(base, after, changes.into_iter()).unwrap();
+    counts
+}
+
+fn read_checkpoint(place: &Path) -> State {
+    let read = |loaded: Loaded<'_>| image::from_checkpoint(&loaded);
+    Checkpoint::open(place, CHECKPOINT_CACHE, read).unwrap().1.unwrap()
+}
+
 fn write_checkpoint(dir: &Path, last: u64) {
     let (state, base) = machine(last);
-    let (mut checkpoint, _) = Checkpoint::open(&dir.join("checkpoint"), CHECKPOINT_CACHE).unwrap();
-    checkpoint.write(&base, image::changes(None, &state.freeze())).unwrap();
+    carry(&dir.join("checkpoint"), &base, None, &state.freeze());
 }
 
 fn write_snapshot(dir: &Path, last: u64) {
@@ -192,7 +209,10 @@ fn a_checkpoint_carries_leases_by_their_changes() {
         index += 1;
         state.apply(index, &Batch { stamp: ClusterTime::from_millis(index), commands })
     };
-    let outcomes = apply(&mut state, vec![config, lease(1, "a"), lease(2, "b"), lease(3, "c")]);
+    let outcomes = apply(
+        &mut state,
+        vec![config, lease(1, "a"), lease(2, "b"), lease(3, "c"), lease(20, "d")],
+    );
     assert!(
         outcomes[1..].iter().all(|o| matches!(o, crate::state::Outcome::LeaseWritten { .. })),
         "{outcomes:?}"
@@ -200,19 +220,16 @@ fn a_checkpoint_carries_leases_by_their_changes() {
     let first = state.freeze();
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("checkpoint");
-    let (mut checkpoint, _) = Checkpoint::open(&place, CHECKPOINT_CACHE).unwrap();
-    checkpoint.write(&Base::default(), image::changes(None, &first)).unwrap();
+    carry(&place, &Base::default(), None, &first);
 
     let delete =
-        Command::DeleteLease(crate::state::DeleteLease { address: address(2), seen: None });
-    apply(&mut state, vec![delete, lease(3, "changed"), lease(4, "new")]);
+        |n| Command::DeleteLease(crate::state::DeleteLease { address: address(n), seen: None });
+    let commands = vec![delete(2), lease(3, "changed"), lease(4, "new"), delete(20)];
+    apply(&mut state, commands);
     let second = state.freeze();
-    let changes = image::changes(Some(&first), &second);
-    assert_eq!((changes.put.len(), changes.remove.len()), (3, 1), "the head and two leases");
-    checkpoint.write(&Base::default(), changes).unwrap();
-    drop(checkpoint);
-    let (_, loaded) = Checkpoint::open(&place, CHECKPOINT_CACHE).unwrap();
-    let read = image::from_checkpoint(&loaded.unwrap()).unwrap();
+    let counts = carry(&place, &Base::default(), Some(&first), &second);
+    assert_eq!(counts, (2, 1), "the head and the chunk of four; the other one is empty");
+    let read = read_checkpoint(&place);
     assert_eq!(read.digest(), state.digest());
     assert_eq!(read.view().lease_count(), 3);
 }
@@ -232,15 +249,11 @@ fn the_checkpoint_follows_documents_and_versions_piece_by_piece() {
         index += 1;
         let stamp = ClusterTime::from_millis(index);
         let outcome = state.apply(index, &Batch { stamp, commands: vec![command] }).remove(0);
-        let (mut checkpoint, _) = Checkpoint::open(&place, CHECKPOINT_CACHE).unwrap();
         let frozen = state.freeze();
-        let changes = image::changes(written.as_ref(), &frozen);
-        let counts = (changes.put.len() - 1, changes.remove.len());
-        checkpoint.write(&Base::default(), changes).unwrap();
+        let (put, removed) = carry(&place, &Base::default(), written.as_ref(), &frozen);
+        let counts = (put - 1, removed);
         written = Some(frozen);
-        drop(checkpoint);
-        let (_, loaded) = Checkpoint::open(&place, CHECKPOINT_CACHE).unwrap();
-        let read = image::from_checkpoint(&loaded.unwrap()).unwrap();
+        let read = read_checkpoint(&place);
         assert_eq!(read.digest(), state.digest());
         read.check().unwrap();
         (outcome, counts)
