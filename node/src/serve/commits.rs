@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::after::Before;
-use crate::dhcp::v4::{Packet, Pending};
+use crate::dhcp::v4::{Asked, Packet, Pending};
 use crate::peers::aged::Aged;
 use crate::state::{Granted, View};
 use crate::types::ClientKey;
@@ -78,10 +78,10 @@ pub struct Commits {
     next: Ticket,
 }
 
-/// A grant that was answered a moment ago.
+/// A grant that was answered a moment ago. There may be tens of thousands: no packet is kept.
 #[derive(Debug)]
 struct Fresh {
-    pending: Pending,
+    asked: Asked,
     granted: Granted,
     index: u64,
 }
@@ -118,7 +118,7 @@ impl Commits {
             return Admission::Absorbed;
         }
         if let Some(fresh) = self.fresh.get(pending.client(), now)
-            && fresh.pending.repeats(&pending)
+            && fresh.asked == pending.asked()
             && fresh.holds(view)
         {
             let granted = fresh.granted.clone();
@@ -152,8 +152,9 @@ impl Commits {
     }
 
     /// Keeps a grant for repeats.
-    pub fn keep(&mut self, pending: Pending, granted: Granted, index: u64, now: Duration) {
-        self.fresh.insert(pending.client().clone(), Fresh { pending, granted, index }, now);
+    pub fn keep(&mut self, pending: &Pending, granted: Granted, index: u64, now: Duration) {
+        let fresh = Fresh { asked: pending.asked(), granted, index };
+        self.fresh.insert(pending.client().clone(), fresh, now);
     }
 
     /// The client gives its address up: no repeat is answered from an older grant.

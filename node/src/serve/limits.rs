@@ -50,11 +50,11 @@ impl Informs {
 #[derive(Debug)]
 pub struct Moves(Aged<ClientId, Seen>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Seen {
     hw: HwAddr,
-    /// The latest changes, the oldest first; as many as make one too many.
-    changes: [Option<Duration>; MOVES + 1],
+    /// The latest changes, the oldest first; as many as make one too many. Few ids ever have one.
+    changes: Option<Box<[Option<Duration>; MOVES + 1]>>,
 }
 
 impl Default for Moves {
@@ -74,7 +74,7 @@ impl Moves {
         {
             return seen.at(hw, now);
         }
-        let mut seen = self.0.take(id, now).unwrap_or(Seen { hw, changes: [None; MOVES + 1] });
+        let mut seen = self.0.take(id, now).unwrap_or(Seen { hw, changes: None });
         let moved = seen.at(hw, now);
         self.0.insert(id.clone(), seen, now);
         moved
@@ -92,9 +92,10 @@ impl Seen {
             return false;
         }
         self.hw = hw;
-        self.changes.rotate_left(1);
-        self.changes[MOVES] = Some(now);
-        self.changes[0].is_some_and(|first| now.saturating_sub(first) < MOVES_WINDOW)
+        let changes = self.changes.get_or_insert_default();
+        changes.rotate_left(1);
+        changes[MOVES] = Some(now);
+        changes[0].is_some_and(|first| now.saturating_sub(first) < MOVES_WINDOW)
     }
 }
 

@@ -583,7 +583,7 @@ impl Worker {
             if granted.is_reused() {
                 self.counters.tally.reused(granted.subnet());
             }
-            self.commits.keep((*flying.pending).clone(), granted.clone(), index, now.mono);
+            self.commits.keep(&flying.pending, granted.clone(), index, now.mono);
             let (config, before) = (state.view().config(), flying.before.take());
             if let (Some(config), Some(before)) = (config, before)
                 && flying.pending.why() != Why::Offering

@@ -4,6 +4,7 @@
 //! do not change afterwards (R22). The indexes are not frozen and not kept on disk: they follow
 //! from the table, and [`Leases::from_table`] rebuilds them.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -23,7 +24,28 @@ pub type Table = OrdMap<u32, Arc<Lease>>;
 
 /// A 64-bit hash and an address in 12 bytes: an index entry. Different clients may share a hash;
 /// readers compare the lease itself.
-type Entry = [u32; 3];
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry([u32; 3]);
+
+impl Entry {
+    /// The order as one number: half the cost of comparing part by part.
+    fn order(self) -> u128 {
+        let [high, low, address] = self.0;
+        u128::from(high) << 64 | u128::from(low) << 32 | u128::from(address)
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// A subnet, a moment and an address in 16 bytes.
 type FreedEntry = [u32; 4];
@@ -77,15 +99,15 @@ impl StateCounts {
 }
 
 fn entry(major: u64, address: Ipv4Addr) -> Entry {
-    [(major >> 32) as u32, major as u32, address.into()]
+    Entry([(major >> 32) as u32, major as u32, address.into()])
 }
 
 fn entry_address(entry: &Entry) -> u32 {
-    entry[2]
+    entry.0[2]
 }
 
 fn entry_major(entry: &Entry) -> u64 {
-    u64::from(entry[0]) << 32 | u64::from(entry[1])
+    u64::from(entry.0[0]) << 32 | u64::from(entry.0[1])
 }
 
 fn id_hash(id: &ClientId) -> u64 {

@@ -68,7 +68,7 @@ use turn::{Addressed, Question, Turn, turn};
 pub use context::{Attempts, Context, HOLD_FLOOR, Memory, Ports};
 pub use imagined::Imagined;
 pub use packet::{Arrival, Packet, Reading, steering_key};
-pub use pending::Pending;
+pub use pending::{Asked, Pending};
 pub use relay_info::{Circuit, RelayFacts};
 pub use turn::{LAST_ANSWERS, RANK_DELAY, bucket};
 

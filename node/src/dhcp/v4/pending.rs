@@ -25,6 +25,15 @@ pub struct Pending {
     pub(super) again: bool,
 }
 
+/// What a client asks for: equal for a packet and its repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    why: Why,
+    subnet: SubnetId,
+    server_id: Option<Ipv4Addr>,
+    address: Option<Ipv4Addr>,
+}
+
 impl Pending {
     /// Whose packet it is.
     pub fn client(&self) -> &ClientKey {
@@ -41,23 +50,26 @@ impl Pending {
         self.why
     }
 
-    /// Whether both packets ask for the same (M7): client, state, address and identity are equal.
-    /// The xid does not count: dhclient keeps one for life.
+    /// What it asks for, as far as repeats are told by it (M7): state, address and identity. The xid
+    /// does not count: dhclient keeps one for life.
+    pub fn asked(&self) -> Asked {
+        let address = match self.why {
+            Why::Unnamed => None,
+            // The node chose; another wish may have led it elsewhere.
+            Why::Offering => self.reading.requested,
+            _ => Some(self.want),
+        };
+        let (why, subnet, server_id) = (self.why, self.subnet, self.reading.server_id);
+        Asked { why, subnet, server_id, address }
+    }
+
+    /// Whether both packets are of one client and ask for the same (M7).
     ///
     /// The caller commits one command for both. While it waits, the later `Pending` takes the
     /// place of the earlier, so that the one ACK has the newest xid; for 3 s after, the later is
     /// finished with the `Granted` of the earlier, unless the client's lease has changed since.
     pub fn repeats(&self, other: &Pending) -> bool {
-        self.client == other.client
-            && self.why == other.why
-            && self.subnet == other.subnet
-            && self.reading.server_id == other.reading.server_id
-            && match self.why {
-                Why::Unnamed => true,
-                // The node chose; another wish may have led it elsewhere.
-                Why::Offering => self.reading.requested == other.reading.requested,
-                _ => self.want == other.want,
-            }
+        self.client == other.client && self.asked() == other.asked()
     }
 
     /// The decision once the outcome is known: a reply, [`Decision::Again`] (at most once for a
