@@ -172,6 +172,47 @@ fn adaptive_lease_time_counts_the_pools_that_the_client_may_use() {
     assert!(!crowded(&iterative, true), "only with flq");
 }
 
+#[test]
+fn r18_a_share_without_a_free_address_is_searched_again_a_second_later() {
+    for allocator in ALLOCATORS {
+        let mut state = machine(&config(&["10.0.0.0-10.0.7.255"], allocator), 3);
+        let share = Share::of(state.view(), NodeId(1));
+        let mine = |n: &u32| share.is_mine(nth(*n).parse().unwrap());
+        for n in (0..2_048).filter(mine) {
+            put(&mut state, &lease(&nth(n), n));
+        }
+        let mut cursors = Cursors::default();
+        let (choice, first) = looked_at(&state, &share, 1, &mut cursors, |_| false);
+        assert!(!share.is_mine(candidate(choice)));
+        assert!(first > 1_000, "all that is free was looked at: {first}");
+        // One of its own is free again, and the next clients are served without a search for it.
+        let own = (0..2_048).find(mine).unwrap();
+        release(&mut state, &nth(own), own, 0);
+        for n in 2..20 {
+            let (choice, looked) = looked_at(&state, &share, n, &mut cursors, |_| false);
+            candidate(choice);
+            assert_eq!(looked, 1, "{allocator}");
+        }
+        let stamp = ClusterTime::from_millis(1_000);
+        state.apply(state.applied() + 1, &Batch { stamp, commands: vec![Command::Tick] });
+        let (choice, _) = looked_at(&state, &share, 20, &mut cursors, |_| false);
+        assert_eq!(choice, Choice::Candidate(nth(own).parse().unwrap()), "{allocator}");
+    }
+}
+
+#[test]
+fn a_node_that_owns_everything_does_not_rest_on_what_it_found_a_moment_ago() {
+    for allocator in ALLOCATORS {
+        let mut state = machine(&config(&["10.0.0.1-10.0.0.1"], allocator), 1);
+        let share = Share::of(state.view(), NodeId(1));
+        put(&mut state, &lease("10.0.0.1", 1));
+        let mut cursors = Cursors::default();
+        assert_eq!(pick(&state, &share, 2, &mut cursors, |_| false), Choice::Exhausted);
+        release(&mut state, "10.0.0.1", 1, 0);
+        candidate(pick(&state, &share, 2, &mut cursors, |_| false));
+    }
+}
+
 /// However many addresses are looked at, it is no more than this.
 const MOST: u32 = DRAWS + SHARE_LIMIT + 3 * POOL_LIMIT + 2 * FREED_LIMIT as u32 + OVER_LIMIT as u32;
 

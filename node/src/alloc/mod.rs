@@ -15,7 +15,8 @@
 //!
 //! The cost does not grow with the pool: what is leased is skipped at once, and what must be looked
 //! at one by one is bounded. A pick that reaches the bound moves the cursor, so that the next one
-//! goes on from there.
+//! goes on from there, and a share in which nothing was found is not searched again for a second: its
+//! node takes from the whole pool meanwhile. What it costs: `docs/decisions/2026-11-29-allocation-cost.md`.
 
 pub mod holds;
 mod pick;
@@ -25,13 +26,14 @@ mod share;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 pub use holds::{Hold, Holds};
 pub use share::Share;
 
 use crate::config::{Allocator, Config, Pool, Subnet};
 use crate::state::{Client, View, reserved_for_other};
-use crate::types::{ClusterTime, SubnetId};
+use crate::types::{ClusterTime, Range, SubnetId};
 use pick::Pick;
 use ring::Ring;
 
@@ -68,7 +70,25 @@ pub enum Choice {
 pub struct Cursors {
     /// By subnet and the first address of the pools that the client may use, since each class goes
     /// round its own.
-    next: BTreeMap<(SubnetId, Ipv4Addr), Ipv4Addr>,
+    next: BTreeMap<(SubnetId, Ipv4Addr), Cursor>,
+}
+
+/// Where one of them stands.
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    at: Ipv4Addr,
+    /// When this node's share was last found to have nothing for a client.
+    spent: Option<ClusterTime>,
+}
+
+impl Cursor {
+    /// How long a share is believed to be spent.
+    const BELIEVED: Duration = Duration::from_secs(1);
+
+    /// Whether the share was found to be spent a moment ago.
+    fn is_spent(&self, now: ClusterTime) -> bool {
+        self.spent.is_some_and(|at| at <= now && now.since(at) < Cursor::BELIEVED)
+    }
 }
 
 impl Cursors {
@@ -98,16 +118,26 @@ fn choose_counted(
     admits: impl Fn(&Pool) -> bool,
     avoid: impl Fn(Ipv4Addr) -> bool,
 ) -> (Choice, u32) {
-    let pools = ask.subnet.pools.iter().filter(|pool| admits(pool)).map(|pool| pool.range);
-    let Some(ring) = Ring::new(ask.view, pools.collect()) else { return (Choice::Exhausted, 0) };
+    let pools = || ask.subnet.pools.iter().filter(|pool| admits(pool)).map(|pool| pool.range);
+    let has_gap = |range: Range| {
+        ask.view.next_unblocked(range.first()).is_some_and(|gap| range.contains(gap))
+    };
+    // A shared network may have many subnets before the one that is not full.
+    let is_full = !pools().any(has_gap);
+    if is_full && ask.view.next_due().is_none_or(|due| ask.now < due) {
+        return (Choice::Exhausted, 0);
+    }
+    let Some(ring) = Ring::new(ask.view, pools().collect()) else { return (Choice::Exhausted, 0) };
     let suits = |address: Ipv4Addr| {
         !is_end_of_24(ask, address)
             && !avoid(address)
             && !reserved_for_other(ask.config, ask.subnet, address, ask.client)
     };
-    let cursor = cursors.next.entry((ask.subnet.id, ring.first())).or_insert(ring.first());
+    let start = Cursor { at: ring.first(), spent: None };
+    let cursor = cursors.next.entry((ask.subnet.id, ring.first())).or_insert(start);
     let mut pick = Pick { ask, ring, suits, cursor, looked: Cell::new(0) };
     let found = match ask.subnet.values.allocator {
+        _ if is_full => None,
         Allocator::Iterative => pick.iterative(),
         Allocator::Random => pick.random(),
         Allocator::Flq => pick.flq(),
@@ -126,5 +156,7 @@ fn is_end_of_24(ask: &Ask<'_>, address: Ipv4Addr) -> bool {
 
 #[cfg(test)]
 mod allocator_tests;
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::Ask;
 use super::ring::{Next, Ring, Search};
+use super::{Ask, Cursor};
 
 /// Free addresses a search looks at for one of its own share. With n nodes a free address is one's
 /// own with probability 1/n: so many in vain mean that the share is as good as empty.
@@ -29,7 +29,7 @@ pub(super) struct Pick<'a, F> {
     pub(super) ask: &'a Ask<'a>,
     pub(super) ring: Ring<'a>,
     pub(super) suits: F,
-    pub(super) cursor: &'a mut Ipv4Addr,
+    pub(super) cursor: &'a mut Cursor,
     /// How many addresses were looked at.
     pub(super) looked: Cell<u32>,
 }
@@ -37,7 +37,8 @@ pub(super) struct Pick<'a, F> {
 impl<F: Fn(Ipv4Addr) -> bool> Pick<'_, F> {
     /// Kea's `iterative`.
     pub(super) fn iterative(&mut self) -> Option<Ipv4Addr> {
-        self.onward(Next::Unblocked).or_else(|| self.anywhere(self.hashed(), Next::Unblocked))
+        self.own(|pick| pick.onward(Next::Unblocked))
+            .or_else(|| self.anywhere(self.hashed(), Next::Unblocked))
     }
 
     /// Kea's `random`.
@@ -46,20 +47,23 @@ impl<F: Fn(Ipv4Addr) -> bool> Pick<'_, F> {
         if free == 0 {
             return None;
         }
-        let draw = |n: u32| {
-            let place = xxh3_64_with_seed(&n.to_le_bytes(), self.ask.seed) % free;
-            self.ring.nth_unblocked(place)
+        let draw = |pick: &Self, n: u32| {
+            let place = xxh3_64_with_seed(&n.to_le_bytes(), pick.ask.seed) % free;
+            pick.ring.nth_unblocked(place)
         };
-        let drawn = (0..DRAWS).filter_map(draw).find(|address| self.is_mine(*address));
         // Nearly all that is free is others': take what comes behind some place of it.
-        let start = draw(DRAWS).unwrap_or_else(|| self.ring.first());
-        drawn.or_else(|| self.mine_from(start)).or_else(|| self.anywhere(start, Next::Unblocked))
+        let start = |pick: &Self| draw(pick, DRAWS).unwrap_or_else(|| pick.ring.first());
+        let own = |pick: &mut Self| {
+            let mut drawn = (0..DRAWS).filter_map(|n| draw(pick, n));
+            drawn.find(|address| pick.is_mine(*address)).or_else(|| pick.mine_from(start(pick)))
+        };
+        self.own(own).or_else(|| self.anywhere(start(self), Next::Unblocked))
     }
 
     /// Kea's `flq`.
     pub(super) fn flq(&mut self) -> Option<Ipv4Addr> {
-        self.onward(Next::Unknown)
-            .or_else(|| self.freed(|address| self.ask.share.is_mine(address)).next())
+        let freed = |pick: &Self| pick.freed(|address| pick.ask.share.is_mine(address)).next();
+        self.own(|pick| pick.onward(Next::Unknown).or_else(|| freed(pick)))
             .or_else(|| self.anywhere(self.hashed(), Next::Unknown))
             .or_else(|| {
                 let oldest: Vec<Ipv4Addr> = self.freed(|_| true).take(OLDEST).collect();
@@ -68,6 +72,20 @@ impl<F: Fn(Ipv4Addr) -> bool> Pick<'_, F> {
             })
             // What was leased under the id of another subnet, or lies beyond the limits.
             .or_else(|| self.whole(self.hashed(), Next::Unblocked))
+    }
+
+    /// What `search` finds in this node's share, unless it found nothing a moment ago: to go through
+    /// all that is others' for every client of a node whose share is empty would cost much and find
+    /// what has become free since, which is little, and which R18 finds as well.
+    fn own(&mut self, search: impl FnOnce(&mut Self) -> Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+        let now = self.ask.now;
+        let is_part = !self.ask.share.is_whole();
+        if is_part && self.cursor.is_spent(now) {
+            return None;
+        }
+        let found = search(self);
+        self.cursor.spent = (is_part && found.is_none()).then_some(now);
+        found
     }
 
     /// A lease whose end and grace are over frees its address before the sweep comes by (R6).
@@ -82,13 +100,13 @@ impl<F: Fn(Ipv4Addr) -> bool> Pick<'_, F> {
     /// The next of this node's share behind the last pick.
     fn onward(&mut self, next: Next) -> Option<Ipv4Addr> {
         let limit = if self.ask.share.is_whole() { POOL_LIMIT } else { SHARE_LIMIT };
-        match self.ring.search(*self.cursor, limit, next, |address| self.is_mine(address)) {
+        match self.ring.search(self.cursor.at, limit, next, |address| self.is_mine(address)) {
             Search::Found(address) => {
-                *self.cursor = self.ring.behind(address);
+                self.cursor.at = self.ring.behind(address);
                 Some(address)
             }
             Search::Stopped(at) => {
-                *self.cursor = at;
+                self.cursor.at = at;
                 None
             }
             Search::Nothing => None,
