@@ -361,7 +361,8 @@ fn a2_at_five_times_what_can_be_committed_as_many_exchanges_are_completed() {
         model.run(1_500, commits / 2, 0);
         assert!(model.queue.is_empty() && model.flying.len() <= commits);
         let after = model.run(1_000, commits, 0).begun;
-        assert!(after >= best - commits, "{commits}: {after} afterwards");
+        // An exchange that begins takes two steps to its end.
+        assert!(after >= best - 2 * commits, "{commits}: {after} afterwards");
     }
 }
 

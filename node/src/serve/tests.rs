@@ -249,8 +249,11 @@ fn a2_behind_a_log_that_stands_still_nothing_piles_up_and_nothing_is_lost_for_go
     // The log moves again: who repeats is answered.
     node.turn.hands.stopped = None;
     node.send(&selecting(1_000));
-    let tickets = std::mem::take(&mut *node.handed.lock());
-    node.turn.hands.submit(tickets);
+    let mut handed = std::mem::take(&mut *node.handed.lock());
+    while !handed.is_empty() {
+        let entry = handed.drain(..handed.len().min(Batch::MAX)).collect();
+        node.turn.hands.submit(entry);
+    }
     assert!(node.work().contains(&ReplyKind::Ack));
     let state = Arc::clone(&node.turn.state);
     let lease = state.read().view().lease([192, 0, 19, 232].into()).cloned();
