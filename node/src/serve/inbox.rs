@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::event::{Event, Received};
-use super::queue::{PACKETS, PacketQueue, extends};
-use crate::clock::Clock;
+use super::queue::{Kind, PACKETS, PacketQueue, Room, kind};
+use crate::clock::{Clock, instant};
 use crate::net;
 use crate::propose::boot;
 
@@ -39,6 +39,8 @@ struct Inner {
     events: VecDeque<Event>,
     notes_dropped: u64,
     closed: bool,
+    /// What the worker waits for; `None` while it works.
+    wanted: Option<Room>,
     /// How many packets waited when one came, over about the last [`MEANS`].
     means: [f64; 3],
 }
@@ -60,23 +62,33 @@ impl Inbox {
             events: VecDeque::new(),
             notes_dropped: 0,
             closed: false,
+            wanted: None,
             means: [0.0; 3],
         };
         Inbox { clock, inner: Mutex::new(inner), arrived: Condvar::new() }
     }
 
-    /// Takes in a datagram; never blocks for long. A full queue drops its oldest.
+    /// Takes in a datagram; never blocks for long. A full queue drops its oldest. The time it has
+    /// spent in the kernel's queue counts as waiting.
     pub fn packet(&self, datagram: net::Received) {
-        let at = boot(&*self.clock);
-        let extends = extends(&datagram.bytes);
+        let waited = instant().saturating_duration_since(datagram.came);
+        let at = boot(&*self.clock).saturating_sub(waited);
+        let kind = kind(&datagram.bytes);
         let mut inner = self.inner.lock();
         let waiting = inner.packets.len() as f64;
         for (mean, over) in inner.means.iter_mut().zip(MEANS) {
             *mean += (waiting - *mean) / over;
         }
-        inner.packets.push(Received { datagram, at }, extends, at);
+        inner.packets.push(Received { datagram, at }, kind, at);
+        let wanted = match inner.wanted {
+            Some(Room::Everything) => true,
+            Some(Room::Changes) => kind != Kind::Begins,
+            Some(Room::Nothing) | None => false,
+        };
         drop(inner);
-        self.arrived.notify_one();
+        if wanted {
+            self.arrived.notify_one();
+        }
     }
 
     /// Takes in an event.
@@ -92,20 +104,23 @@ impl Inbox {
     }
 
     /// Waits until something is there or `until` has come; takes out all events and at most `most`
-    /// packets. `None` once it is closed.
-    pub fn take(&self, most: usize, until: Duration) -> Option<Taken> {
+    /// packets, of those there is `room` for. `None` once it is closed.
+    pub fn take(&self, most: usize, until: Duration, room: Room) -> Option<Taken> {
         let mut inner = self.inner.lock();
         loop {
             if inner.closed {
                 return None;
             }
             let now = boot(&*self.clock);
-            if !inner.packets.is_empty() || !inner.events.is_empty() || now >= until {
+            let packets: Vec<_> =
+                std::iter::from_fn(|| inner.packets.pop(now, room)).take(most).collect();
+            if !packets.is_empty() || !inner.events.is_empty() || now >= until {
                 let events = inner.events.drain(..).collect();
-                let packets = std::iter::from_fn(|| inner.packets.pop(now)).take(most).collect();
                 return Some(Taken { events, packets });
             }
+            inner.wanted = Some(room);
             self.arrived.wait_for(&mut inner, until - now);
+            inner.wanted = None;
         }
     }
 

@@ -1,8 +1,8 @@
 //! The loops around the engine. The life of a packet:
 //!
 //! 1. A receiving thread of [`crate::net`] puts the datagram into the [`Inbox`]: bounded, oldest
-//!    dropped, those who extend a lease first in a crowd ([`queue`], S11, A2).
-//! 2. The one worker thread takes what is there, at most [`BATCH`] packets at a time, together with
+//!    dropped, those who have a lease or an offer first in a crowd ([`queue`], S11, A2).
+//! 2. The one worker thread takes what is there and can be finished ([`Worker::room`]), at most [`BATCH`] packets at a time, together with
 //!    answers, notes and barriers that came meanwhile, and takes the read lock of the applied state
 //!    for that batch.
 //! 3. [`Worker::packet`] decodes and calls [`crate::dhcp::v4::handle`]. Most packets end here: an
@@ -132,7 +132,7 @@ impl Hands for NodeHands {
         match self.sender.send(&link::transmission(interface, reply)) {
             Ok(()) => true,
             Err(error) => {
-                tracing::debug!(%error, ?reply, "a reply was not sent");
+                seldom!(debug, "send", %error, ?reply, "a reply was not sent");
                 false
             }
         }
@@ -252,20 +252,38 @@ struct Turn<H> {
 
 impl<H: Hands> Turn<H> {
     fn run(&mut self) {
-        let mut dropped = 0;
+        let (mut dropped, mut told) = (0, 0);
         loop {
             let mut until = self.worker.next_deadline();
             if self.worker.wants_entries() {
                 until = until.min(boot(&*self.clock) + ENTRY_POLL);
             }
-            let Some(taken) = self.inbox.take(BATCH, until) else { return };
+            let Some(taken) = self.inbox.take(BATCH, until, self.worker.room()) else { return };
             let out = self.handle(taken);
             self.act(out);
             *self.sizes.lock() = self.worker.sizes();
             let (_, full, _) = self.inbox.counts();
             self.worker.counters().queue_full.fetch_add(full - dropped, Relaxed);
             dropped = full;
+            self.tell_of_overload(&mut told);
         }
+    }
+
+    /// A2: a line in ten seconds at most, with the number of packets.
+    fn tell_of_overload(&self, told: &mut u64) {
+        let counters = self.worker.counters();
+        let (full, late) = (counters.queue_full.load(Relaxed), counters.queue_late.load(Relaxed));
+        if full + late > *told {
+            seldom!(
+                warn,
+                "overload",
+                dropped = full + late,
+                full,
+                late,
+                "more packets come than can be answered: the oldest are dropped unread (numbers since start)"
+            );
+        }
+        *told = full + late;
     }
 
     fn handle(&mut self, taken: Taken) -> Vec<Action> {

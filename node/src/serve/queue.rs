@@ -1,9 +1,21 @@
 //! Where received packets wait for the worker (rules S11 and A2). Pure; the lock around it is in
 //! `inbox.rs`.
 //!
-//! Bounded: a full queue drops its oldest packet, because that sender is the first to send again.
-//! When it is more than half full, packets of clients that extend a lease go first, since those
-//! lose an address when they are not heard. A packet that waited over 2 s is dropped unread.
+//! Two lines, each in order of arrival, and one bound over both. Into the first go the packets that
+//! change a lease, so that those of one client are always handled in their order; into the second
+//! those that begin something, a DISCOVER above all.
+//!
+//! * A full queue drops its oldest packet, because that sender is the first to send again: of those
+//!   that begin, as long as there are any.
+//! * A packet that waited over 2 s is dropped unread.
+//! * In a crowd the first line goes first: who extends a lease loses an address when he is not
+//!   heard, and for who accepts an offer half of the work is done already. And in a crowd a packet
+//!   waits half a second at most. Without that the line would grow until each packet is answered as
+//!   late as is allowed, and then the rest of the exchange comes too late: the server would be busy
+//!   with answers that help nobody.
+//! * While too many commits are under way nothing begins, and while still more are, nothing is
+//!   requested: the caller says what there is [`Room`] for. Packets wait here, where the oldest are
+//!   dropped and which go first is decided, and not behind the door of the log.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,66 +25,135 @@ use std::time::Duration;
 pub const PACKETS: usize = 8_192;
 /// The longest a packet waits.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+/// The longest a packet waits in a crowd, unless it is sent only once. Clients send again after 3 to
+/// 5 s, and those of load generators give up after one.
+pub const CROWD_PATIENCE: Duration = Duration::from_millis(500);
+/// It is a crowd when the queue has not been empty for so long: a burst is over sooner.
+pub const STANDING: Duration = Duration::from_millis(100);
+
+/// What a packet is about, as far as its turn depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// DISCOVER, INFORM, BOOTP, and what nobody can read.
+    Begins,
+    /// REQUEST: extends a lease, or accepts an offer.
+    Requests,
+    /// RELEASE and DECLINE, which clients send only once (M10, M12).
+    Returns,
+}
+
+/// What may leave the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// Nothing but what has waited too long.
+    Nothing,
+    /// What changes a lease.
+    Changes,
+    /// Everything.
+    Everything,
+}
 
 /// Packets in the order in which they are handled.
 #[derive(Debug)]
 pub struct PacketQueue<T> {
-    /// Of clients that extend a lease.
-    extending: VecDeque<Entry<T>>,
-    others: VecDeque<Entry<T>>,
+    /// Those that change a lease.
+    changing: VecDeque<Entry<T>>,
+    /// Those that begin something.
+    beginning: VecDeque<Entry<T>>,
     size: usize,
     next: u64,
     dropped: u64,
+    /// Since when it has not been empty after a packet was taken.
+    standing: Option<Duration>,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
     number: u64,
     at: Duration,
+    once: bool,
     packet: T,
+}
+
+impl<T> Entry<T> {
+    fn is_overdue(&self, now: Duration, crowd: bool) -> bool {
+        let patience = if crowd && !self.once { CROWD_PATIENCE } else { PATIENCE };
+        now.saturating_sub(self.at) > patience
+    }
 }
 
 impl<T> PacketQueue<T> {
     /// An empty queue of at most `size` packets.
     pub fn new(size: usize) -> PacketQueue<T> {
         PacketQueue {
-            extending: VecDeque::new(),
-            others: VecDeque::new(),
+            changing: VecDeque::new(),
+            beginning: VecDeque::new(),
             size: size.max(1),
             next: 0,
             dropped: 0,
+            standing: None,
         }
     }
 
     /// Adds a packet received at the monotonic time `at`.
-    pub fn push(&mut self, packet: T, extends: bool, at: Duration) {
+    pub fn push(&mut self, packet: T, kind: Kind, at: Duration) {
         if self.len() >= self.size {
-            let oldest =
-                if self.others.is_empty() { &mut self.extending } else { &mut self.others };
-            oldest.pop_front();
             self.dropped += 1;
+            // One that begins takes nobody's place who has more to lose.
+            if self.beginning.pop_front().is_none() {
+                if kind == Kind::Begins {
+                    return;
+                }
+                self.changing.pop_front();
+            }
         }
-        let entry = Entry { number: self.next, at, packet };
+        let entry = Entry { number: self.next, at, once: kind == Kind::Returns, packet };
         self.next += 1;
-        if extends { self.extending.push_back(entry) } else { self.others.push_back(entry) }
+        let line = if kind == Kind::Begins { &mut self.beginning } else { &mut self.changing };
+        line.push_back(entry);
     }
 
-    /// The next packet, and whether it waited too long to be read.
-    pub fn pop(&mut self, now: Duration) -> Option<(T, bool)> {
-        let crowded = self.len() > self.size / 2;
-        let first = |queue: &VecDeque<Entry<T>>| queue.front().map(|entry| entry.number);
-        let take_extending = match (first(&self.extending), first(&self.others)) {
-            (Some(extending), Some(other)) => crowded || extending < other,
-            (extending, _) => extending.is_some(),
+    /// The next packet that there is room for, and whether it waited too long to be read.
+    pub fn pop(&mut self, now: Duration, room: Room) -> Option<(T, bool)> {
+        let popped = self.take(now, room);
+        if self.is_empty() {
+            self.standing = None;
+        } else {
+            self.standing.get_or_insert(now);
+        }
+        popped
+    }
+
+    fn take(&mut self, now: Duration, room: Room) -> Option<(T, bool)> {
+        let crowd = self.is_crowd(now);
+        for line in [&mut self.changing, &mut self.beginning] {
+            if line.front().is_some_and(|entry| entry.is_overdue(now, crowd)) {
+                return line.pop_front().map(|entry| (entry.packet, true));
+            }
+        }
+        let first = |line: &VecDeque<Entry<T>>| line.front().map(|entry| entry.number);
+        let changes_first = match (first(&self.changing), first(&self.beginning)) {
+            (Some(changing), Some(beginning)) => crowd || changing < beginning,
+            (changing, _) => changing.is_some(),
         };
-        let entry =
-            if take_extending { self.extending.pop_front() } else { self.others.pop_front() }?;
-        Some((entry.packet, now.saturating_sub(entry.at) > PATIENCE))
+        let line = match room {
+            Room::Nothing => return None,
+            Room::Everything if !changes_first => &mut self.beginning,
+            Room::Everything | Room::Changes => &mut self.changing,
+        };
+        line.pop_front().map(|entry| (entry.packet, false))
+    }
+
+    /// Whether more packets come than are handled: the queue is over half full, or has not been
+    /// empty for a while.
+    fn is_crowd(&self, now: Duration) -> bool {
+        self.len() > self.size / 2
+            || self.standing.is_some_and(|since| now.saturating_sub(since) > STANDING)
     }
 
     /// Packets that wait.
     pub fn len(&self) -> usize {
-        self.extending.len() + self.others.len()
+        self.changing.len() + self.beginning.len()
     }
 
     /// Whether none waits.
@@ -86,77 +167,28 @@ impl<T> PacketQueue<T> {
     }
 }
 
-/// Whether a datagram looks like a RENEW or REBIND: a REQUEST with `ciaddr`. Only for the order of
-/// handling, so it looks where clients put option 53 and costs next to nothing.
-pub fn extends(datagram: &[u8]) -> bool {
-    let ciaddr = datagram.get(12..16).is_some_and(|address| address.iter().any(|byte| *byte != 0));
-    ciaddr && datagram.get(240..243) == Some(&[53, 1, 3])
+/// How many options [`kind`] passes to find the type of a message. Clients put it first, or behind one or
+/// two others (dhcpcd).
+const OPTIONS: usize = 8;
+
+/// What a datagram is about. Only for the order of handling, so it looks no further than it must and
+/// believes what it finds.
+pub fn kind(datagram: &[u8]) -> Kind {
+    let mut rest = datagram.get(240..).unwrap_or_default();
+    for _ in 0..OPTIONS {
+        match rest {
+            [53, 1, 3, ..] => return Kind::Requests,
+            [53, 1, 4 | 7, ..] => return Kind::Returns,
+            [0, tail @ ..] => rest = tail,
+            [code, len, tail @ ..] if !matches!(code, 53 | 255) => {
+                rest = tail.get(usize::from(*len)..).unwrap_or_default();
+            }
+            _ => break,
+        }
+    }
+    Kind::Begins
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ms(millis: u64) -> Duration {
-        Duration::from_millis(millis)
-    }
-
-    fn drain(queue: &mut PacketQueue<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| queue.pop(ms(0)).map(|(packet, _)| packet)).collect()
-    }
-
-    #[test]
-    fn s11_a_full_queue_drops_the_oldest() {
-        let mut queue = PacketQueue::new(3);
-        for n in 0..5 {
-            queue.push(n, false, ms(0));
-        }
-        assert_eq!(queue.dropped(), 2);
-        assert_eq!(drain(&mut queue), [2, 3, 4]);
-    }
-
-    #[test]
-    fn s11_a_packet_that_waited_over_2_s_is_not_read() {
-        let mut queue = PacketQueue::new(3);
-        queue.push(1, false, ms(0));
-        queue.push(2, false, ms(1));
-        assert_eq!(queue.pop(ms(2_001)), Some((1, true)));
-        assert_eq!(queue.pop(ms(2_001)), Some((2, false)));
-    }
-
-    #[test]
-    fn s11_the_order_is_kept_while_there_is_room() {
-        let mut queue = PacketQueue::new(100);
-        for n in 0..6 {
-            queue.push(n, n % 2 == 0, ms(0));
-        }
-        assert_eq!(drain(&mut queue), [0, 1, 2, 3, 4, 5]);
-    }
-
-    #[test]
-    fn a2_in_a_crowd_those_who_extend_go_first() {
-        let mut queue = PacketQueue::new(8);
-        for n in 0..6 {
-            queue.push(n, n >= 4, ms(0));
-        }
-        // 6 of 8, then 5 of 8 are more than half; then order of arrival rules again.
-        assert_eq!(drain(&mut queue), [4, 5, 0, 1, 2, 3]);
-        for n in 0..9 {
-            queue.push(n, n < 2, ms(0));
-        }
-        assert_eq!(queue.dropped(), 1);
-        assert_eq!(queue.pop(ms(0)), Some((0, false)));
-    }
-
-    #[test]
-    fn a_request_with_ciaddr_extends() {
-        let mut datagram = vec![0; 300];
-        datagram[240..243].copy_from_slice(&[53, 1, 3]);
-        assert!(!extends(&datagram));
-        datagram[12] = 192;
-        assert!(extends(&datagram));
-        datagram[242] = 1;
-        assert!(!extends(&datagram));
-        assert!(!extends(&[0; 100]));
-    }
-}
+#[path = "queue_tests.rs"]
+mod tests;

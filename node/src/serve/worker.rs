@@ -23,10 +23,12 @@ use super::link::{Links, arrival};
 use super::memory::Remembered;
 use super::parked::Parked;
 use super::pings::Pings;
+use super::queue::Room;
 use crate::alloc::{Cursors, Holds};
 use crate::dhcp::decision::{Decision, Link, Offered, Reason, Reply, ReplyKind};
 use crate::dhcp::v4::{self, Context, HOLD_FLOOR, PATIENCE, Packet, Pending, Ports};
 use crate::net;
+use crate::observe::quiet::seldom;
 use crate::packet::v4::{Malformed, Message};
 use crate::peers::heard::First;
 use crate::peers::notes::{ANSWERED_EVERY, HEARD_EVERY, Note, PER_NOTE};
@@ -36,6 +38,13 @@ use crate::types::{ClientKey, ClusterTime, NodeId};
 
 /// The most packets that wait for notes, for a barrier, and for an entry, each.
 pub const WAITING: usize = 4_096;
+/// With so many commits under way no exchange is begun (A2): what is offered now is requested when they
+/// are done, and at 500 a second that takes one second.
+pub const BEGIN_BELOW: usize = 512;
+/// With so many commits under way the next REQUEST waits in the packet queue, in a crowd for half a second
+/// at most. At 1 000 commits a second it is answered well before the 2 s are over after which its grant is
+/// void; behind the 4 096 commands that the proposer takes each one would come too late.
+pub const COMMIT_BELOW: usize = 768;
 /// How often old memories are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -258,6 +267,13 @@ impl Worker {
         due.into_iter().flatten().fold(regular, Duration::min)
     }
 
+    /// What there is room for behind this worker. Each commit under way is answered in the end, with an
+    /// event, so it is enough to ask again after events.
+    pub fn room(&self) -> Room {
+        // Without a majority there is nothing to be held up, and a RELEASE is kept for later (C12).
+        if self.majority { room(self.commits.flying()) } else { Room::Everything }
+    }
+
     /// Whether packets wait for entries to be applied: then [`Event::Applied`] is wanted.
     pub fn wants_entries(&self) -> bool {
         !self.behind.is_empty() || !self.outdated.is_empty()
@@ -330,6 +346,16 @@ impl Worker {
                 // M5: the client chose a server outside the cluster.
                 if let (Reason::OtherServer, Some(client)) = (reason, &handled.client) {
                     self.holds.remove(client);
+                }
+                if reason == Reason::HoldLimit {
+                    let giaddr = waiting.packet.message.giaddr();
+                    seldom!(
+                        warn,
+                        &giaddr.to_string(),
+                        %giaddr,
+                        interface = waiting.interface,
+                        "a circuit holds a quarter of the free addresses: new clients there wait, known ones are served"
+                    );
                 }
                 self.counters.reason(reason);
             }
@@ -746,6 +772,15 @@ impl Worker {
 
     fn bare_note(&self, state: &State) -> Note {
         Note { config: state.view().config_version(), ..Note::default() }
+    }
+}
+
+/// What there is room for behind so many commits.
+pub(super) fn room(flying: usize) -> Room {
+    match flying {
+        ..BEGIN_BELOW => Room::Everything,
+        BEGIN_BELOW..COMMIT_BELOW => Room::Changes,
+        COMMIT_BELOW.. => Room::Nothing,
     }
 }
 

@@ -799,6 +799,32 @@ fn a1_holds_for_strangers_are_limited_and_end_after_60_s() {
 }
 
 #[test]
+fn a1_beyond_the_limit_known_clients_are_served() {
+    let reserved = r#""reservations": [{"hw-address": "02:00:00:00:00:02", "ip-address": "192.0.2.20"}], "pools""#;
+    let mut rig = Rig::configured(1, &CONFIG.replace(r#""pools""#, reserved));
+    let address = rig.bind(1);
+    rig.packet(&discover(100, 1));
+    let first = rig.last_reply().yiaddr();
+    for n in 101..170 {
+        rig.packet(&discover(n, 1));
+    }
+    assert_eq!(rig.dropped(Reason::HoldLimit), 6, "64 of less than 100 free addresses");
+    rig.sent.clear();
+    for (client, own) in [(1, address), (2, [192, 0, 2, 20].into())] {
+        rig.packet(&discover(client, 2));
+        assert_eq!(rig.last_reply().yiaddr(), own, "client {client}");
+    }
+    rig.packet(&discover(3, 1));
+    assert_eq!(rig.sent.len(), 2, "a stranger has to wait");
+    // One of them has taken what it was offered: there is room for another.
+    rig.packet(&selecting(100, 2, first));
+    rig.commit();
+    rig.sent.clear();
+    rig.packet(&discover(3, 1));
+    assert_eq!(rig.kinds(), [ReplyKind::Offer]);
+}
+
+#[test]
 fn a10_a_successor_uses_no_ticket_and_no_barrier_twice() {
     let mut rig = Rig::new(1);
     let address = rig.bind(1);
