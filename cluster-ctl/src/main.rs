@@ -98,6 +98,9 @@ enum Command {
     /// What helps to find out what went wrong
     #[command(subcommand)]
     Debug(commands::debug::Command),
+    /// Whether a cluster, its disks and its log are fast enough
+    #[command(subcommand)]
+    Bench(commands::bench::Command),
     /// Configuration and leases of another server, into the cluster
     #[command(subcommand)]
     Import(commands::import::Command),
@@ -161,6 +164,7 @@ fn run(
 ) -> Result<(), Failure> {
     match command {
         Command::Pki(command) => commands::pki::run(command, output),
+        Command::Bench(command) => commands::bench::run(client, command, output),
         Command::Snapshot(command) => commands::snapshot::run(client, command, output),
         Command::Recover(command) => commands::recover::run(client, command, output),
         Command::Status => commands::status::run(&client()?, output),

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub mod alarms;
+pub mod bench;
 pub mod config;
 pub mod debug;
 pub mod drain;

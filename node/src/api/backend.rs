@@ -152,6 +152,11 @@ pub enum Effect {
     ChangeMembers(Change),
     /// Draw a secret with which nodes join, and have its digest committed.
     CreateToken(NewToken),
+    /// `cluster-log-measure`: send so many commands that change nothing through the log, in a second.
+    MeasureLog {
+        /// How many.
+        rate: u32,
+    },
     /// Take note of the alarms with this id, or of the one that is about this.
     Acknowledge(&'static str, Option<String>),
 }
@@ -166,6 +171,8 @@ impl Effect {
             Effect::Reload => Duration::from_secs(25),
             // A change of votes is two entries, and removing a node one more; a leader may hand over first.
             Effect::ChangeMembers(_) => Duration::from_secs(6),
+            // A second of commands, and the wait for the last of them.
+            Effect::MeasureLog { .. } => Duration::from_secs(3),
             Effect::WriteFile(file) => Duration::from_secs(file.text.len() as u64 >> 22),
             Effect::WriteLeases(leases) => Duration::from_secs(leases.len() as u64 >> 15),
             _ => Duration::ZERO,
@@ -256,6 +263,19 @@ pub enum Acted {
     Interfaces(Arc<[Interface]>),
     /// So many alarms were taken note of.
     Acknowledged(usize),
+    /// What the log took.
+    Measured(LogMeasured),
+}
+
+/// What became of commands that changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogMeasured {
+    /// Microseconds from proposing to the outcome, of each that has one.
+    pub micros: Vec<u32>,
+    /// Those without an outcome.
+    pub failed: u32,
+    /// Those that were not proposed, because too many waited.
+    pub left_out: u32,
 }
 
 /// An interface of this machine.

@@ -53,8 +53,8 @@ use std::sync::Arc;
 
 pub use access::Door;
 pub use backend::{
-    Acted, Answer, Backend, Done, Effect, FileToWrite, Interface, Member, NameChange, NewToken,
-    NodeReport, Role, Sockets, SubmitError,
+    Acted, Answer, Backend, Done, Effect, FileToWrite, Interface, LogMeasured, Member, NameChange,
+    NewToken, NodeReport, Role, Sockets, SubmitError,
 };
 pub use connections::Connections;
 pub use dispatch::Dispatcher;

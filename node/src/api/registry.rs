@@ -2,8 +2,8 @@
 
 use super::commands::{
     alarm, class, cluster, config, config_file, drain, ha, hash_check, history, lease_history,
-    lease4, network4, node, node_token, policy, process, recovery, reservation, select_test,
-    service, stat_lease4, statistics, subnet4, upgrade,
+    lease4, log_measure, network4, node, node_token, policy, process, recovery, reservation,
+    select_test, service, stat_lease4, statistics, subnet4, upgrade,
 };
 use super::spec::Spec;
 
@@ -19,6 +19,7 @@ pub const COMMANDS: &[Spec] = &[
     alarm::LIST,
     hash_check::CHECK,
     cluster::LEADER_TRANSFER,
+    log_measure::MEASURE,
     node::ADD,
     node::DEMOTE,
     drain::DRAIN,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::backend::{
-    Acted, Answer, Backend, Done, Effect, Interface, Member, NodeReport, Role, Sockets, SubmitError,
+    Acted, Answer, Backend, Done, Effect, Interface, LogMeasured, Member, NodeReport, Role,
+    Sockets, SubmitError,
 };
 use crate::config::Config;
 use crate::history::{History, Limits};
@@ -176,6 +177,11 @@ impl Fake {
                 .into(),
             }),
             Effect::Reclaim { .. } => Acted::Reclaimed(3),
+            Effect::MeasureLog { rate } => Acted::Measured(LogMeasured {
+                micros: (1..=*rate).collect(),
+                failed: 0,
+                left_out: 0,
+            }),
             Effect::Maintain(node, begins) => {
                 let liveness = if *begins { Liveness::Maintenance } else { Liveness::Up };
                 self.apply(Command::NodeLiveness(*node, liveness));

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::backend::NodeBackend;
 use super::signals::Request;
-use super::{ConfigFile, written};
+use super::{ConfigFile, measure, written};
 use crate::api::commands::lease4::WriteLeases;
 use crate::api::{Acted, Effect, FileToWrite, Interface, NameChange};
 use crate::net;
@@ -83,6 +83,13 @@ impl NodeBackend {
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("it took too long".into()),
             },
+            Effect::MeasureLog { rate } => {
+                let Ok(_alone) = self.measuring.try_lock() else {
+                    return Err("somebody else is measuring the log through this node".into());
+                };
+                let me = self.parts.raft.id();
+                Ok(Acted::Measured(measure::measure(&self.parts.proposer, me, rate).await))
+            }
             Effect::Acknowledge(id, about) => {
                 Ok(Acted::Acknowledged(self.alarms.acknowledge(id, about.as_deref())))
             }

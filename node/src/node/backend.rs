@@ -80,6 +80,8 @@ pub(super) struct NodeBackend {
     pub lease_log: Option<Arc<LeaseLog>>,
     /// The way to whoever reloads and stops.
     pub requests: mpsc::Sender<Request>,
+    /// Held while the log is measured: by one at a time.
+    pub measuring: tokio::sync::Mutex<()>,
 }
 
 /// Where the node's own numbers come from.

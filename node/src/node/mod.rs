@@ -16,6 +16,7 @@ mod certificates;
 mod confine;
 mod control;
 mod joining;
+mod measure;
 mod membership;
 mod seed;
 mod signals;
@@ -525,6 +526,7 @@ impl Node {
             doors: doors.clone(),
             alarms: Arc::default(),
             lease_log: lease_log.clone(),
+            measuring: tokio::sync::Mutex::default(),
         });
         tasks.spawn(alarms::watch(backend.clone()));
         control::serve(&settings, &doors, backend, &stopping, &mut tasks).await?;

@@ -12,6 +12,7 @@ pub mod hash_check;
 pub mod history;
 pub mod lease4;
 pub mod lease_history;
+pub mod log_measure;
 pub mod network4;
 pub mod node;
 pub mod node_token;
