@@ -1,0 +1,188 @@
+//! The benchmark suite: the figures of issue 6 as ratios of one run, beside Kea alone, Kea hot-standby and a stateless responder.
+//!
+//! It is run by command, `cargo bench -p chaos-tests --bench figures`, and by nothing else; `docs/performance.md` tells how. Every subject
+//! gets the same wiring ([`subject`]), the same configuration and the same load; a round measures one after the other, so that the noise
+//! of the machine hits all alike, and each round starts them anew.
+//!
+//! * Pure: [`search`] (the clean rate), [`sample`] (several values of one figure), [`goal`] (the goals), [`table`] (the output).
+//! * [`book`]: what was measured. [`flags`]: the command line. [`machine`]: what the header says.
+//! * [`keas`], [`responder`]: what we are compared with.
+//! * Parts, in the order of the table: [`rate`].
+//!
+//! Whatever happens, processes and namespaces go with the values that stand for them; a signal ends the suite at the next run.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+use crate::gate;
+use crate::kea::server::Kind;
+use book::{Book, Subject};
+use flags::{Flags, Output, Part, Purpose};
+use subject::Running;
+
+pub mod book;
+pub mod flags;
+pub mod goal;
+pub mod keas;
+pub mod machine;
+pub mod rate;
+pub mod responder;
+pub mod sample;
+pub mod search;
+pub mod subject;
+pub mod table;
+
+/// Tells of progress.
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Whether a signal has asked us to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Listens to SIGINT and SIGTERM from now on, which then end the process no more.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn listen() -> Result<Stop> {
+        let stop = Stop::default();
+        let flag = Arc::clone(&stop.0);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                use tokio::signal::unix::{SignalKind, signal};
+                let (Ok(mut interrupt), Ok(mut term)) =
+                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+                else {
+                    return;
+                };
+                loop {
+                    tokio::select! { _ = interrupt.recv() => {}, _ = term.recv() => {} }
+                    say("a signal: ends after this run");
+                    flag.store(true, Ordering::Relaxed);
+                }
+            });
+        })?;
+        Ok(stop)
+    }
+
+    /// # Errors
+    /// When it has.
+    pub fn check(&self) -> Result<()> {
+        if self.is_set() {
+            bail!("stopped by a signal");
+        }
+        Ok(())
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let done = match flags::purpose(&words) {
+        Purpose::Nothing => return ExitCode::SUCCESS,
+        Purpose::Respond => responder::serve().map(|()| true),
+        Purpose::Measure => run(&Flags::parse()),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("figures: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures and prints; false when a part failed.
+fn run(flags: &Flags) -> Result<bool> {
+    // Said at once, not after an hour.
+    for (name, variable) in [("leasehold", "LEASEHOLD_BIN"), ("cluster-ctl", "CLUSTER_CTL_BIN")] {
+        gate::binary(name, variable)?;
+    }
+    let Some(gate) = gate::enter("figures", &["perfdhcp"])? else { return Ok(false) };
+    let kea = match keas::find(flags.kea_root().as_deref()) {
+        _ if flags.without_kea => None,
+        Ok(kea) => Some(kea),
+        Err(why) => {
+            say(&format!("without Kea: {why}"));
+            None
+        }
+    };
+    let header = machine::header(flags, kea.as_ref());
+    let mut suite =
+        Suite { flags, gate, kea, stop: Stop::listen()?, book: Book::default(), whole: true };
+    for round in 1..=flags.rounds {
+        for subject in Subject::ALL {
+            if !suite.stop.is_set() && suite.concerns(subject) {
+                say(&format!("round {round} of {}: {}", flags.rounds, subject.title()));
+                if let Err(error) = suite.measure(subject) {
+                    suite.failed(subject, &error);
+                }
+            }
+        }
+    }
+    match flags.output {
+        Output::Text => print!("{}", table::text(&header, &suite.book)),
+        Output::Json => println!("{:#}", table::json(&header, &suite.book)),
+    }
+    Ok(suite.whole)
+}
+
+struct Suite<'a> {
+    flags: &'a Flags,
+    gate: gate::Gate,
+    kea: Option<Kind>,
+    stop: Stop,
+    book: Book,
+    whole: bool,
+}
+
+impl Suite<'_> {
+    /// Whether a subject has a part in what is wanted.
+    fn concerns(&self, subject: Subject) -> bool {
+        if subject.is_kea() && self.kea.is_none() {
+            return false;
+        }
+        match subject {
+            Subject::Follower => self.flags.wants(Part::Follower),
+            Subject::Leader => true,
+            _ => self.flags.wants(Part::Rate),
+        }
+    }
+
+    fn failed(&mut self, subject: Subject, error: &anyhow::Error) {
+        self.whole = false;
+        say(&format!("  failed: {error:#}"));
+        let first = format!("{error:#}");
+        let first = first.lines().next().unwrap_or_default().to_owned();
+        self.book.note(format!("{}: a part failed: {first}", subject.title()));
+    }
+
+    /// All parts that concern a subject, in one life of it.
+    fn measure(&mut self, subject: Subject) -> Result<()> {
+        let (flags, stop) = (self.flags, self.stop.clone());
+        let mut running = Running::start(subject, &self.gate, self.kea.as_ref(), flags.sockets)
+            .context("it does not start")?;
+        let book = &mut self.book;
+        // What is not measured: the first packets fill caches.
+        rate::load(&mut running, 500, 1, rate::Kind::Exchanges)?;
+        if flags.wants(Part::Rate) && subject != Subject::Follower {
+            rate::measure(&mut running, flags, &stop, book)?;
+        } else if flags.wants(Part::Follower) {
+            rate::clean_rate(&mut running, flags, &stop, book)?;
+        }
+        running.passed();
+        Ok(())
+    }
+}
