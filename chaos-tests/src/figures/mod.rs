@@ -6,8 +6,8 @@
 //!
 //! * Pure: [`search`] (the clean rate), [`sample`] (several values of one figure), [`goal`] (the goals), [`table`] (the output).
 //! * [`book`]: what was measured. [`flags`]: the command line. [`machine`]: what the header says.
-//! * [`keas`], [`responder`]: what we are compared with.
-//! * Parts, in the order of the table: [`rate`].
+//! * [`keas`], [`responder`]: what we are compared with. [`client`]: load that perfdhcp cannot make. [`probe`]: the disk and the link.
+//! * Parts: [`rate`], [`latency`], [`kinds`], [`overload`], [`million`], [`slow_disk`].
 //!
 //! Whatever happens, processes and namespaces go with the values that stand for them; a signal ends the suite at the next run.
 
@@ -25,14 +25,21 @@ use flags::{Flags, Output, Part, Purpose};
 use subject::Running;
 
 pub mod book;
+pub mod client;
 pub mod flags;
 pub mod goal;
 pub mod keas;
+pub mod kinds;
+pub mod latency;
 pub mod machine;
+pub mod million;
+pub mod overload;
+pub mod probe;
 pub mod rate;
 pub mod responder;
 pub mod sample;
 pub mod search;
+pub mod slow_disk;
 pub mod subject;
 pub mod table;
 
@@ -132,6 +139,7 @@ fn run(flags: &Flags) -> Result<bool> {
             }
         }
     }
+    suite.alone();
     match flags.output {
         Output::Text => print!("{}", table::text(&header, &suite.book)),
         Output::Json => println!("{:#}", table::json(&header, &suite.book)),
@@ -151,13 +159,14 @@ struct Suite<'a> {
 impl Suite<'_> {
     /// Whether a subject has a part in what is wanted.
     fn concerns(&self, subject: Subject) -> bool {
-        if subject.is_kea() && self.kea.is_none() {
-            return false;
-        }
+        let wants = |parts: &[Part]| parts.iter().any(|part| self.flags.wants(*part));
         match subject {
-            Subject::Follower => self.flags.wants(Part::Follower),
-            Subject::Leader => true,
-            _ => self.flags.wants(Part::Rate),
+            Subject::Follower => wants(&[Part::Follower]),
+            Subject::Leader => {
+                wants(&[Part::Rate, Part::Follower, Part::Latency, Part::Kinds, Part::Overload])
+            }
+            Subject::KeaAlone | Subject::KeaPair if self.kea.is_none() => false,
+            _ => wants(&[Part::Rate, Part::Latency, Part::Kinds, Part::Overload]),
         }
     }
 
@@ -172,17 +181,67 @@ impl Suite<'_> {
     /// All parts that concern a subject, in one life of it.
     fn measure(&mut self, subject: Subject) -> Result<()> {
         let (flags, stop) = (self.flags, self.stop.clone());
-        let mut running = Running::start(subject, &self.gate, self.kea.as_ref(), flags.sockets)
-            .context("it does not start")?;
+        let mut running = self.start(subject, &[])?;
         let book = &mut self.book;
-        // What is not measured: the first packets fill caches.
-        rate::load(&mut running, 500, 1, rate::Kind::Exchanges)?;
-        if flags.wants(Part::Rate) && subject != Subject::Follower {
-            rate::measure(&mut running, flags, &stop, book)?;
-        } else if flags.wants(Part::Follower) {
+        if subject == Subject::Follower {
             rate::clean_rate(&mut running, flags, &stop, book)?;
+            running.passed();
+            return Ok(());
+        }
+        if flags.wants(Part::Rate) {
+            rate::measure(&mut running, flags, &stop, book)?;
+        } else if subject == Subject::Leader && flags.wants(Part::Follower) {
+            rate::clean_rate(&mut running, flags, &stop, book)?;
+        }
+        if flags.wants(Part::Latency) {
+            latency::measure(&mut running, flags, book)?;
+        }
+        if flags.wants(Part::Kinds) {
+            kinds::measure(&mut running, flags, &stop, book)?;
+        }
+        if flags.wants(Part::Overload) {
+            overload::measure(&mut running, flags, &stop, book)?;
         }
         running.passed();
         Ok(())
+    }
+
+    /// What concerns nobody but us, and needs a cluster of its own.
+    fn alone(&mut self) {
+        type Measure = fn(&mut Running, &Flags, &Stop, &mut Book) -> Result<()>;
+        let parts: [(Part, &[&str], Measure); 2] = [
+            (Part::Million, &[], million::measure),
+            (Part::SlowDisk, &slow_disk::WRAPPER, slow_disk::measure),
+        ];
+        for round in 1..=self.flags.rounds {
+            for (part, wrapper, measure) in parts {
+                if self.stop.is_set() || !self.flags.wants(part) {
+                    continue;
+                }
+                if let (Part::SlowDisk, Some(why)) = (part, slow_disk::missing()) {
+                    self.book.note(why);
+                    continue;
+                }
+                say(&format!("round {round} of {}: {part:?}", self.flags.rounds));
+                let (flags, stop) = (self.flags, self.stop.clone());
+                let done = self.start(Subject::Leader, wrapper).and_then(|mut running| {
+                    measure(&mut running, flags, &stop, &mut self.book)?;
+                    running.passed();
+                    Ok(())
+                });
+                if let Err(error) = done {
+                    self.failed(Subject::Leader, &error);
+                }
+            }
+        }
+    }
+
+    /// Starts a subject and fills its caches: what is measured are not the first packets.
+    fn start(&self, subject: Subject, wrapper: &[&str]) -> Result<Running> {
+        let (kea, sockets) = (self.kea.as_ref(), self.flags.sockets);
+        let mut running = Running::start(subject, &self.gate, kea, sockets, wrapper)
+            .context("it does not start")?;
+        rate::load(&mut running, 500, 1, rate::Kind::Exchanges)?;
+        Ok(running)
     }
 }

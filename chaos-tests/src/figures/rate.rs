@@ -11,6 +11,8 @@ use crate::perfdhcp::{self, Load, Offer};
 
 /// The rate at which CPU times are compared.
 const COMPARED: u32 = 3_000;
+/// How often that is tried when it is not clean.
+const TRIES: u32 = 3;
 /// Where the first search begins.
 const START: u32 = 1_000;
 
@@ -75,17 +77,17 @@ fn judge(load: &Load, rate: u32, secs: u32, kind: Kind, cpu_micros: u64) -> Run 
     Run { rate, done, secs, cpu_micros, is_clean, fell_short }
 }
 
-/// Searches the highest clean rate and gives the run at it; none when no rate is clean.
+/// Searches the highest rate at which `load` is clean and gives the run at it; none when no rate is.
 ///
 /// # Errors
-/// As [`load`], or when the suite is to stop.
+/// As `load`, or when the suite is to stop.
 pub fn search(
     running: &mut Running,
     flags: &Flags,
-    kind: Kind,
     start: Option<f64>,
     stop: &Stop,
     book: &mut Book,
+    mut load: impl FnMut(&mut Running, u32) -> Result<Run>,
 ) -> Result<Option<Run>> {
     // Later rounds begin near what the first has found.
     let start = start.map_or(START, |rate| (rate * 0.7) as u32);
@@ -93,7 +95,7 @@ pub fn search(
     let (mut best, mut fell_short): (Option<Run>, bool) = (None, false);
     while let Some(rate) = search.rate() {
         stop.check()?;
-        let run = load(running, rate, flags.seconds, kind)?;
+        let run = load(running, rate)?;
         let word = match (run.is_clean, run.fell_short) {
             (true, _) => "clean",
             (_, true) => "the generator falls short",
@@ -113,8 +115,11 @@ pub fn search(
         running.settle()?;
     }
     if search.is_open() || (fell_short && best.is_some()) {
-        let why =
-            if search.is_open() { "--most was reached" } else { "perfdhcp could not send more" };
+        let why = if search.is_open() {
+            "--most was reached"
+        } else {
+            "the generator could not send more"
+        };
         book.note(format!(
             "{}: {why}; its true clean rate may be higher.",
             running.subject.title()
@@ -130,17 +135,28 @@ pub fn search(
 pub fn measure(running: &mut Running, flags: &Flags, stop: &Stop, book: &mut Book) -> Result<()> {
     let subject = running.subject;
     say("  CPU at 3 000 exchanges/s");
-    let run = load(running, COMPARED, flags.seconds, Kind::Exchanges)?;
-    say(&format!("    {:.0} done/s, {:.0} µs CPU each", run.pace(), run.cpu()));
-    if run.is_clean {
-        book.enter(Figure::CpuAt3000, subject, run.cpu());
-    } else {
-        book.note(format!(
-            "{}: not clean at {COMPARED}/s in some round; no CPU time from it.",
-            subject.title()
-        ));
+    let mut best: Option<Run> = None;
+    for _ in 0..TRIES {
+        let run = load(running, COMPARED, flags.seconds, Kind::Exchanges)?;
+        say(&format!("    {:.0} done/s, {:.0} µs CPU each", run.pace(), run.cpu()));
+        running.settle()?;
+        if best.is_none_or(|best| best.done < run.done) {
+            best = Some(run);
+        }
+        if run.is_clean {
+            break;
+        }
     }
-    running.settle()?;
+    if let Some(run) = best {
+        // Work for what was dropped is work, too: it is said, not left out.
+        if !run.is_clean {
+            book.note(format!(
+                "{}: not clean at {COMPARED}/s in some round; CPU there is for each completed exchange of the best of {TRIES} runs.",
+                subject.title()
+            ));
+        }
+        book.enter(Figure::CpuAt3000, subject, run.cpu());
+    }
     clean_rate(running, flags, stop, book)
 }
 
@@ -157,7 +173,8 @@ pub fn clean_rate(
     let subject = running.subject;
     say("  the clean rate");
     let known = book.median(Figure::CleanRate, subject);
-    match search(running, flags, Kind::Exchanges, known, stop, book)? {
+    let load = |running: &mut Running, rate| load(running, rate, flags.seconds, Kind::Exchanges);
+    match search(running, flags, known, stop, book, load)? {
         Some(run) => {
             book.enter(Figure::CleanRate, subject, run.pace());
             if subject != Subject::Follower {

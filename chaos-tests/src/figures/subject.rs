@@ -63,7 +63,7 @@ pub fn plan(sockets: Sockets) -> Plan {
 }
 
 impl Running {
-    /// Starts `subject` with nothing stored and waits until it serves.
+    /// Starts `subject` with nothing stored and waits until it serves. Our nodes are started through `wrapper`.
     ///
     /// # Errors
     /// When it does not come to serve.
@@ -72,11 +72,17 @@ impl Running {
         gate: &Gate,
         kea: Option<&Kind>,
         sockets: Sockets,
+        wrapper: &[&str],
     ) -> Result<Running> {
         let plan = plan(sockets);
         let (address, servers) = match subject {
             Subject::Leader | Subject::Follower => {
-                let mut cluster = Cluster::start(gate.clone(), &plan)?;
+                let mut cluster = Cluster::build(gate.clone(), &plan)?;
+                for node in &mut cluster.nodes {
+                    node.set_wrapper(wrapper);
+                    node.start()?;
+                }
+                cluster.wait_ready()?;
                 let index = match subject {
                     Subject::Follower => cluster.follower()?,
                     _ => cluster.leader()?,

@@ -28,7 +28,7 @@ pub struct Header {
 /// The table, the figures of every server, and what was noted.
 pub fn text(header: &Header, book: &Book) -> String {
     let mut text = String::new();
-    let kea = header.kea.as_deref().unwrap_or("not installed: there are no ratios");
+    let kea = header.kea.as_deref().unwrap_or("not measured: there are no ratios");
     for (key, value) in [
         (
             "Machine",
@@ -39,7 +39,7 @@ pub fn text(header: &Header, book: &Book) -> String {
         (
             "Runs",
             format!(
-                "{} s each, {} rounds, {} sockets; begun {}",
+                "{} s each, rounds: {}, {} sockets; begun {}",
                 header.seconds, header.rounds, header.sockets, header.when
             ),
         ),
@@ -214,7 +214,7 @@ mod tests {
             ["clean exchanges/s", goal, "9 500 (9 000–10 000)", "1.00", "–", "?"],
             "{shown}"
         );
-        assert!(shown.contains("not installed") && shown.contains("* a note"), "{shown}");
+        assert!(shown.contains("not measured") && shown.contains("* a note"), "{shown}");
         assert!(!shown.contains("1 M leases"), "{shown}");
         let printed = json(&Header::default(), &book);
         assert_eq!(printed["goals"][0]["measured"]["median"], 9_500.0);
