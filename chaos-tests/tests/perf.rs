@@ -126,7 +126,7 @@ fn figures_of_a_catch_up() -> Result<()> {
     };
     let mut cluster = found(gate, &plan, 3)?;
     let file = cluster.dir().join("leases.csv");
-    std::fs::write(&file, kea_leases(LEASES)?)?;
+    std::fs::write(&file, kea_leases(128, 0..LEASES)?)?;
     let began = clock::now_ms();
     let mut import =
         cluster.nodes[0].namespace.command(gate::binary("cluster-ctl", "CLUSTER_CTL_BIN")?);

@@ -27,7 +27,7 @@ pub struct Flags {
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=120))]
     pub overload_seconds: u32,
     /// Leases of the part `million`
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..=2_000_000))]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(20_000..=2_000_000))]
     pub leases: u32,
     /// A root file system with Kea 3.0, as in the environment variable KEA3_ROOT. Without either: the installed Kea
     #[arg(long, value_name = "DIR")]

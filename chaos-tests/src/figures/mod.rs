@@ -1,4 +1,4 @@
-//! The benchmark suite: the figures of issue 6 as ratios of one run, beside Kea alone, Kea hot-standby and a stateless responder.
+//! The benchmark suite: what was promised of speed, as ratios of one run, beside Kea alone, Kea hot-standby and a stateless responder.
 //!
 //! It is run by command, `cargo bench -p chaos-tests --bench figures`, and by nothing else; `docs/performance.md` tells how. Every subject
 //! gets the same wiring ([`subject`]), the same configuration and the same load; a round measures one after the other, so that the noise
@@ -170,12 +170,16 @@ impl Suite<'_> {
         }
     }
 
+    /// Goes on after a part that failed, and has the table tell of it.
     fn failed(&mut self, subject: Subject, error: &anyhow::Error) {
         self.whole = false;
-        say(&format!("  failed: {error:#}"));
-        let first = format!("{error:#}");
-        let first = first.lines().next().unwrap_or_default().to_owned();
-        self.book.note(format!("{}: a part failed: {first}", subject.title()));
+        let said = format!("{error:#}");
+        say(&format!("  failed: {said}"));
+        let first = said.lines().next().unwrap_or_default();
+        self.book.note(match self.stop.is_set() {
+            true => "Stopped by a signal: figures are missing.".to_owned(),
+            false => format!("{}: a part failed: {first}", subject.title()),
+        });
     }
 
     /// All parts that concern a subject, in one life of it.
