@@ -13,7 +13,7 @@ use super::{Stop, say};
 /// How many clients renew, in turn.
 const CLIENTS: usize = 5_000;
 /// How many of them join in a second: what every server can do.
-const JOINS: u32 = 800;
+const JOINS: u32 = 500;
 
 /// Measures one subject.
 ///
