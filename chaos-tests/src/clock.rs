@@ -9,11 +9,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail};
 
 /// Milliseconds since the first call in this process: the time of every ledger.
-#[expect(clippy::disallowed_methods, reason = "the one place where tests read the monotonic clock")]
 pub fn now_ms() -> u64 {
+    now_us() / 1000
+}
+
+/// The same in microseconds, for what is measured.
+#[expect(clippy::disallowed_methods, reason = "the one place where tests read the monotonic clock")]
+pub fn now_us() -> u64 {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     let origin = *ORIGIN.get_or_init(Instant::now);
-    u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds since 1970.

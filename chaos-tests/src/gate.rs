@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
@@ -32,12 +33,12 @@ pub fn subject() -> Subject {
     }
 }
 
-/// Held while a test runs.
-#[derive(Debug)]
+/// Held while a test runs: as long as there is a copy of it.
+#[derive(Debug, Clone)]
 pub struct Gate {
     /// Name of the test, for directories and messages.
     pub test: String,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 /// Enters test `test`, which needs root, namespaces, `nft` and the programs `tools`.
@@ -62,7 +63,7 @@ pub fn enter(test: &str, tools: &[&str]) -> Result<Option<Gate>> {
         .context(LOCK_FILE)?;
     lock.lock().context(LOCK_FILE)?;
     cleanup::sweep();
-    Ok(Some(Gate { test: test.to_owned(), _lock: lock }))
+    Ok(Some(Gate { test: test.to_owned(), _lock: Arc::new(lock) }))
 }
 
 /// As [`enter`], for a test that means nothing without a cluster of our own.

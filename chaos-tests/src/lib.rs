@@ -8,6 +8,7 @@
 //! * [`operate`]: a cluster under a steady load while an operator does something to it; failed exchanges are counted.
 //!   [`membership`]: nodes that come and go.
 //! * [`kea`]: the same packets, and the same requests to the control API, to a real Kea and to one node, compared field by field.
+//! * [`figures`]: the benchmark suite, beside Kea; `cargo bench -p chaos-tests --bench figures` runs it, and nothing else does.
 //! * [`pages`]: commands in the documentation, and what they print.
 //! * [`abuse`]: malformed packets as a data file. [`perfdhcp`]: the load generator of Kea and what it printed.
 //!
@@ -33,6 +34,7 @@
 pub mod abuse;
 pub mod client;
 pub mod clock;
+pub mod figures;
 pub mod floor;
 pub mod gate;
 pub mod kea;

@@ -52,6 +52,34 @@ pub fn run(
 ) -> Result<Load> {
     // It numbers its clients from a base address upwards and begins again after so many.
     let clients = rate.saturating_mul(secs).saturating_mul(2);
+    run_with(namespace, server, &Offer { rate, secs, crowd, clients, more: &[] })
+        .map(|(load, _)| load)
+}
+
+/// What is sent to a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer<'a> {
+    /// Exchanges begun in a second.
+    pub rate: u32,
+    pub secs: u32,
+    /// Runs with the same crowd are by the same clients.
+    pub crowd: u8,
+    /// How many clients there are; they come in turn.
+    pub clients: u32,
+    /// More options of perfdhcp's: `-i` sends DISCOVERs only, `-xt` tells when each message was sent and answered.
+    pub more: &'a [&'a str],
+}
+
+/// As [`run`], for any offer; also gives all that perfdhcp printed.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    namespace: &Namespace,
+    server: Ipv4Addr,
+    offer: &Offer<'_>,
+) -> Result<(Load, String)> {
+    let Offer { rate, secs, crowd, clients, more } = *offer;
     let mut command = namespace.command("perfdhcp");
     command.args([
         "-4".to_owned(),
@@ -62,12 +90,13 @@ pub fn run(
         format!("mac=00:0c:{crowd:02x}:00:00:00"),
         // Waits for the last answers before it counts, in microseconds.
         "-W1000000".to_owned(),
-        server.to_string(),
     ]);
+    command.args(more).arg(server.to_string());
     // Its exit status is 3 when anything was dropped: that is for the caller to judge.
     let outcome = shell::run_any(&mut command, u64::from(secs) * 1000 + 30_000)?;
-    parse(&outcome.stdout)
-        .with_context(|| format!("perfdhcp printed\n{}{}", outcome.stdout, outcome.stderr))
+    let load = parse(&outcome.stdout)
+        .with_context(|| format!("perfdhcp printed\n{}{}", outcome.stdout, outcome.stderr))?;
+    Ok((load, outcome.stdout))
 }
 
 /// Reads the report that perfdhcp prints at its end.
@@ -91,7 +120,12 @@ pub fn parse(text: &str) -> Option<Load> {
             max_delay_ms: delay("max delay").unwrap_or(0.0),
         })
     };
-    Some(Load { discover_offer: half("DISCOVER-OFFER")?, request_ack: half("REQUEST-ACK")? })
+    // With DISCOVERs only there is no second half.
+    let request_ack = match text.contains("***Statistics for: REQUEST-ACK***") {
+        true => half("REQUEST-ACK")?,
+        false => Half::default(),
+    };
+    Some(Load { discover_offer: half("DISCOVER-OFFER")?, request_ack })
 }
 
 /// A run without an end of its own, of clients that come again and again.

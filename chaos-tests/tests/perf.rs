@@ -1,8 +1,7 @@
 //! Load: 2 000 exchanges a second for 10 s, against the leader and against a follower. Takes about 30 s.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context, Result, ensure};
+use chaos_tests::figures::million::kea_leases;
 use chaos_tests::floor::netns::cluster::{Cluster, Plan};
 use chaos_tests::membership::{found, invite, votes_and_is_up, wait_member};
 use chaos_tests::{clock, gate, perfdhcp, shell};
@@ -103,24 +102,6 @@ fn figures_of_a_cluster_with_100_000_leases() -> Result<()> {
     Ok(())
 }
 
-/// Leases for `cluster-ctl import`, as a file of Kea's.
-fn kea_leases(count: u32) -> Result<String> {
-    let expire = clock::wall_ms() / 1000 + 86_400;
-    let mut text = String::from(
-        "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n",
-    );
-    for number in 0..count {
-        let [_, a, b, c] = number.to_be_bytes();
-        writeln!(
-            text,
-            "10.{}.{b}.{c},02:00:00:{a:02x}:{b:02x}:{c:02x},01:02:00:00:{a:02x}:{b:02x}:{c:02x},86400,{expire},1,0,0,\
-             host-{number}.example.org,0,",
-            128 + a
-        )?;
-    }
-    Ok(text)
-}
-
 /// How long a node takes to join a cluster of many leases under load, and what clients notice of it. `LEASEHOLD_FIGURES_RATE`:
 /// exchanges a second.
 #[test]
@@ -145,7 +126,7 @@ fn figures_of_a_catch_up() -> Result<()> {
     };
     let mut cluster = found(gate, &plan, 3)?;
     let file = cluster.dir().join("leases.csv");
-    std::fs::write(&file, kea_leases(LEASES)?)?;
+    std::fs::write(&file, kea_leases(128, 0..LEASES)?)?;
     let began = clock::now_ms();
     let mut import =
         cluster.nodes[0].namespace.command(gate::binary("cluster-ctl", "CLUSTER_CTL_BIN")?);

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,7 +20,7 @@ use crate::{gate, shell};
 pub const HOOKS: &str = "/usr/lib/x86_64-linux-gnu/kea/hooks";
 
 /// The control socket, in the server's directory.
-const CONTROL: &str = "control";
+pub const CONTROL: &str = "control";
 
 /// A server that packets are sent to.
 #[derive(Debug, Clone)]
@@ -91,7 +92,9 @@ impl Server {
     ) -> Result<Server> {
         let dir = match kind {
             Kind::Kea { root: Some(root), .. } => {
-                root.join("tmp").join(format!("leasehold-oracle-{}", std::process::id()))
+                static NEXT: AtomicU32 = AtomicU32::new(1);
+                let number = NEXT.fetch_add(1, Ordering::Relaxed);
+                root.join("tmp").join(format!("leasehold-oracle-{}-{number}", std::process::id()))
             }
             _ => dir.join(if kind.is_kea() { "kea" } else { "leasehold" }),
         };

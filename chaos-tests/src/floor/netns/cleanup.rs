@@ -27,7 +27,7 @@ pub fn sweep() {
     let Ok(listed) = shell::run(Command::new("ip").args(["netns", "list"])) else { return };
     for name in listed.lines().filter_map(|line| line.split_whitespace().next()) {
         if is_orphan(name) {
-            println!("sweeping the namespace {name} of a test that was killed");
+            eprintln!("sweeping the namespace {name} of a test that was killed");
             delete_namespace(name);
         }
     }
@@ -40,7 +40,7 @@ pub fn sweep_mounts() {
     // The last first: a disk before the one that its image is on.
     let left: Vec<&Path> = places.map(Path::new).filter(|place| is_left(place)).collect();
     for place in left.into_iter().rev() {
-        println!("unmounting {} of a test that was killed", place.display());
+        eprintln!("unmounting {} of a test that was killed", place.display());
         let _ = shell::run(Command::new("fsfreeze").arg("-u").arg(place));
         super::loop_disk::unmount(place);
     }
@@ -157,7 +157,7 @@ impl WorkDir {
 impl Drop for WorkDir {
     fn drop(&mut self) {
         if self.keep {
-            println!("the files of this test are kept in {}", self.path.display());
+            eprintln!("the files of this test are kept in {}", self.path.display());
         } else {
             let _ = std::fs::remove_dir_all(&self.path);
             if let Some(parent) = self.path.parent() {

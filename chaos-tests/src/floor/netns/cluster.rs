@@ -286,7 +286,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.dir.is_kept() {
-            println!("{}", self.tails());
+            eprintln!("{}", self.tails());
         }
     }
 }

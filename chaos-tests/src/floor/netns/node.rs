@@ -30,6 +30,7 @@ pub struct Node {
     level: Option<u32>,
     process: Option<Process>,
     environment: Vec<(String, PathBuf)>,
+    wrapper: Vec<String>,
 }
 
 /// Its address on the rack LAN.
@@ -65,6 +66,7 @@ impl Node {
             level: None,
             process: None,
             environment: Vec::new(),
+            wrapper: Vec::new(),
         };
         node.write_config(dhcp4)?;
         std::fs::write(node.settings_file(), node.settings(initial)?)?;
@@ -153,6 +155,11 @@ config = "{dir}/dhcp4.json"
         self.environment.push((name.to_owned(), value.to_path_buf()));
     }
 
+    /// Has it start through another program, which gets these words before its own command line and becomes it.
+    pub fn set_wrapper(&mut self, words: &[&str]) {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// Has it pretend from its next start on that it is an older program, of this feature level.
     pub fn pretend_level(&mut self, level: Option<u32>) {
         self.level = level;
@@ -186,7 +193,14 @@ config = "{dir}/dhcp4.json"
         let mut command = match self.subject {
             Subject::Leasehold => {
                 let program = gate::binary("leasehold", "LEASEHOLD_BIN")?;
-                let mut command = self.namespace.command(program);
+                let mut command = match self.wrapper.split_first() {
+                    Some((wrapper, words)) => {
+                        let mut command = self.namespace.command(wrapper);
+                        command.args(words).arg(program);
+                        command
+                    }
+                    None => self.namespace.command(program),
+                };
                 command.args(flags);
                 command
                     .envs(self.level.map(|level| ("LEASEHOLD_PRETEND_LEVEL", level.to_string())));
