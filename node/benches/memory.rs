@@ -42,7 +42,7 @@ fn main() {
         return;
     }
     let before = resident();
-    let region = Region::new(&ALLOC);
+    let region = Region::new(ALLOC);
     let state = populated(&site(""), MANY);
     print("as they were granted", region.change(), resident().saturating_sub(before), MANY);
 
@@ -51,7 +51,7 @@ fn main() {
     println!("{:<34} {:7.1} bytes  a lease", "in a snapshot", bytes.len() as f64 / f64::from(MANY));
     drop(state);
     let before = resident();
-    let region = Region::new(&ALLOC);
+    let region = Region::new(ALLOC);
     let (state, _) = snapshot::read(&mut bytes.as_slice()).expect("it was just written");
     print("as a start reads them", region.change(), resident().saturating_sub(before), MANY);
     drop(state);
