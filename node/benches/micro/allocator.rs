@@ -52,7 +52,7 @@ fn filled(subnets: u32, taken: impl Fn(u32) -> bool) -> State {
 }
 
 fn is_free(n: u32) -> bool {
-    scattered(n.into()) % FREE == 0
+    scattered(n.into()).is_multiple_of(FREE)
 }
 
 fn third() -> Share {
@@ -127,7 +127,7 @@ fn empty_split(bencher: Bencher<'_, '_>, allocator: &str) {
 
 #[divan::bench(args = ALLOCATORS)]
 fn half(bencher: Bencher<'_, '_>, allocator: &str) {
-    let (share, make) = (Share::whole(ME), || filled(1, |n| scattered(n.into()) % 2 == 0));
+    let (share, make) = (Share::whole(ME), || filled(1, |n| scattered(n.into()).is_multiple_of(2)));
     shared("half", make, |it| pick_each(bencher, it, allocator, &share, nobody));
 }
 
@@ -150,7 +150,7 @@ fn full_third(bencher: Bencher<'_, '_>, allocator: &str) {
 #[divan::bench(args = ALLOCATORS)]
 fn full_held(bencher: Bencher<'_, '_>, allocator: &str) {
     let share = Share::whole(ME);
-    let held = |n: u32| is_free(n) && scattered(n.into()) / FREE % 10 != 0;
+    let held = |n: u32| is_free(n) && !(scattered(n.into()) / FREE).is_multiple_of(10);
     shared("full", full, |it| pick_each(bencher, it, allocator, &share, held));
 }
 

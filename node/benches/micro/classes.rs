@@ -67,7 +67,7 @@ fn evaluate(bencher: Bencher<'_, '_>, which: &str) {
 /// A DISCOVER whole, in a configuration with so many classes; every other of them is complex.
 #[divan::bench(args = [0, 1, 2, 20, 200])]
 fn discover_with(bencher: Bencher<'_, '_>, count: usize) {
-    let of = |n: usize| if n % 2 == 0 { SIMPLE } else { COMPLEX };
+    let of = |n: usize| if n.is_multiple_of(2) { SIMPLE } else { COMPLEX };
     let class = |n| format!(r#"{{"name":"class-{n}","test":"{}"}}"#, of(n));
     let classes: Vec<String> = (0..count).map(class).collect();
     let state = machine(&site(&format!(r#","client-classes":[{}]"#, classes.join(","))), 1);

@@ -1,7 +1,6 @@
 //! A million leases as a whole: frozen, compared, written, read.
 
 use divan::{Bencher, black_box};
-use leasehold::state::view::Change;
 use leasehold::state::{Batch, Command};
 use leasehold::state::{State, Why, encode_lease, snapshot};
 use leasehold::types::ClusterTime;
@@ -33,8 +32,8 @@ fn checkpoint_after(bencher: Bencher<'_, '_>, renewals: u32) {
     });
     bencher.bench_local(|| {
         let mut record = Vec::new();
-        for change in newer.changes_since(&older) {
-            if let Change::Put(lease) = change {
+        for address in newer.changed_since(&older) {
+            if let Some(lease) = newer.lease(address) {
                 record.clear();
                 encode_lease(lease, &mut record);
                 black_box(&record);

@@ -117,6 +117,8 @@ use typ::{Core, Member, StoredMembership};
 
 /// How long a new leader's first entry may take before a proposal is turned away.
 const FIRST_ENTRY: Duration = Duration::from_secs(1);
+/// How long [`Raft::stopped`] looks away after each look.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a linearizable read may take.
 const READ_DEADLINE: Duration = Duration::from_secs(2);
 /// How long calls under way may take to end when the server stops.
@@ -679,6 +681,8 @@ impl Raft {
             if let Err(fatal) = metrics.borrow_watched().running_state.clone() {
                 return fatal.to_string();
             }
+            // They change several times with each entry, and each time a thread would wake for nothing.
+            tokio::time::sleep(LOOK_AGAIN).await;
             if metrics.changed().await.is_err() {
                 return "Raft has ended".to_string();
             }

@@ -22,6 +22,8 @@ use crate::state::{ConfigVersion, State};
 /// How long opening sockets may take until the configuration counts as active all the same; what is
 /// missing then is reported as a problem.
 const OPENING: Duration = Duration::from_secs(10);
+/// How long a configuration may be in force before it is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What is active on this node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -117,6 +119,8 @@ impl Activator {
                 }
                 active.send_modify(|active| active.version = version);
             }
+            // Not at every entry of a busy log.
+            tokio::time::sleep(LOOK_AGAIN).await;
             if progress.changed().await.is_err() {
                 following.abort();
                 return;
