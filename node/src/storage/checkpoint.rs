@@ -163,13 +163,8 @@ impl Checkpoint {
         wait_until_closed(dir)?;
         let first = guarded(|| {
             let checkpoint = Checkpoint::open_as_is(dir, cache_bytes)?;
-            let Some(read) = checkpoint.load()?.map(read).transpose()? else {
-                return Ok((checkpoint, None));
-            };
-            // What was read stays in sled's memory, whatever its cache may hold.
-            drop(checkpoint);
-            wait_until_closed(dir)?;
-            Ok((Checkpoint::open_as_is(dir, cache_bytes)?, Some(read)))
+            let read = checkpoint.load()?.map(read).transpose()?;
+            Ok((checkpoint, read))
         });
         match first {
             Ok(found) => Ok(found),
