@@ -121,7 +121,7 @@ impl Figure {
             Figure::RenewCpu => "renewals only, CPU µs each",
             Figure::OverloadOffered => "overload: DISCOVERs offered/s",
             Figure::OverloadAnswers => "overload: exchanges completed/s",
-            Figure::OverloadShare => "overload: answers, share of the clean rate",
+            Figure::OverloadShare => "overload: exchanges, share of the clean rate",
             Figure::Recovery => "overload: recovery, s",
             Figure::LeaseBytes => "1 M leases: bytes a lease a node",
             Figure::MillionPace => "1 M leases: pace, share of that at 10 k",

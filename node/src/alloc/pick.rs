@@ -32,6 +32,8 @@ pub(super) struct Pick<'a, F> {
     pub(super) cursor: &'a mut Cursor,
     /// How many addresses were looked at.
     pub(super) looked: Cell<u32>,
+    /// Whether a free one of this node's share was among them.
+    pub(super) saw_own: Cell<bool>,
 }
 
 impl<F: Fn(Ipv4Addr) -> bool> Pick<'_, F> {
@@ -83,8 +85,11 @@ impl<F: Fn(Ipv4Addr) -> bool> Pick<'_, F> {
         if is_part && self.cursor.is_spent(now) {
             return None;
         }
+        self.saw_own.set(false);
         let found = search(self);
-        self.cursor.spent = (is_part && found.is_none()).then_some(now);
+        // Addresses of its own that do not suit this client may suit the next one.
+        let is_spent = is_part && found.is_none() && !self.saw_own.get();
+        self.cursor.spent = is_spent.then_some(now);
         found
     }
 
@@ -143,7 +148,9 @@ impl<F: Fn(Ipv4Addr) -> bool> Pick<'_, F> {
 
     fn is_mine(&self, address: Ipv4Addr) -> bool {
         self.looked.set(self.looked.get() + 1);
-        self.ask.share.is_mine(address) && (self.suits)(address)
+        let is_own = self.ask.share.is_mine(address);
+        self.saw_own.set(self.saw_own.get() || is_own);
+        is_own && (self.suits)(address)
     }
 
     fn client_hash(&self) -> u64 {

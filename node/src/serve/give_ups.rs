@@ -97,6 +97,11 @@ impl GiveUps {
         self.kept.drain(..count).collect()
     }
 
+    /// Those whose commands are on their way.
+    pub fn flying(&self) -> usize {
+        self.flying.len()
+    }
+
     /// How many are kept.
     pub fn kept(&self) -> usize {
         self.kept.len()

@@ -271,7 +271,8 @@ impl Worker {
     /// event, so it is enough to ask again after events.
     pub fn room(&self) -> Room {
         // Without a majority there is nothing to be held up, and a RELEASE is kept for later (C12).
-        if self.majority { room(self.commits.flying()) } else { Room::Everything }
+        let flying = self.commits.flying() + self.give_ups.flying();
+        if self.majority { room(flying) } else { Room::Everything }
     }
 
     /// Whether packets wait for entries to be applied: then [`Event::Applied`] is wanted.

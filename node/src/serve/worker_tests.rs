@@ -523,6 +523,22 @@ fn c12_without_a_majority_there_is_silence() {
 }
 
 #[test]
+fn a2_releases_under_way_take_room_as_requests_do() {
+    let mut rig = Rig::new(1);
+    for n in 0..BEGIN_BELOW as u16 {
+        let [high, low] = n.to_be_bytes();
+        let client = HwAddr::ethernet([2, 0, 0, 1, high, low]);
+        let query = Query::new(MessageType::Release, 9, client);
+        rig.packet(&query.ciaddr(Ipv4Addr::new(192, 0, 2, 100)).server_id(OWN));
+    }
+    assert_eq!((rig.submitted.len(), rig.worker.room()), (BEGIN_BELOW, Room::Changes));
+    while !rig.submitted.is_empty() {
+        rig.commit();
+    }
+    assert_eq!(rig.worker.room(), Room::Everything);
+}
+
+#[test]
 fn c12_a_release_is_kept_until_the_majority_is_back() {
     let mut rig = Rig::new(1);
     let address = rig.bind(1);

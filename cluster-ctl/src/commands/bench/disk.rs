@@ -26,7 +26,7 @@ const SEGMENT: u64 = 16 << 20;
 const ROOM: u64 = 256 << 20;
 /// p99 of an append below this is good, microseconds: nobody notices such an ACK.
 const GOOD: u64 = 10_000;
-/// From here on a node raises the alarm `disk-slow`, microseconds.
+/// From here on clients notice, microseconds.
 const SLOW: u64 = 100_000;
 /// What the file systems of memory call themselves (statfs(2)).
 const TMPFS: i64 = 0x0102_1994;
@@ -185,7 +185,7 @@ impl Measured {
                  one on a majority of the nodes: clients are served, and wait that much longer."
             ),
             Verdict::Poor => format!(
-                "Poor: one append in 100 takes {p99} or longer, and from 100 ms on a node raises the alarm disk-slow. \
+                "Poor: one append in 100 takes {p99} or longer, and from half a second on a node raises the alarm disk-slow. \
                  Clients would wait and ask twice. Take an SSD, best one with power-loss protection."
             ),
             Verdict::Memory => "This is memory and no disk: what is acknowledged would be gone with the power. Name a \

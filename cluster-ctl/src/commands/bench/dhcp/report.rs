@@ -214,9 +214,10 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> Value {
     let tally = &outcome.tally;
     let mut messages = json!({});
     for (kind, count) in used(tally) {
+        let done = if kind == Kind::Release { count.sent } else { count.answered };
         messages[kind.name()] = json!({
             "sent": count.sent, "answered": count.answered, "lost": count.lost, "refused": count.refused,
-            "late": count.late, "rate": per_second(count.answered, outcome.measured), "micros": count.took.json(),
+            "late": count.late, "rate": per_second(done, outcome.measured), "micros": count.took.json(),
         });
     }
     let duplicate = |it: &super::tally::Duplicate| json!({ "address": it.address.to_string(), "clients": it.clients, "at": it.at });
