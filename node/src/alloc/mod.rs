@@ -135,8 +135,7 @@ fn choose_counted(
     };
     let start = Cursor { at: ring.first(), spent: None };
     let cursor = cursors.next.entry((ask.subnet.id, ring.first())).or_insert(start);
-    let mut pick =
-        Pick { ask, ring, suits, cursor, looked: Cell::new(0), saw_own: Cell::new(false) };
+    let mut pick = Pick { ask, ring, suits, cursor, looked: Cell::new(0) };
     let found = match ask.subnet.values.allocator {
         _ if is_full => None,
         Allocator::Iterative => pick.iterative(),

@@ -32,8 +32,6 @@ pub(super) struct Pick<'a, F> {
     pub(super) cursor: &'a mut Cursor,
     /// How many addresses were looked at.
     pub(super) looked: Cell<u32>,
-    /// Whether a free one of this node's share was among them.
-    pub(super) saw_own: Cell<bool>,
 }
 
 impl<F: Fn(Ipv4Addr) -> bool> Pick<'_, F> {
@@ -85,11 +83,8 @@ impl<F: Fn(Ipv4Addr) -> bool> Pick<'_, F> {
         if is_part && self.cursor.is_spent(now) {
             return None;
         }
-        self.saw_own.set(false);
         let found = search(self);
-        // Addresses of its own that do not suit this client may suit the next one.
-        let is_spent = is_part && found.is_none() && !self.saw_own.get();
-        self.cursor.spent = is_spent.then_some(now);
+        self.cursor.spent = (is_part && found.is_none()).then_some(now);
         found
     }
 
@@ -148,9 +143,7 @@ impl<F: Fn(Ipv4Addr) -> bool> Pick<'_, F> {
 
     fn is_mine(&self, address: Ipv4Addr) -> bool {
         self.looked.set(self.looked.get() + 1);
-        let is_own = self.ask.share.is_mine(address);
-        self.saw_own.set(self.saw_own.get() || is_own);
-        is_own && (self.suits)(address)
+        self.ask.share.is_mine(address) && (self.suits)(address)
     }
 
     fn client_hash(&self) -> u64 {
