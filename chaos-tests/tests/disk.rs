@@ -26,15 +26,12 @@ use leasehold::storage::{
 /// MiB of a node's disk.
 const SIZE: u64 = 96;
 
-/// A cluster whose nodes have disks of their own; made by `make`.
-fn start(
-    gate: Gate,
-    make: impl Fn(&Path, &Path, u64) -> Result<LoopDisk>,
-) -> Result<(Cluster, Vec<LoopDisk>)> {
+/// A cluster whose nodes have disks of their own.
+fn start(gate: Gate) -> Result<(Cluster, Vec<LoopDisk>)> {
     let mut cluster = Cluster::build(gate, &Plan::default())?;
     let mut disks = Vec::new();
     for node in &cluster.nodes {
-        disks.push(make(cluster.dir(), &node.dir().join("data"), SIZE)?);
+        disks.push(LoopDisk::mount(cluster.dir(), &node.dir().join("data"), SIZE)?);
     }
     for node in &mut cluster.nodes {
         node.start()?;
@@ -116,7 +113,7 @@ fn said(cluster: &mut Cluster, node: usize, what: &str) -> Result<bool> {
 fn f5_a_leader_whose_disk_stands_still_has_another_lead_and_nobody_notices() -> Result<()> {
     let test = "f5_a_leader_whose_disk_stands_still_has_another_lead_and_nobody_notices";
     let Some(gate) = gate::enter_cluster(test, &TOOLS)? else { return Ok(()) };
-    let (mut cluster, disks) = start(gate, LoopDisk::mount)?;
+    let (mut cluster, disks) = start(gate)?;
     let fleet = cluster.fleet(Patience::default())?;
     let mut crowd = Crowd { fleet: &fleet, nodes: cluster.addresses(), all: Vec::new() };
     crowd.join_for(1_000);
@@ -162,7 +159,7 @@ fn f5_a_leader_whose_disk_stands_still_has_another_lead_and_nobody_notices() -> 
 fn f5_a_follower_whose_disk_stands_still_holds_nobody_up() -> Result<()> {
     let test = "f5_a_follower_whose_disk_stands_still_holds_nobody_up";
     let Some(gate) = gate::enter_cluster(test, &TOOLS)? else { return Ok(()) };
-    let (mut cluster, disks) = start(gate, LoopDisk::mount)?;
+    let (mut cluster, disks) = start(gate)?;
     let fleet = cluster.fleet(Patience::default())?;
     let mut crowd = Crowd { fleet: &fleet, nodes: cluster.addresses(), all: Vec::new() };
     crowd.join_for(1_000);
@@ -192,7 +189,7 @@ fn f5_a_follower_whose_disk_stands_still_holds_nobody_up() -> Result<()> {
 fn f23_a_node_whose_disk_fills_gives_way_and_comes_back_by_itself() -> Result<()> {
     let test = "f23_a_node_whose_disk_fills_gives_way_and_comes_back_by_itself";
     let Some(gate) = gate::enter_cluster(test, &TOOLS)? else { return Ok(()) };
-    let (mut cluster, disks) = start(gate, LoopDisk::mount)?;
+    let (mut cluster, disks) = start(gate)?;
     let fleet = cluster.fleet(Patience::default())?;
     let mut crowd = Crowd { fleet: &fleet, nodes: cluster.addresses(), all: Vec::new() };
     crowd.join_for(1_000);
@@ -264,7 +261,7 @@ fn f23_a_node_whose_disk_fills_gives_way_and_comes_back_by_itself() -> Result<()
 fn f23_a_leader_whose_disk_is_full_from_one_moment_to_the_next_is_replaced() -> Result<()> {
     let test = "f23_a_leader_whose_disk_is_full_from_one_moment_to_the_next_is_replaced";
     let Some(gate) = gate::enter_cluster(test, &TOOLS)? else { return Ok(()) };
-    let (mut cluster, disks) = start(gate, LoopDisk::mount)?;
+    let (mut cluster, disks) = start(gate)?;
     let fleet = cluster.fleet(Patience::default())?;
     let mut crowd = Crowd { fleet: &fleet, nodes: cluster.addresses(), all: Vec::new() };
     crowd.join_for(1_000);
@@ -297,7 +294,7 @@ fn f23_a_leader_whose_disk_is_full_from_one_moment_to_the_next_is_replaced() -> 
 fn f23_a_leader_whose_disk_fails_ends_and_says_what_to_do() -> Result<()> {
     let test = "f23_a_leader_whose_disk_fails_ends_and_says_what_to_do";
     let Some(gate) = gate::enter_cluster(test, &TOOLS)? else { return Ok(()) };
-    let (mut cluster, disks) = start(gate, LoopDisk::breakable)?;
+    let (mut cluster, disks) = start(gate)?;
     let fleet = cluster.fleet(Patience::default())?;
     let mut crowd = Crowd { fleet: &fleet, nodes: cluster.addresses(), all: Vec::new() };
     crowd.join_for(1_000);

@@ -2,7 +2,7 @@
 //!
 //! * *Full*: a file takes all the room there is.
 //! * *Stands still*: the file system is frozen (fsfreeze(8)): writes and fdatasync wait until it is thawed.
-//! * *Broken*: the image is sparse, on a tmpfs that has no more pages for it: what was never written before fails with EIO.
+//! * *Broken*: the file system is shut down: every read, write and fdatasync fails with EIO from then on.
 //!
 //! Whatever was mounted is thawed and unmounted when the value is dropped; what a killed test left is swept by the next one.
 
@@ -13,7 +13,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::cleanup;
+use super::{cleanup, sys};
 use crate::shell;
 
 /// The programs that this needs.
@@ -23,8 +23,6 @@ pub const TOOLS: [&str; 4] = ["mkfs.ext4", "mount", "umount", "fsfreeze"];
 #[derive(Debug)]
 pub struct LoopDisk {
     mount: PathBuf,
-    /// The tmpfs that the image is on, if it can be broken.
-    backing: Option<PathBuf>,
 }
 
 impl LoopDisk {
@@ -34,36 +32,13 @@ impl LoopDisk {
     /// When it cannot be made.
     pub fn mount(dir: &Path, at: &Path, mib: u64) -> Result<LoopDisk> {
         cleanup::sweep_mounts();
-        LoopDisk::make(dir, at, mib, None)
-    }
-
-    /// As [`LoopDisk::mount`], on a tmpfs of `mib` MiB, so that it can be broken.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn breakable(dir: &Path, at: &Path, mib: u64) -> Result<LoopDisk> {
-        cleanup::sweep_mounts();
-        let backing = dir.join(name(at, "backing")?);
-        fs::create_dir_all(&backing)?;
-        let size = format!("size={mib}m");
-        shell::run(
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&backing),
-        )?;
-        let made = LoopDisk::make(&backing.clone(), at, mib, Some(backing.clone()));
-        if made.is_err() {
-            unmount(&backing);
-        }
-        made
-    }
-
-    fn make(dir: &Path, at: &Path, mib: u64, backing: Option<PathBuf>) -> Result<LoopDisk> {
         let image = dir.join(name(at, "img")?);
         File::create(&image)?.set_len(mib << 20)?;
         fs::create_dir_all(at)?;
         let options = ["-q", "-F", "-m", "0", "-J", "size=4"];
         shell::run(Command::new("mkfs.ext4").args(options).arg(&image))?;
         shell::run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(at))?;
-        Ok(LoopDisk { mount: at.to_path_buf(), backing })
+        Ok(LoopDisk { mount: at.to_path_buf() })
     }
 
     /// From now on writes and syncs wait. Let go of by [`LoopDisk::thaw`].
@@ -106,14 +81,12 @@ impl LoopDisk {
         fs::remove_file(self.filler()).context("the file that takes the room")
     }
 
-    /// What was never written before cannot be written from now on.
+    /// Nothing can be read or written from now on.
     ///
     /// # Errors
-    /// When the disk was not made for it.
+    /// When the system refuses.
     pub fn fail(&self) -> Result<()> {
-        let backing = self.backing.as_ref().context("this disk cannot be broken")?;
-        let mut file = File::create(backing.join("filler"))?;
-        fill(&mut file, usize::MAX)
+        sys::shut_down_file_system(&File::open(&self.mount)?).context("shutting a file system down")
     }
 
     /// Bytes free.
@@ -137,9 +110,6 @@ impl Drop for LoopDisk {
         // It need not be frozen.
         let _ = self.thaw();
         unmount(&self.mount);
-        if let Some(backing) = &self.backing {
-            unmount(backing);
-        }
     }
 }
 

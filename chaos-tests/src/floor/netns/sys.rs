@@ -1,7 +1,7 @@
 //! Every unsafe line of the tests: system calls that the standard library does not have.
 #![expect(
     unsafe_code,
-    reason = "setns, kill, geteuid, sysconf and the bind of packet sockets have no safe form in std; all of them are here"
+    reason = "setns, kill, geteuid, sysconf, an ioctl and the bind of packet sockets have no safe form in std; all of them are here"
 )]
 
 use std::fs::File;
@@ -59,6 +59,18 @@ pub fn send_signal(pid: u32, signal: Signal) -> io::Result<()> {
     }
     // SAFETY: kill takes two numbers.
     check(unsafe { libc::kill(pid, number) })
+}
+
+/// Makes every read and write of the ext4 file system that `root` is open on fail with EIO, for good; it can only be unmounted.
+///
+/// # Errors
+/// As ioctl(2).
+pub fn shut_down_file_system(root: &File) -> io::Result<()> {
+    // linux/ext4.h: EXT4_IOC_SHUTDOWN is _IOR('X', 125, __u32); the journal is not written first.
+    const SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
+    let no_log_flush: u32 = 2;
+    // SAFETY: `root` keeps the descriptor open, and the kernel reads the four bytes of a number that outlives the call.
+    check(unsafe { libc::ioctl(root.as_raw_fd(), SHUTDOWN, &raw const no_log_flush) })
 }
 
 /// Whether this process may make namespaces.
