@@ -41,6 +41,38 @@ fn expect_mark(r: &mut impl Read, mark: u8) -> io::Result<()> {
     if got[0] == mark { Ok(()) } else { Err(bad("a record's mark is wrong")) }
 }
 
+/// Told by `raft-log`'s thread what came of a flush; that it ended without a word when it is dropped.
+pub struct Told(Option<Box<dyn FnOnce(io::Result<()>) + Send>>);
+
+impl Told {
+    /// Calls `told` once.
+    pub fn new(told: impl FnOnce(io::Result<()>) + Send + 'static) -> Told {
+        Told(Some(Box::new(told)))
+    }
+}
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
+}
+
+impl raft_log::Callback for Told {
+    fn send(mut self, result: io::Result<()>) {
+        if let Some(told) = self.0.take() {
+            told(result);
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(told) = self.0.take() {
+            told(Err(io::Error::other("the log's flush thread has ended")));
+        }
+    }
+}
+
 /// Raft's types as `raft-log` wants them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct LogTypes;
@@ -49,7 +81,7 @@ impl raft_log::Types for LogTypes {
     type LogId = LogId;
     type LogPayload = Payload;
     type Vote = Vote;
-    type Callback = std::sync::mpsc::SyncSender<io::Result<()>>;
+    type Callback = Told;
     type UserData = Nothing;
 
     fn log_index(log_id: &LogId) -> u64 {

@@ -1,9 +1,11 @@
-//! The log on disk: `raft-log` behind one writer thread.
+//! The log on disk: `raft-log`, which has a thread that writes and syncs.
 //!
 //! Calls append to `raft-log`'s buffer under a lock, so that they are ordered and readable at
-//! once. The writer thread takes everybody who waits, asks for one fdatasync and answers them all;
-//! whoever comes meanwhile is in the next group (one flush covers everything that queued while the
-//! last was running).
+//! once. If nothing is on its way to the disk, the caller asks for an fdatasync for everybody who
+//! waits, and `raft-log`'s thread answers them all when it is done; whoever comes meanwhile is in the
+//! next group, which that thread begins then (one flush covers everything that queued while the last
+//! was running). A thread of our own would be two more that wake for each entry; it is there for what
+//! goes wrong, and for what nobody waits for.
 //!
 //! An error of the disk is final: fdatasync may have dropped the very pages that it failed to
 //! write, so trying again proves nothing. Everybody who waits is told, every later call fails, and
@@ -17,14 +19,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use raft_log::{Config, RaftLog};
 
-use super::codec::{LogTypes, Payload};
+use super::codec::{LogTypes, Payload, Told};
 use super::log::{Done, Entry, Extent, Log, LogId, Vote};
 use super::repair::{REJOIN, RepairError, last_segment_entries, repair};
 use super::room::Op;
@@ -133,6 +136,10 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Vec<Done>,
+    /// Something is on its way to the disk; who comes meanwhile is in the next group.
+    flushing: bool,
+    /// A flush came to nothing. Our thread finds out why, and nobody else flushes until then.
+    troubled: bool,
     /// Something nobody waits for was written.
     idle_write: bool,
     failed: bool,
@@ -143,6 +150,30 @@ pub(super) struct Queue {
     pub(super) unsynced: Vec<(u64, Op)>,
     /// The end of what is durable.
     pub(super) durable: u64,
+}
+
+impl Queue {
+    /// What ends at `end` or before is durable.
+    fn synced(&mut self, end: Option<u64>) {
+        let Some(end) = end else { return };
+        let covered = self.unsynced.iter().take_while(|(it, _)| *it <= end).count();
+        self.unsynced.drain(..covered);
+        self.durable = self.durable.max(end);
+    }
+
+    /// Whether a group may be sent to the disk.
+    fn can_launch(&self) -> bool {
+        let held_up = self.flushing || self.troubled || self.full || self.failed;
+        !held_up && !self.waiting.is_empty()
+    }
+
+    /// Whether our own thread has something to do. Never while a group is on its way: what that makes
+    /// durable must not be cut off and written anew.
+    fn is_ours(&self, waited: bool) -> bool {
+        let is_due = self.troubled || self.full || self.stop || (waited && self.idle_write);
+        let is_left = self.failed && !self.waiting.is_empty();
+        !self.flushing && (is_due || is_left || self.can_launch())
+    }
 }
 
 impl fmt::Debug for DiskLog {
@@ -188,8 +219,10 @@ impl DiskLog {
         // Read at start only; the default of 64 MiB would stay in the process's footprint.
         config.wal.read_buffer_size = Some(1 << 20);
         config.wal.truncate_incomplete_record = Some(false);
-        // Grouping happens in our writer thread; waiting for more would only add latency.
+        // Grouping happens here: one group at a time is on its way; waiting for more would only add latency.
         config.wal.flush_batch_wait = Some(Duration::ZERO);
+        // The next group is handed over by the thread that frees its share of this only afterwards.
+        config.wal.flush_queue_max_bytes = Some(usize::MAX / 2);
         let config = Arc::new(config);
         let mut log = RaftLog::open(config.clone()).map_err(failed)?;
         // What opening has written must be durable before anything is said to follow it.
@@ -244,6 +277,9 @@ impl Drop for DiskLog {
             // It panics only if a completion does; then there is nobody left to tell.
             let _ = writer.join();
         }
+        // Here, since `raft-log` waits for its thread, and that may hold us for a moment longer.
+        let log = self.shared.log.write().take();
+        drop(log);
     }
 }
 
@@ -254,7 +290,7 @@ impl Shared {
 
     /// Writes under the lock and queues `done` before letting go of it, so that the group that
     /// takes `done` surely holds its bytes. Waits while the disk is full.
-    fn put(&self, ops: Vec<Op>, done: Option<Done>) -> io::Result<()> {
+    fn put(self: &Arc<Shared>, ops: Vec<Op>, done: Option<Done>) -> io::Result<()> {
         let mut rest = ops.into_iter();
         loop {
             let mut slot = self.log.write();
@@ -280,7 +316,7 @@ impl Shared {
                     match done {
                         Some(done) => {
                             queue.waiting.push(done);
-                            self.wake.notify_one();
+                            self.launch(log, queue);
                         }
                         None => queue.idle_write = true,
                     }
@@ -308,27 +344,81 @@ impl Shared {
         format!("writing the log in {}", self.dir.display())
     }
 
+    /// Sends what is written to the disk for all who wait, unless something is on its way already: then
+    /// [`Shared::flushed`] comes back to it. No thread of ours is between: `raft-log`'s syncs, and
+    /// answers.
+    fn launch(self: &Arc<Shared>, log: &mut RaftLog<LogTypes>, mut queue: MutexGuard<'_, Queue>) {
+        if !queue.can_launch() {
+            return;
+        }
+        queue.flushing = true;
+        queue.idle_write = false;
+        let group = std::mem::take(&mut queue.waiting);
+        let end = queue.unsynced.last().map(|(end, _)| *end);
+        drop(queue);
+        self.watch.begins(By::Writer);
+        let shared = Arc::clone(self);
+        let told = Told::new(move |result| shared.flushed(group, end, &result));
+        // If it cannot be handed over, `told` is dropped, and says so.
+        let _ = log.flush(true, Some(told));
+    }
+
+    /// A group has come to the disk, or not. Called by `raft-log`'s thread, which must not wait for the
+    /// log: whoever has that may be waiting for this thread.
+    fn flushed(self: &Arc<Shared>, group: Vec<Done>, end: Option<u64>, result: &io::Result<()>) {
+        self.watch.ends(By::Writer);
+        let is_awaited = {
+            let mut queue = self.queue.lock();
+            queue.flushing = false;
+            if result.is_err() {
+                // They are told when it is known why; if room is missing, when there is some.
+                queue.troubled = true;
+                let later = std::mem::replace(&mut queue.waiting, group);
+                queue.waiting.extend(later);
+                self.wake.notify_one();
+                return;
+            }
+            queue.synced(end);
+            queue.stop || queue.full
+        };
+        for done in group {
+            done(Ok(()));
+        }
+        let launched = self.log.try_write().is_some_and(|mut slot| {
+            slot.as_mut().is_some_and(|log| {
+                self.launch(log, self.queue.lock());
+                true
+            })
+        });
+        // Whoever holds the log may have found something on its way.
+        if is_awaited || (!launched && self.queue.lock().can_launch()) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Our thread: what nobody waits for, groups that were left behind, and all that goes wrong.
     fn write(&self) {
         loop {
             let group = {
                 let mut queue = self.queue.lock();
-                while queue.waiting.is_empty() && !queue.stop && !queue.full {
-                    let timed_out =
+                let mut timed_out = false;
+                while !queue.is_ours(timed_out) {
+                    timed_out =
                         self.wake.wait_for(&mut queue, Duration::from_millis(500)).timed_out();
-                    if timed_out && queue.idle_write {
-                        break;
-                    }
                 }
                 if queue.stop && (queue.waiting.is_empty() || queue.full) {
                     return;
                 }
+                queue.flushing = true;
                 queue.idle_write = false;
                 std::mem::take(&mut queue.waiting)
             };
             let result = self.flush_when_there_is_room(!group.is_empty());
-            if let Err(error) = &result {
-                {
-                    let mut queue = self.queue.lock();
+            {
+                let mut queue = self.queue.lock();
+                queue.flushing = false;
+                queue.troubled = false;
+                if result.is_err() {
                     if queue.stop && queue.full {
                         // It could not be written, and nobody was told that it was.
                         return;
@@ -336,6 +426,8 @@ impl Shared {
                     queue.failed = true;
                     self.room.notify_all();
                 }
+            }
+            if let Err(error) = &result {
                 (self.on_fault)(&self.what(), error);
             }
             for done in group {
@@ -400,32 +492,26 @@ impl Shared {
     }
 
     fn flush_timed(&self, sync: bool) -> io::Result<()> {
-        let (sent, received) = std::sync::mpsc::sync_channel(1);
-        let (covered, end) = {
+        let (told, received) = told();
+        let end = {
             let mut slot = self.log.write();
             let log = slot.as_mut().ok_or_else(closed)?;
             let flushed = match sync {
-                true => log.flush(true, Some(sent)),
+                true => log.flush(true, Some(told)),
                 false => log.flush(false, None),
             };
             flushed.map_err(|error| cause(log, error))?;
-            let queue = self.queue.lock();
-            (queue.unsynced.len(), queue.unsynced.last().map(|(end, _)| *end))
+            self.queue.lock().unsynced.last().map(|(end, _)| *end)
         };
         if !sync {
             return Ok(());
         }
-        match received.recv() {
-            Ok(result) => result?,
-            Err(_) => {
-                let slot = self.log.read();
-                let gone = io::Error::other("the log's flush thread has ended");
-                return Err(slot.as_ref().map_or_else(closed, |log| cause(log, gone)));
-            }
+        let gone = || Err(io::Error::other("the log's flush thread has ended"));
+        if let Err(error) = received.recv().unwrap_or_else(|_| gone()) {
+            let slot = self.log.read();
+            return Err(slot.as_ref().map_or_else(closed, |log| cause(log, error)));
         }
-        let mut queue = self.queue.lock();
-        queue.unsynced.drain(..covered);
-        queue.durable = end.unwrap_or(queue.durable);
+        self.queue.lock().synced(end);
         Ok(())
     }
 }
@@ -462,12 +548,19 @@ fn cause(log: &RaftLog<LogTypes>, error: io::Error) -> io::Error {
     log.wait_worker_idle().err().unwrap_or(error)
 }
 
+/// For a thread that waits.
+fn told() -> (Told, Receiver<io::Result<()>>) {
+    let (sent, received) = std::sync::mpsc::sync_channel(1);
+    // Nobody may be waiting any more.
+    (Told::new(move |result| drop(sent.send(result))), received)
+}
+
 /// Makes everything durable.
 pub(super) fn sync(log: &mut RaftLog<LogTypes>) -> io::Result<()> {
-    let (sent, received) = std::sync::mpsc::sync_channel(1);
-    log.flush(true, Some(sent)).map_err(|error| cause(log, error))?;
-    let gone = || io::Error::other("the log's flush thread has ended");
-    received.recv().unwrap_or_else(|_| Err(cause(log, gone())))
+    let (told, received) = told();
+    log.flush(true, Some(told)).map_err(|error| cause(log, error))?;
+    let gone = || Err(io::Error::other("the log's flush thread has ended"));
+    received.recv().unwrap_or_else(|_| gone()).map_err(|error| cause(log, error))
 }
 
 pub(super) fn syncs_of(log: &RaftLog<LogTypes>) -> (u64, u64) {
