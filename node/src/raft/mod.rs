@@ -32,6 +32,7 @@ pub mod backup;
 pub mod certificate;
 mod checkpointer;
 mod cluster_service;
+mod commits;
 mod dial;
 mod formation;
 mod found;

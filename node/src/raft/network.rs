@@ -28,6 +28,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use super::addresses::Book;
+use super::commits::WithCommits;
 use super::dial;
 use super::machine::SnapshotData;
 use super::tls::PeerTls;
@@ -261,7 +262,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
-            let requests = input.map(wire::append_out);
+            let requests = WithCommits::new(input).map(wire::append_out);
             let responses = self
                 .client()?
                 .append_stream(requests)
