@@ -73,6 +73,8 @@ pub struct PeerView {
     pub heard_at: Option<Duration>,
     /// The way there and back, smoothed.
     pub round_trip: Option<Duration>,
+    /// The shortest of late: how far it is, whoever is busy.
+    pub way: Option<Duration>,
     /// Whether it is silent.
     pub suspected: bool,
     /// What it says of its configuration.
@@ -201,6 +203,7 @@ impl Shared {
         let mut views = self.views.lock();
         let view = views.entry(node).or_default();
         view.round_trip = Some(view.round_trip.map_or(took, |old| (old * 7 + took) / 8));
+        view.way = Some(view.way.map_or(took, |least| least_lately(least, took)));
     }
 
     fn connected(&self, node: NodeId) {
@@ -232,11 +235,17 @@ impl Shared {
         let views = self.views.lock();
         match self.raft.leader() {
             Some(leader) if leader != self.raft.id() => {
-                views.get(&leader).and_then(|view| view.round_trip).unwrap_or_default()
+                views.get(&leader).and_then(|view| view.way).unwrap_or_default()
             }
-            _ => fastest_majority(views.values().map(|view| view.round_trip)),
+            _ => fastest_majority(views.values().map(|view| view.way)),
         }
     }
+}
+
+/// The shortest round trip of the last ten seconds or so, which forgets by a 64th each ping. What
+/// is longer waited for a processor, and more entries in flight would only make it wait longer.
+fn least_lately(least: Duration, took: Duration) -> Duration {
+    if took < least { took } else { least + (took - least) / 64 }
 }
 
 /// The round trip after which a majority of these peers and this node have answered.
@@ -396,6 +405,15 @@ async fn watch_peers(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r27_a_way_is_as_long_as_it_was_when_nobody_was_busy_and_a_longer_one_is_learnt() {
+        let ms = Duration::from_millis;
+        let after = |pings: u32, took| (0..pings).fold(ms(1), |least, _| least_lately(least, took));
+        assert_eq!(least_lately(ms(8), ms(1)), ms(1));
+        assert!(after(10, ms(6)) < ms(2), "a second of work");
+        assert!(after(300, ms(6)) > ms(5), "half a minute: it is farther");
+    }
 
     #[test]
     fn r27_a_leader_waits_for_the_fastest_majority() {

@@ -1,8 +1,11 @@
 //! Which commands travel together, where to, and who gets which answer. Pure: time comes in as an
 //! argument, answers go out through a vector.
 //!
-//! * At most [`Batch::MAX`] commands an entry, at most [`Batcher::limit`] entries in flight, no
-//!   timer: what arrives meanwhile is the next batch (R27).
+//! * At most [`Batch::MAX`] commands an entry, at most [`Batcher::limit`] entries in flight: what arrives
+//!   meanwhile is the next batch (R27).
+//! * After an entry that several shared there is a rest, as long as that entry took and [`LONGEST_REST`] at
+//!   most, so that the next is shared by more: an entry costs all nodes the same whatever is in it. A full
+//!   batch does not wait, and neither does anything behind a command that was alone.
 //! * A command that certainly had no effect waits for a leader until its deadline.
 //! * A command that *may* have had one is sent again only to another leader, only until its
 //!   deadline, and only if doing it twice changes nothing ([`may_repeat`], R3). Everything else is
@@ -18,8 +21,11 @@ use crate::types::{ClusterTime, NodeId};
 /// The most commands that wait. At 10 000 a second this is 0.4 s, well below the 2 s after which
 /// their clients would no longer be answered; more is refused at once, and clients ask again.
 pub const QUEUE: usize = 4_096;
-/// Entries in flight by default (R27).
-pub const IN_FLIGHT: usize = 2;
+/// Entries in flight by default (R27): with more, entries get smaller and not sooner done.
+pub const IN_FLIGHT: usize = 1;
+/// The longest rest between entries. Clients do not notice it, and at a thousand commands a second and more it
+/// halves the entries.
+pub const LONGEST_REST: Duration = Duration::from_millis(2);
 /// The most entries in flight on slow links, and the most batches whose fate is open.
 pub const MOST_IN_FLIGHT: usize = 16;
 /// A batch without an answer for so long no longer keeps others from leaving.
@@ -177,6 +183,7 @@ pub struct Batcher<T> {
     limit: usize,
     next: u64,
     not_before: Duration,
+    rested_at: Duration,
     stopped: bool,
 }
 
@@ -189,6 +196,7 @@ impl<T> Default for Batcher<T> {
             limit: IN_FLIGHT,
             next: 1,
             not_before: Duration::ZERO,
+            rested_at: Duration::ZERO,
             stopped: false,
         }
     }
@@ -253,6 +261,9 @@ impl<T> Batcher<T> {
         {
             return None;
         }
+        if now < self.rested_at && self.queue.len() < Batch::MAX {
+            return None;
+        }
         let moving =
             self.flights.iter().filter(|flight| now.saturating_sub(flight.sent) < STUCK_AFTER);
         if moving.count() >= self.limit {
@@ -300,6 +311,9 @@ impl<T> Batcher<T> {
             return;
         };
         let flight = self.flights.remove(at);
+        if flight.items.len() > 1 {
+            self.rested_at = now + now.saturating_sub(flight.sent).min(LONGEST_REST);
+        }
         match result {
             Result::Applied { index, stamp, outcomes } if outcomes.len() == flight.items.len() => {
                 for (item, outcome) in flight.items.into_iter().zip(outcomes) {
@@ -362,6 +376,11 @@ impl<T> Batcher<T> {
     /// Whether nothing waits and nothing is in flight.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.flights.is_empty()
+    }
+
+    /// When the rest is over that commands wait for. Call [`Batcher::next_batch`] then.
+    pub fn rests_until(&self, now: Duration) -> Option<Duration> {
+        (now < self.rested_at && !self.queue.is_empty()).then_some(self.rested_at)
     }
 
     /// Commands that wait.

@@ -56,7 +56,7 @@ fn batcher() -> (Batcher<u64>, Vec<(u64, Answer)>) {
 }
 
 #[test]
-fn r27_two_entries_fly_and_what_arrives_meanwhile_is_the_next_batch() {
+fn r27_one_entry_flies_and_what_arrives_meanwhile_is_the_next_batch() {
     let (mut batcher, mut answers) = batcher();
     let mut sizes = Vec::new();
     for n in 0..300 {
@@ -65,21 +65,45 @@ fn r27_two_entries_fly_and_what_arrives_meanwhile_is_the_next_batch() {
             sizes.push((batch.number, batch.commands.len()));
         }
     }
-    assert_eq!(sizes, [(1, 1), (2, 1)]);
+    assert_eq!(sizes, [(1, 1)]);
     batcher.finish(1, applied(1), ms(1), &mut answers);
     assert_eq!(batcher.next_batch(ms(1), &mut answers).unwrap().commands.len(), 128);
     assert_eq!(batcher.next_batch(ms(1), &mut answers), None);
-    batcher.finish(3, applied(128), ms(2), &mut answers);
-    batcher.finish(2, applied(1), ms(2), &mut answers);
-    assert_eq!(batcher.next_batch(ms(2), &mut answers).unwrap().commands.len(), 128);
-    assert_eq!(batcher.next_batch(ms(2), &mut answers).unwrap().commands.len(), 42);
-    assert_eq!(answers.len(), 130);
+    batcher.finish(2, applied(128), ms(2), &mut answers);
+    let full = batcher.next_batch(ms(2), &mut answers).unwrap();
+    assert_eq!(full.commands.len(), 128, "a full batch does not rest");
+    batcher.finish(3, applied(128), ms(3), &mut answers);
+    assert_eq!(batcher.next_batch(ms(3), &mut answers), None);
+    assert_eq!(batcher.rests_until(ms(3)), Some(ms(4)));
+    assert_eq!(batcher.next_batch(ms(4), &mut answers).unwrap().commands.len(), 43);
+    assert_eq!(answers.len(), 257);
+}
+
+#[test]
+fn r27_entries_that_were_shared_are_followed_by_a_rest_and_others_are_not() {
+    let (mut batcher, mut answers) = batcher();
+    let mut number = 0;
+    for (commands, took, rest) in [(1, 9, 0), (2, 1, 1), (2, 9, 2), (127, 0, 0), (1, 1, 0)] {
+        let sent = ms(100 * (number + 1));
+        for n in 0..commands {
+            batcher.submit(submission(n, release(n)), &mut answers);
+        }
+        number = batcher.next_batch(sent, &mut answers).unwrap().number;
+        let came = sent + ms(took);
+        batcher.finish(number, applied(commands as usize), came, &mut answers);
+        assert_eq!(batcher.rests_until(came), None, "nothing waits");
+        batcher.submit(submission(0, release(0)), &mut answers);
+        let until = (rest > 0).then(|| came + ms(rest));
+        assert_eq!(batcher.rests_until(came), until, "{commands} commands in {took} ms");
+        number = batcher.next_batch(came + ms(rest), &mut answers).unwrap().number;
+        batcher.finish(number, applied(1), came + ms(rest), &mut answers);
+    }
 }
 
 #[test]
 fn r27_long_round_trips_get_more_entries_in_flight() {
     let (mut batcher, _) = batcher();
-    for (millis, limit) in [(0, 2), (1, 2), (2, 3), (8, 6), (500, MOST_IN_FLIGHT)] {
+    for (millis, limit) in [(0, 1), (1, 1), (2, 2), (8, 5), (500, MOST_IN_FLIGHT)] {
         batcher.set_round_trip(ms(millis));
         assert_eq!(batcher.limit(), limit, "{millis} ms");
     }
@@ -216,7 +240,7 @@ fn a_stuck_batch_does_not_keep_others_from_leaving_for_ever() {
     for n in 0..3 {
         batcher.submit(submission(n, release(n)), &mut answers);
         let left = batcher.next_batch(ms(0), &mut answers).is_some();
-        assert_eq!(left, n < 2);
+        assert_eq!(left, n < IN_FLIGHT as u64);
     }
     assert!(batcher.next_batch(ms(999), &mut answers).is_none());
     assert!(batcher.next_batch(ms(1_000), &mut answers).is_some());

@@ -257,7 +257,10 @@ impl<T: Transport> Task<T> {
         self.batcher.set_route(*signals.route.borrow_and_update(), &mut self.answers);
         let (mut routes_open, mut trips_open) = (true, true);
         loop {
+            let now = boot(&*self.clock);
+            let rest = self.batcher.rests_until(now);
             tokio::select! {
+                () = tokio::time::sleep(rest.unwrap_or(now) - now), if rest.is_some() => {}
                 incoming = queue.recv() => match incoming {
                     Some(submissions) => {
                         self.take(submissions);
