@@ -95,6 +95,8 @@ enum Command {
     Watch(commands::watch::Options),
     /// What is the matter, as each node sees it, and what to do
     Alarms(commands::alarms::Options),
+    /// Where new clients come from, and who had to wait
+    Circuits(commands::circuits::Options),
     /// What helps to find out what went wrong
     #[command(subcommand)]
     Debug(commands::debug::Command),
@@ -179,6 +181,7 @@ fn run(
         Command::Health => commands::health::run(&client()?, output),
         Command::Watch(options) => commands::watch::run(&client()?, &options, output),
         Command::Alarms(options) => commands::alarms::run(&client()?, options, output),
+        Command::Circuits(options) => commands::circuits::run(&client()?, options, output),
         Command::Debug(command) => commands::debug::run(&client()?, command, output),
         Command::HashCheck => commands::hash_check::run(&client()?, output),
     }

@@ -2,6 +2,7 @@
 
 pub mod alarms;
 pub mod bench;
+pub mod circuits;
 pub mod config;
 pub mod debug;
 pub mod drain;

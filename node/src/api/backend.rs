@@ -20,6 +20,7 @@ use crate::peers::Active;
 use crate::raft::backup::Backup;
 use crate::raft::hashes::Comparison;
 use crate::raft::{Change, Changed, Token};
+use crate::serve::circuits::Listing;
 use crate::serve::service::Origin;
 use crate::state::document::Editing;
 use crate::state::{Command, ConfigVersion, EditConfig, Lease, NewConfig, Outcome, State};
@@ -120,6 +121,8 @@ pub enum Effect {
     Enable(Origin),
     /// `cluster-hash-check`: compare the machines of all nodes.
     CompareStates,
+    /// `cluster-circuit-list`: read the counters of this node's circuits.
+    ListCircuits,
     /// `leases-reclaim`: every lease that is due, step by step through the log.
     Reclaim {
         /// Delete them instead of keeping them for their clients.
@@ -233,6 +236,8 @@ pub enum Acted {
     Leads(NodeId),
     /// What comparing the machines of all nodes came to.
     Compared(Comparison),
+    /// Where new clients came from.
+    Circuits(Listing),
     /// So many leases were swept.
     Reclaimed(u64),
     /// The file is on disk under this name.

@@ -1,9 +1,9 @@
 //! Every command of the API, one line each. `list-commands` and the reference page come from here.
 
 use super::commands::{
-    alarm, class, cluster, config, config_file, drain, ha, hash_check, history, lease_history,
-    lease4, log_measure, network4, node, node_token, policy, process, recovery, reservation,
-    select_test, service, stat_lease4, statistics, subnet4, upgrade,
+    alarm, circuit, class, cluster, config, config_file, drain, ha, hash_check, history,
+    lease_history, lease4, log_measure, network4, node, node_token, policy, process, recovery,
+    reservation, select_test, service, stat_lease4, statistics, subnet4, upgrade,
 };
 use super::spec::Spec;
 
@@ -17,6 +17,7 @@ pub const COMMANDS: &[Spec] = &[
     class::UPDATE,
     alarm::ACK,
     alarm::LIST,
+    circuit::LIST,
     hash_check::CHECK,
     cluster::LEADER_TRANSFER,
     log_measure::MEASURE,

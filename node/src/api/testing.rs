@@ -13,6 +13,7 @@ use super::backend::{
     Sockets, SubmitError,
 };
 use crate::config::Config;
+use crate::dhcp::v4::Place;
 use crate::history::{History, Limits};
 use crate::net::{InterfaceAddress, InterfaceState};
 use crate::observe::alarms;
@@ -23,6 +24,7 @@ use crate::peers::Active;
 use crate::raft::backup::Backup;
 use crate::raft::hashes::{Comparison, Told};
 use crate::raft::{Changed, Token};
+use crate::serve::circuits::{Circuit, Counts, Listing};
 use crate::serve::service::Holds;
 use crate::state::document::Editing;
 use crate::state::{
@@ -176,6 +178,7 @@ impl Fake {
                 ]
                 .into(),
             }),
+            Effect::ListCircuits => Acted::Circuits(circuits()),
             Effect::Reclaim { .. } => Acted::Reclaimed(3),
             Effect::MeasureLog { rate } => Acted::Measured(LogMeasured {
                 micros: (1..=*rate).collect(),
@@ -441,5 +444,27 @@ impl Backend for Fake {
     fn act(&self, effect: Effect, _: Duration) -> Answer<'_, Result<Acted, String>> {
         let acted = self.acted(&effect);
         Box::pin(async { acted })
+    }
+}
+
+/// Three circuits of each kind, and some that are forgotten.
+fn circuits() -> Listing {
+    let circuit = |place, discovers, first_leases, hold_limit, new_client_limit| Circuit {
+        place,
+        counts: Counts { discovers, first_leases, hold_limit, new_client_limit },
+    };
+    let port = Place::Circuit {
+        circuit_id: Box::from(*b"ge-0/0/1:100"),
+        remote_id: [2, 0, 0, 0, 0, 9].into(),
+        relay: [198, 51, 100, 1].into(),
+    };
+    Listing {
+        circuits: vec![
+            circuit(port, 90_000, 500, 0, 80_000),
+            circuit(Place::Relay([198, 51, 100, 2].into()), 40, 30, 2, 0),
+            circuit(Place::Interface("eth0".into()), 7, 7, 0, 0),
+        ],
+        others: Counts { discovers: 5, first_leases: 4, hold_limit: 0, new_client_limit: 0 },
+        forgotten: 3,
     }
 }

@@ -38,8 +38,8 @@ impl Checker<'_> {
                 None if scope.free && member.key == "user-context" => {
                     self.kind(Kind::Free, "user-context", &member.value, &here);
                     let own = member.value.map().and_then(|context| context.get("leasehold"));
-                    if let Some(own) = own.filter(|_| scope.name != "subnet4") {
-                        let text = "user-context.leasehold is read in subnets only";
+                    if let Some(own) = own.filter(|_| !["Dhcp4", "subnet4"].contains(&scope.name)) {
+                        let text = "user-context.leasehold is read in Dhcp4 and in subnets only";
                         self.report.error(own.at, &Path::Key(&here, "leasehold"), text);
                     }
                 }

@@ -28,6 +28,7 @@ mod option_data;
 mod option_def;
 #[cfg(test)]
 mod option_tests;
+mod own;
 mod parts;
 mod paste;
 mod placed;

@@ -50,6 +50,9 @@ pub struct Config {
     pub ddns: DdnsClient,
     /// How many samples of each statistic a node keeps.
     pub samples: Samples,
+    /// `user-context.leasehold.new-clients`: how many new clients of a circuit are let in (A1); all where it is
+    /// absent.
+    pub new_clients: Option<NewClients>,
     /// `hooks-libraries` that are built in and have parameters.
     pub hooks: Arc<Hooks>,
     /// Every network in the order of the document. A subnet outside `shared-networks` has a
@@ -69,6 +72,15 @@ pub struct Config {
     pub(super) document: Unshown<Arc<OnceLock<Arc<str>>>>,
     /// [`Config::hash`], once somebody has asked.
     pub(super) hash: Arc<OnceLock<String>>,
+}
+
+/// How many clients that nobody knows are let in through one circuit (A1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewClients {
+    /// So many a second in the long run.
+    pub rate: u32,
+    /// So many at once, after a while without any.
+    pub burst: u32,
 }
 
 /// `statistic-default-sample-count` and `-age`.

@@ -140,7 +140,10 @@ The format is that of Kea's `Dhcp4` (comments, includes and all), and every keyw
   clients would get something else.
 * `user-context` and `comment` may stand in every map except `relay`, `expired-leases-processing`, `compatibility`,
   `sanity-checks` and `output-options`. `user-context.leasehold.grace` of a subnet is the number of seconds for
-  which a lease that ended keeps its address from others.
+  which a lease that ended keeps its address from others. `user-context.leasehold.new-clients` of `Dhcp4` limits how many
+  clients that nobody knows each circuit may bring: `{ \"rate\": 100, \"burst\": 500 }` are so many a second, and so many at
+  once after a while without any (these numbers hold where one is missing; without `new-clients` there is no limit). A
+  client with a lease, a reservation or an offer is never touched. See [observation.md](observation.md#circuits).
 ";
 
 /// What a section says before its table.

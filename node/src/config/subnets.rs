@@ -9,7 +9,7 @@ use super::mistake::{Path, Report};
 use super::model::{Naming, NetworkIndex, PingCheck, Subnet};
 use super::resolve::{self, Chain};
 use super::v4::Context;
-use super::{hooks, option_data, pools, reservations, schema};
+use super::{hooks, option_data, own, pools, reservations, schema};
 use crate::types::{Prefix, SubnetId};
 
 /// What a subnet lies in.
@@ -32,7 +32,7 @@ pub(super) fn read(
     let chain = around.chain.inside(map);
     resolve::check(element, &chain, path, context.report);
     let options = option_data::read(map, context.definitions, path, context.report);
-    let grace = grace(map, path, context.report);
+    let grace = own::grace(map, path, context.report);
     let ping_check = ping_check(map, path, context);
     ddns_tuning(map, path, context);
     let id = map.get("id").and_then(Element::int).and_then(|id| u32::try_from(id).ok());
@@ -111,29 +111,4 @@ fn ddns_tuning(map: &Map, path: &Path<'_>, context: &mut Context<'_>) {
         Some(map) => Checker::new(context.report).map(&schema::DDNS_TUNING, element, map, &path),
         None => context.report.error(element.at, &path, "user-context.ddns-tuning must be a map"),
     }
-}
-
-/// `user-context.leasehold.grace` of a subnet (rule R7).
-fn grace(subnet: &Map, path: &Path<'_>, report: &mut Report) -> Option<u32> {
-    let own = subnet.get("user-context")?.map()?.get("leasehold")?;
-    let context = Path::Key(path, "user-context");
-    let path = Path::Key(&context, "leasehold");
-    let Some(map) = own.map() else {
-        report.error(own.at, &path, "user-context.leasehold must be a map");
-        return None;
-    };
-    for member in map.members.iter().filter(|member| member.key != "grace") {
-        let text = format!("got unexpected keyword \"{}\" in leasehold map.", member.key);
-        report.error(member.at, &path, text);
-    }
-    let grace = map.get("grace")?;
-    let secs = grace.int().and_then(|secs| u32::try_from(secs).ok());
-    if secs.is_none() {
-        report.error(
-            grace.at,
-            &path,
-            format!("grace must be a number of seconds from 0 to {}", u32::MAX),
-        );
-    }
-    secs
 }

@@ -14,7 +14,7 @@ use super::model::{Config, PingCheck, Samples, Unshown};
 use super::naming::Namer;
 use super::networks::Networks;
 use super::resolve::{self, Chain};
-use super::{classes, global, hooks, networks, option_data, option_def, reservations};
+use super::{classes, global, hooks, networks, option_data, option_def, own, reservations};
 use crate::options::Definitions;
 use crate::types::SubnetId;
 
@@ -87,6 +87,7 @@ pub(super) fn build(element: &Element, dhcp4: &Map, report: &mut Report) -> Conf
             count: global.secs("statistic-default-sample-count").unwrap_or_default(),
             age: global.secs("statistic-default-sample-age").unwrap_or_default(),
         },
+        new_clients: own::new_clients(dhcp4, &path, report),
         hooks: Arc::new(hooks),
         lookup: Arc::new(Lookup::new(&networks, &subnets)),
         tally: Tally::default(),

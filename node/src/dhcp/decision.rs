@@ -62,11 +62,13 @@ pub struct Handled {
     pub client: Option<ClientKey>,
     /// The link a client's broadcast or a relay's copy came through: this node hears it (C1a).
     pub heard: Option<Link>,
+    /// What stands for where it came from, once the packet is one that is served (A1).
+    pub circuit: Option<u64>,
     /// What the search for an address came to, for statistics.
     pub search: Search,
 }
 
-/// What there is to count about a search for an address.
+/// What there is to count, or to limit, about a search for an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Search {
     /// It found none.
@@ -74,6 +76,8 @@ pub struct Search {
     /// A DISCOVER's client cannot have the address reserved for it in this subnet, since another has
     /// a lease of it.
     pub conflict: Option<SubnetId>,
+    /// Nobody knows the client that is to get an address (A1). Only where newcomers are limited.
+    pub newcomer: bool,
 }
 
 /// A search that found no address.
@@ -402,6 +406,8 @@ named! {
         PoolExhausted = "pool-exhausted",
         /// Too many addresses held through this circuit (A1).
         HoldLimit = "hold-limit",
+        /// More new clients come through this circuit than are let in at a time (A1).
+        NewClientLimit = "new-client-limit",
         /// The client asked for parameters too often (M13).
         InformLimit = "inform-limit",
         /// So many addresses of the pool are in probation through this circuit that its DECLINEs are

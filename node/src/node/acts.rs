@@ -56,6 +56,11 @@ impl NodeBackend {
                     Err(_) => Err("it took too long".into()),
                 }
             }
+            Effect::ListCircuits => {
+                let counters = Arc::clone(self.serve.lock().counters());
+                let listing = counters.circuits.lock().listing();
+                Ok(Acted::Circuits(listing))
+            }
             Effect::CreateToken(new) => self.create_token(new, within).await,
             Effect::Maintain(node, begins) => {
                 self.maintain(node, begins, within).await.map(|_| Acted::Done)

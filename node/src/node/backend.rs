@@ -380,6 +380,7 @@ impl Backend for NodeBackend {
                 (Table::Waiting, table(sizes.waiting, serve::worker::WAITING)),
                 (Table::Committing, table(sizes.flying, propose::batch::QUEUE)),
                 (Table::Kept, table(sizes.kept, serve::give_ups::MOST)),
+                (Table::Circuits, table(counters.circuits.lock().len(), serve::circuits::CIRCUITS)),
             ],
             control: metrics::Control::default(),
         }

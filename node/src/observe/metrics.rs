@@ -225,6 +225,8 @@ pub enum Table {
     Committing,
     /// Releases and declines kept for the return of the majority (C12).
     Kept,
+    /// Where new clients come from (A1).
+    Circuits,
 }
 
 impl Table {
@@ -236,6 +238,7 @@ impl Table {
             Table::Waiting => "waiting",
             Table::Committing => "committing",
             Table::Kept => "kept",
+            Table::Circuits => "circuits",
         }
     }
 }

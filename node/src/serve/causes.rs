@@ -32,7 +32,9 @@ fn cause(reason: Reason) -> Option<Stat> {
         | R::NoAddress
         | R::ForgedRelease => Stat::RfcViolation,
         R::OwnAddress | R::OtherServer | R::MixedRequest => Stat::NotForUs,
-        R::HoldLimit | R::InformLimit | R::ProbationLimit | R::DeclineLimit => Stat::LimitExceeded,
+        R::HoldLimit | R::NewClientLimit | R::InformLimit | R::ProbationLimit | R::DeclineLimit => {
+            Stat::LimitExceeded
+        }
         R::DropClass | R::RejectClass => Stat::AdminFiltered,
         R::NotReady | R::ServiceDisabled => Stat::ServiceDisabled,
         R::Late

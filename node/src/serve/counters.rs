@@ -3,6 +3,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
+
+use super::circuits::Circuits;
 use super::latency::Latencies;
 use super::tally::Tally;
 use crate::dhcp::decision::{Reason, ReplyKind};
@@ -19,6 +22,8 @@ macro_rules! counters {
             pub tally: Tally,
             /// How long replies took.
             pub latencies: Latencies,
+            /// Where new clients come from. Readers hold it for a copy of its 1 024 rows, the worker for one.
+            pub circuits: Mutex<Circuits>,
             $($(#[$doc])* pub $field: AtomicU64,)*
         }
 
@@ -29,6 +34,7 @@ macro_rules! counters {
                     replies: KINDS.map(|_| AtomicU64::new(0)),
                     tally: Tally::default(),
                     latencies: Latencies::default(),
+                    circuits: Mutex::default(),
                     $($field: AtomicU64::new(0),)*
                 }
             }

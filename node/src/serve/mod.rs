@@ -30,6 +30,7 @@ pub mod activate;
 pub mod after;
 mod barrier;
 pub mod causes;
+pub mod circuits;
 pub mod commits;
 pub mod counters;
 pub mod disk;

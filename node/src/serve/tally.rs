@@ -122,9 +122,9 @@ mod tests {
         let tally = Tally::default();
         for (subnet, shared, no_pools) in [(1, false, false), (1, false, true), (2, true, false)] {
             let failure = Failure { subnet: SubnetId(subnet), shared, no_pools };
-            tally.searched(Search { failed: Some(failure), conflict: None });
+            tally.searched(Search { failed: Some(failure), ..Search::default() });
         }
-        tally.searched(Search { failed: None, conflict: Some(SubnetId(2)) });
+        tally.searched(Search { conflict: Some(SubnetId(2)), ..Search::default() });
         tally.reused(SubnetId(3));
         let counted = counted(&tally);
         let global = Stat::PER_SUBNET.map(|stat| counted.global[stat as usize]);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::after::{Before, Happening, Query, What, happening};
 use super::barrier::Barriers;
+use super::circuits::Visit;
 use super::commits::{Admission, Commits, Flying, Repeat, Ticket, Waiting};
 use super::counters::{Counters, count};
 use super::event::{Action, Event, Now, Received, Sizes};
@@ -25,15 +26,15 @@ use super::parked::Parked;
 use super::pings::Pings;
 use super::queue::Room;
 use crate::alloc::{Cursors, Holds};
-use crate::dhcp::decision::{Decision, Link, Offered, Reason, Reply, ReplyKind};
-use crate::dhcp::v4::{self, Context, HOLD_FLOOR, PATIENCE, Packet, Pending, Ports};
+use crate::dhcp::decision::{Decision, Handled, Link, Offered, Reason, Reply, ReplyKind};
+use crate::dhcp::v4::{self, Context, HOLD_FLOOR, PATIENCE, Packet, Pending, Place, Ports};
 use crate::net;
 use crate::observe::quiet::seldom;
-use crate::packet::v4::{Malformed, Message};
+use crate::packet::v4::{Malformed, Message, MessageType};
 use crate::peers::heard::First;
 use crate::peers::notes::{ANSWERED_EVERY, HEARD_EVERY, Note, PER_NOTE};
 use crate::propose::batch::{Answer, Committed, Submission, Unsent};
-use crate::state::{Command, ConfigVersion, Origin, Outcome, State, Why};
+use crate::state::{Command, ConfigVersion, Origin, Outcome, State, View, Why};
 use crate::types::{ClientKey, ClusterTime, NodeId};
 
 /// The most packets that wait for notes, for a barrier, and for an entry, each.
@@ -54,6 +55,8 @@ struct Tried {
     asked: bool,
     fresh: bool,
     again: bool,
+    /// It has been counted, and let in if it is a newcomer's (A1).
+    judged: bool,
 }
 
 /// The worker's own state. All of it may be lost: a restart costs clients a retry at most.
@@ -342,6 +345,9 @@ impl Worker {
         if !silent && !matches!(handled.decision, Decision::Check(..)) {
             self.counters.tally.searched(handled.search);
         }
+        if !silent && !tried.judged && !self.judge(&handled, &waiting, view, now) {
+            return self.refuse_newcomer(&waiting);
+        }
         match handled.decision {
             Decision::Drop(reason) => {
                 // M5: the client chose a server outside the cluster.
@@ -391,6 +397,43 @@ impl Worker {
             // Only an outcome leads to it.
             Decision::Again => self.counters.reason(Reason::StrangeOutcome),
         }
+    }
+
+    /// A1: counts the packet for its circuit. Returns false where its client is one that nobody knows, and one too many.
+    fn judge(&self, handled: &Handled, waiting: &Waiting, view: View<'_>, now: Now) -> bool {
+        let Some(circuit) = handled.circuit else { return true };
+        let decision = &handled.decision;
+        // It is another node's, or comes once more.
+        if matches!(decision, Decision::Shadow(_) | Decision::AskPeers(_)) {
+            return true;
+        }
+        let limit = view.config().and_then(|config| config.new_clients);
+        let gives =
+            matches!(decision, Decision::Reply(_) | Decision::Check(..) | Decision::Commit(..));
+        let message = waiting.packet.message.message_type().ok();
+        let visit = Visit {
+            discover: message == Some(MessageType::Discover),
+            hold_limit: *decision == Decision::Drop(Reason::HoldLimit),
+            newcomer: limit.filter(|_| gives && handled.search.newcomer),
+        };
+        // Most packets are of clients that are known.
+        if visit == Visit::default() {
+            return true;
+        }
+        let place = || Place::of(&waiting.packet);
+        self.counters.circuits.lock().visit(circuit, visit, now.mono, place)
+    }
+
+    fn refuse_newcomer(&self, waiting: &Waiting) {
+        let giaddr = waiting.packet.message.giaddr();
+        seldom!(
+            warn,
+            &format!("newcomers {giaddr}"),
+            %giaddr,
+            interface = waiting.interface,
+            "more new clients come through a circuit than it may have: they wait, known ones are served (cluster-ctl circuits)"
+        );
+        self.counters.reason(Reason::NewClientLimit);
     }
 
     fn context<'a>(&'a self, memory: &'a dyn v4::Memory, tried: Tried) -> Context<'a> {
@@ -610,6 +653,10 @@ impl Worker {
             if granted.is_reused() {
                 self.counters.tally.reused(granted.subnet());
             }
+            if let Some(circuit) = flying.pending.first_on() {
+                let place = || Place::of(&flying.waiting.packet);
+                self.counters.circuits.lock().leased(circuit, now.mono, place);
+            }
             self.commits.keep(&flying.pending, granted.clone(), index, now.mono);
             let (config, before) = (state.view().config(), flying.before.take());
             if let (Some(config), Some(before)) = (config, before)
@@ -658,7 +705,7 @@ impl Worker {
             Decision::Again if state.applied() >= index => {
                 self.decide(
                     waiting,
-                    Tried { asked: true, again: true, ..Tried::default() },
+                    Tried { asked: true, again: true, judged: true, ..Tried::default() },
                     state,
                     now,
                     out,
@@ -689,7 +736,7 @@ impl Worker {
     ) {
         for waiting in self.barriers.answered(number) {
             if passed {
-                let tried = Tried { asked: true, fresh: true, again: false };
+                let tried = Tried { asked: true, fresh: true, again: false, judged: true };
                 self.decide(waiting, tried, state, now, out);
             } else {
                 count(&self.counters.no_barrier);
@@ -713,7 +760,7 @@ impl Worker {
             if state.applied() >= index {
                 self.decide(
                     waiting,
-                    Tried { asked: true, again: true, ..Tried::default() },
+                    Tried { asked: true, again: true, judged: true, ..Tried::default() },
                     state,
                     now,
                     out,

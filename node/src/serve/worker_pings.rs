@@ -104,5 +104,5 @@ impl Worker {
     }
 }
 
-/// The peers have been asked already.
-const AFTER_CHECK: Tried = Tried { asked: true, fresh: false, again: false };
+/// The peers have been asked already, and a newcomer was let in.
+const AFTER_CHECK: Tried = Tried { asked: true, fresh: false, again: false, judged: true };

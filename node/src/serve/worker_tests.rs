@@ -840,6 +840,91 @@ fn a1_beyond_the_limit_known_clients_are_served() {
     assert_eq!(rig.kinds(), [ReplyKind::Offer]);
 }
 
+/// Two new clients at once and one a second through each circuit.
+const FEW_NEW_CLIENTS: &str =
+    r#""user-context": {"leasehold": {"new-clients": {"rate": 1, "burst": 2}}},"#;
+
+#[test]
+fn a1_new_clients_beyond_the_limit_of_a_circuit_wait_and_known_ones_are_served() {
+    let reserved = r#""reservations": [{"hw-address": "02:00:00:00:00:02", "ip-address": "192.0.2.20"}], "pools""#;
+    let mut rig = Rig::configured(1, &with(FEW_NEW_CLIENTS).replace(r#""pools""#, reserved));
+    let address = rig.bind(1);
+    rig.packet(&discover(3, 1));
+    let offered = rig.last_reply().yiaddr();
+    rig.sent.clear();
+    rig.packet(&discover(4, 1));
+    rig.packet(&selecting(5, 1, [192, 0, 2, 150].into()));
+    let reboot = Query::new(MessageType::Request, 1, mac(6));
+    rig.packet(&reboot.requested_address([192, 0, 2, 151].into()));
+    rig.packet(&Query::new(MessageType::Request, 1, mac(7)).ciaddr([192, 0, 2, 152].into()));
+    assert!(rig.sent.is_empty() && rig.submitted.is_empty(), "{:?}", rig.submitted);
+    assert!(rig.dropped(Reason::NewClientLimit) >= 3);
+
+    // A lease, a reservation, and the other half of an exchange.
+    for (client, own) in [(1, address), (2, [192, 0, 2, 20].into()), (3, offered)] {
+        rig.packet(&discover(client, 2));
+        assert_eq!(rig.last_reply().yiaddr(), own, "client {client}");
+    }
+    rig.packet(&selecting(3, 3, offered));
+    rig.commit();
+    assert_eq!(rig.last_reply().yiaddr(), offered);
+
+    // A second later one more is let in, and no two.
+    rig.sent.clear();
+    rig.pass(1_000);
+    rig.packet(&discover(4, 2));
+    rig.packet(&discover(5, 2));
+    assert_eq!(rig.kinds(), [ReplyKind::Offer]);
+}
+
+#[test]
+fn a1_each_circuit_has_its_own_limit_and_its_own_counters() {
+    let mut rig = Rig::configured(1, &with(FEW_NEW_CLIENTS));
+    let relayed = |n: u8, circuit: &[u8]| {
+        let query = discover(n, 1).giaddr([192, 0, 2, 9].into());
+        query.relay_info(&[&[1, circuit.len() as u8], circuit].concat())
+    };
+    for n in 1..=4 {
+        rig.packet(&relayed(n, b"port 1"));
+    }
+    assert_eq!(rig.sent.len(), 2);
+    rig.packet(&relayed(5, b"port 2"));
+    assert_eq!(rig.sent.len(), 3, "it has done nothing");
+    let address = rig.last_reply().yiaddr();
+    let request = selecting(5, 1, address).giaddr([192, 0, 2, 9].into());
+    rig.packet(&request.relay_info(b"\x01\x06port 2"));
+    rig.commit();
+    let listing = rig.counters.circuits.lock().listing();
+    let counts: Vec<_> = listing
+        .circuits
+        .iter()
+        .map(|circuit| {
+            let Place::Circuit { circuit_id, .. } = &circuit.place else { panic!("{circuit:?}") };
+            let counts = circuit.counts;
+            (&circuit_id[..], counts.discovers, counts.first_leases, counts.new_client_limit)
+        })
+        .collect();
+    assert_eq!(counts, [(&b"port 1"[..], 4, 0, 2), (b"port 2", 1, 1, 0)]);
+}
+
+#[test]
+fn a1_only_first_leases_count_as_new_clients() {
+    let mut rig = Rig::new(1);
+    let address = rig.bind(1);
+    rig.pass(4_000);
+    rig.packet(&selecting(1, 2, address));
+    rig.commit();
+    rig.packet(&release(1, address));
+    rig.commit();
+    rig.pass(4_000);
+    rig.sent.clear();
+    assert_eq!(rig.bind(1), address);
+    let listing = rig.counters.circuits.lock().listing();
+    let counts = listing.circuits[0].counts;
+    assert_eq!((listing.circuits.len(), counts.first_leases), (1, 1), "{counts:?}");
+    assert_eq!(counts.new_client_limit, 0, "there is no limit unless one is set");
+}
+
 #[test]
 fn a10_a_successor_uses_no_ticket_and_no_barrier_twice() {
     let mut rig = Rig::new(1);

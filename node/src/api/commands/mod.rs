@@ -1,6 +1,7 @@
 //! The handlers, by subject. Pure: arguments and views in, plans out.
 
 pub mod alarm;
+pub mod circuit;
 pub mod class;
 pub mod cluster;
 pub mod config;

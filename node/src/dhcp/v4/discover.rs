@@ -31,6 +31,9 @@ pub fn discover<'a>(ex: &Exchange<'a>, subnet: Option<&'a Subnet>, client: &Clie
         }
         Err(reason) => return Decision::Drop(reason),
     };
+    if claim == Claim::New {
+        ex.note_newcomer(subnet, client);
+    }
     let classes = ex.settled(member, Some(address));
     let scope = ex.scope(member, &classes, Some(address));
     // Who is told to do without IPv4 will not take the address (RFC 8925).

@@ -26,6 +26,7 @@ mod imagined;
 mod inform;
 mod lifetime;
 mod names;
+mod newcomer;
 mod order;
 mod packet;
 mod pending;
@@ -67,6 +68,7 @@ use turn::{Addressed, Question, Turn, turn};
 
 pub use context::{Attempts, Context, HOLD_FLOOR, Memory, Ports};
 pub use imagined::Imagined;
+pub use newcomer::Place;
 pub use packet::{Arrival, Packet, Reading, steering_key};
 pub use pending::{Asked, Pending};
 pub use relay_info::{Circuit, RelayFacts};
@@ -99,6 +101,7 @@ pub fn handle(packet: &Packet, cx: &Context<'_>, view: View<'_>, now: ClusterTim
         decision: Decision::Drop(Reason::Late),
         client: None,
         heard: None,
+        circuit: None,
         search: Search::default(),
     };
     let search = Cell::default();
@@ -128,6 +131,7 @@ fn decide(
     let who = &client;
     let key = client.key();
     handled.client = Some(key.clone());
+    handled.circuit = Some(reading.circuit(&packet.arrival));
     let link = link_of(&reading, config, subnet);
     if reading.relay.is_some() || packet.arrival.broadcast {
         handled.heard = link;
@@ -271,6 +275,14 @@ impl<'a> Exchange<'a> {
         'a: 'b,
     {
         Scope::new(self.config, subnet, self.reservation(subnet), classes, address)
+    }
+
+    /// A1: remembers that the client, which is to get an address, is one that nobody knows. It is asked only where that
+    /// makes a difference.
+    fn note_newcomer(&self, subnet: &Subnet, client: &Client) {
+        if self.config.new_clients.is_some() && newcomer::is_newcomer(self, subnet, client) {
+            self.search.set(Search { newcomer: true, ..self.search.get() });
+        }
     }
 
     /// The client's reservation in this subnet.

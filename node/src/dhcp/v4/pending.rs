@@ -23,6 +23,8 @@ pub struct Pending {
     pub(super) want: Ipv4Addr,
     pub(super) why: Why,
     pub(super) again: bool,
+    /// The circuit, when the client gets its first lease in the network (A1).
+    pub(super) first_on: Option<u64>,
 }
 
 /// What a client asks for: equal for a packet and its repeats.
@@ -48,6 +50,12 @@ impl Pending {
     /// The state of the client.
     pub fn why(&self) -> Why {
         self.why
+    }
+
+    /// What stands for where it came from, when the client has had no lease there before: for the counters of
+    /// circuits (A1).
+    pub fn first_on(&self) -> Option<u64> {
+        self.first_on
     }
 
     /// What it asks for, as far as repeats are told by it (M7): state, address and identity. The xid

@@ -3,11 +3,12 @@
 
 use std::net::Ipv4Addr;
 
+use super::discover::Claim;
 use super::names::{Manner, Names};
 use super::packet::{Arrival, Reading};
 use super::pending::Pending;
 use super::scope::Scope;
-use super::{Exchange, discover, lifetime, ping, respond};
+use super::{Exchange, discover, lifetime, newcomer, ping, respond};
 use crate::config::Subnet;
 use crate::dhcp::decision::{Decision, Reason};
 use crate::state::{
@@ -101,7 +102,12 @@ pub fn request<'a>(ex: &Exchange<'a>, subnet: Option<&'a Subnet>) -> Decision {
     let (standing, member) = standing(ex, subnet, &client, last, want, why);
     let known = held.or(last);
     match policy(why, standing, known.is_some(), subnet.values.authoritative) {
-        Act::Grant => bind(ex, member, held, want, why),
+        Act::Grant => {
+            if standing == Standing::Free {
+                ex.note_newcomer(subnet, &client);
+            }
+            bind(ex, member, held, want, why)
+        }
         Act::Nak => refuse(ex, Some(&ex.scope(subnet, ex.classes, None)), known),
         Act::Silent => Decision::Drop(match standing {
             Standing::Outside => Reason::NotInPool,
@@ -167,7 +173,12 @@ fn unnamed<'a>(
     held: Option<&'a Lease>,
 ) -> Decision {
     match discover::choose(ex, subnet, client) {
-        Ok(choice) => bind(ex, choice.subnet, held, choice.address, Why::Unnamed),
+        Ok(choice) => {
+            if choice.claim == Claim::New {
+                ex.note_newcomer(subnet, client);
+            }
+            bind(ex, choice.subnet, held, choice.address, Why::Unnamed)
+        }
         Err(reason) => Decision::Drop(reason),
     }
 }
@@ -226,6 +237,8 @@ fn propose(ex: &Exchange<'_>, wish: Wish<'_>, identity: Ipv4Addr) -> Decision {
     let check = Some(wish.want).filter(|_| !wish.why.claims());
     let check = check.and_then(|want| ping::check(ex, wish.subnet, &grant.client, want));
     let check = check.filter(|check| check.must);
+    let is_first = wish.why != Why::Offering
+        && newcomer::is_first_lease(ex, wish.subnet, &grant.client, wish.held);
     // It goes out behind the check only.
     grant.checked = check.is_some();
     let pending = Pending {
@@ -237,6 +250,7 @@ fn propose(ex: &Exchange<'_>, wish: Wish<'_>, identity: Ipv4Addr) -> Decision {
         want: wish.want,
         why: wish.why,
         again: ex.cx.again,
+        first_on: is_first.then(|| ex.reading.circuit(&ex.packet.arrival)),
     };
     let commit = Decision::Commit(Command::Grant(grant), Box::new(pending));
     match check {
