@@ -127,7 +127,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Records in a batch, and batches ahead: at most a megabyte.
+    /// Records in a batch, and batches ahead: usually less than a megabyte.
     const BATCH: usize = 64;
     const AHEAD: usize = 4;
 
