@@ -22,6 +22,7 @@
 
 use std::net::Ipv4Addr;
 
+use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::state::{
@@ -153,7 +154,7 @@ pub struct Holding {
     /// Option 61.
     pub client_id: Option<ClientId>,
     /// The client's name; empty for none.
-    pub hostname: Box<str>,
+    pub hostname: SmolStr,
     /// The holding (R5).
     pub generation: Generation,
     /// The lifetime last told.

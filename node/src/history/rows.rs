@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use smol_str::SmolStr;
+
 use super::codec::{Holding, Record};
 use crate::state::{Kind, LeaseState, Position};
 use crate::types::{ClientId, HwAddr, SubnetId};
@@ -58,7 +60,7 @@ pub struct Row {
     /// The client id.
     pub client_id: Option<ClientId>,
     /// The client's name, as last told.
-    pub hostname: Box<str>,
+    pub hostname: SmolStr,
     /// When it began.
     pub begin: i64,
     /// The history does not reach back to where it began: it is `begin` or earlier.

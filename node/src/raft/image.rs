@@ -84,7 +84,7 @@ pub(super) fn from_checkpoint(loaded: &Loaded<'_>) -> io::Result<State> {
         }
     }
     let head = head.ok_or_else(|| damaged("no head"))?;
-    let leases = loaded.of_kind(LEASES).flat_map(|record| match record {
+    let leases = loaded.of_kind(LEASES)?.flat_map(|record| match record {
         Ok(record) => decode_leases(record.value()).map(|lease| Ok(lease?)).collect(),
         Err(error) => vec![Err(error.into())],
     });

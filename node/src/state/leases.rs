@@ -147,8 +147,8 @@ impl Keys {
             .then(|| entry(hw_hash(&lease.hw, lease.client_id.is_some()), lease.address));
         let due =
             (lease.due != ClusterTime::NEVER).then(|| entry(lease.due.as_millis(), lease.address));
-        let declined = (lease.state == LeaseState::Declined && lease.circuit != 0)
-            .then(|| entry(lease.circuit, lease.address));
+        let declined = (lease.state == LeaseState::Declined && lease.circuit() != 0)
+            .then(|| entry(lease.circuit(), lease.address));
         Keys { id, hw, due, declined }
     }
 }

@@ -42,7 +42,7 @@ pub use history::{Body, MOST_EDITS, MOST_VERSIONS, Sources, Version};
 pub use hosts::{
     global_host, grantable, host_of, reserved_address, reserved_for, reserved_for_other,
 };
-pub use lease::{Lease, LeaseState, circuit_digest};
+pub use lease::{Lease, LeaseState, Rare, circuit_digest};
 pub use leases::{Leases, StateCounts};
 pub use meta::{Declines, Meta, NodeEntry, Totals};
 pub use outcome::{Granted, Outcome, Taken};

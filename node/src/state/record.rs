@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::command::Generation;
-use super::lease::{Lease, LeaseState};
+use super::lease::{Lease, LeaseState, Rare};
 use crate::types::{ClientId, ClusterTime, HwAddr, Lifetime, SubnetId};
 
 const HAS_ID: u8 = 1;
@@ -44,9 +44,9 @@ pub fn encode_lease(lease: &Lease, out: &mut Vec<u8>) {
     let flags = flag(lease.client_id.is_some(), HAS_ID)
         | flag(lease.fqdn_fwd, FQDN_FWD)
         | flag(lease.fqdn_rev, FQDN_REV)
-        | flag(lease.user_context.is_some(), HAS_CONTEXT)
-        | flag(lease.circuit != 0, HAS_CIRCUIT)
-        | flag(lease.relay_info.is_some(), HAS_RELAY_INFO)
+        | flag(lease.user_context().is_some(), HAS_CONTEXT)
+        | flag(lease.circuit() != 0, HAS_CIRCUIT)
+        | flag(lease.relay_info().is_some(), HAS_RELAY_INFO)
         | flag(lease.offered, OFFERED);
     out.extend(u32::from(lease.address).to_le_bytes());
     out.extend(lease.subnet.0.to_le_bytes());
@@ -69,14 +69,14 @@ pub fn encode_lease(lease: &Lease, out: &mut Vec<u8>) {
     let hostname = &hostname[..lease.hostname.floor_char_boundary(usize::from(u16::MAX))];
     out.extend((hostname.len() as u16).to_le_bytes());
     out.extend(hostname);
-    if let Some(context) = &lease.user_context {
+    if let Some(context) = lease.user_context() {
         out.extend((context.len() as u32).to_le_bytes());
         out.extend(context.as_bytes());
     }
-    if lease.circuit != 0 {
-        out.extend(lease.circuit.to_le_bytes());
+    if lease.circuit() != 0 {
+        out.extend(lease.circuit().to_le_bytes());
     }
-    if let Some(info) = &lease.relay_info {
+    if let Some(info) = lease.relay_info() {
         let info = &info[..info.len().min(usize::from(u16::MAX))];
         out.extend((info.len() as u16).to_le_bytes());
         out.extend(info);
@@ -157,10 +157,8 @@ pub(super) fn take_lease(rest: &mut &[u8]) -> Result<Lease, BadRecord> {
         identity,
         fqdn_fwd,
         fqdn_rev,
-        user_context,
-        circuit,
-        relay_info,
         offered: flags & OFFERED != 0,
+        rare: Rare::new(user_context, circuit, relay_info),
     })
 }
 
@@ -183,8 +181,8 @@ fn take_slice<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], BadRecord
     Ok(first)
 }
 
-fn text(bytes: &[u8], field: &'static str) -> Result<Box<str>, BadRecord> {
-    std::str::from_utf8(bytes).map(Into::into).map_err(|_| BadRecord::Field(field))
+fn text<T: for<'a> From<&'a str>>(bytes: &[u8], field: &'static str) -> Result<T, BadRecord> {
+    std::str::from_utf8(bytes).map(T::from).map_err(|_| BadRecord::Field(field))
 }
 
 #[cfg(test)]

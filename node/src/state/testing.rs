@@ -43,10 +43,8 @@ pub(crate) fn lease(address: &str, n: u32) -> Lease {
         identity: Ipv4Addr::UNSPECIFIED,
         fqdn_fwd: false,
         fqdn_rev: false,
-        user_context: None,
-        circuit: 0,
-        relay_info: None,
         offered: false,
+        rare: Rare::default(),
     }
 }
 
@@ -123,10 +121,8 @@ pub(crate) fn any_lease() -> impl Strategy<Value = Lease> {
             identity: rest.0.into(),
             fqdn_fwd: rest.2,
             fqdn_rev: rest.3,
-            user_context: rest.4.map(Into::into),
-            circuit: rest.5,
-            relay_info: rest.6.map(Into::into),
             offered: rest.7,
+            rare: Rare::new(rest.4.map(Into::into), rest.5, rest.6.map(Into::into)),
         },
     )
 }

@@ -17,6 +17,8 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use leasehold_proto::raft as proto;
 use prost::Message;
@@ -97,8 +99,11 @@ impl Record {
 
 impl Loaded<'_> {
     /// The records whose keys begin with `kind`, in the order of their keys.
-    pub fn of_kind(&self, kind: u8) -> impl Iterator<Item = io::Result<Record>> {
-        self.db.scan_prefix([RECORD, kind]).map(Record::of)
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn of_kind(&self, kind: u8) -> io::Result<Scan> {
+        Scan::start(self.db.clone(), [RECORD, kind])
     }
 
     /// All others, in the order of their keys.
@@ -107,6 +112,73 @@ impl Loaded<'_> {
         let behind = self.db.range([RECORD, kind + 1].as_slice()..);
         before.chain(behind).map(Record::of)
     }
+}
+
+/// Records, read ahead on a thread of their own.
+///
+/// For each of them sled makes and frees pages many times its size. The C library's allocator has memory of its
+/// own for each thread; were this the one that makes leases of the records, what sled frees would lie between the
+/// leases, and stay.
+#[derive(Debug)]
+pub struct Scan {
+    batch: std::vec::IntoIter<io::Result<Record>>,
+    batches: Option<Receiver<Vec<io::Result<Record>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Scan {
+    /// Records in a batch, and batches ahead: usually less than a megabyte.
+    const BATCH: usize = 64;
+    const AHEAD: usize = 4;
+
+    fn start(db: sled::Db, prefix: [u8; 2]) -> io::Result<Scan> {
+        let (batches, receiver) = sync_channel(Scan::AHEAD);
+        let thread = on_a_thread(move || {
+            let mut records = db.scan_prefix(prefix).map(Record::of);
+            loop {
+                let batch: Vec<_> = records.by_ref().take(Scan::BATCH).collect();
+                // Nobody waits for it any more if it cannot be sent.
+                if batch.is_empty() || batches.send(batch).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Scan { batch: Vec::new().into_iter(), batches: Some(receiver), thread: Some(thread) })
+    }
+
+    /// Waits until the thread has ended, and with it its handle of sled; whether it ended well.
+    fn end(&mut self) -> io::Result<()> {
+        self.batches = None;
+        let ended = self.thread.take().map_or(Ok(()), JoinHandle::join);
+        ended.map_err(|_| broken("sled panicked"))
+    }
+}
+
+impl Iterator for Scan {
+    type Item = io::Result<Record>;
+
+    fn next(&mut self) -> Option<io::Result<Record>> {
+        if self.batch.as_slice().is_empty() {
+            match self.batches.as_ref()?.recv() {
+                Ok(batch) => self.batch = batch.into_iter(),
+                Err(_) => return self.end().err().map(Err),
+            }
+        }
+        self.batch.next()
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        // Who did not read to the end has found something worse.
+        let _ = self.end();
+    }
+}
+
+fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name("checkpoint-read".into()).spawn(work)
 }
 
 /// The checkpoint store.
@@ -177,12 +249,10 @@ impl Checkpoint {
     }
 
     fn open_as_is(dir: &Path, cache_bytes: u64) -> io::Result<Checkpoint> {
-        let db = sled::Config::new()
-            .path(dir)
-            .cache_capacity(cache_bytes)
-            .flush_every_ms(None)
-            .open()
-            .map_err(broken)?;
+        let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None);
+        // For the reason that a scan has.
+        let opened = on_a_thread(move || config.open())?.join();
+        let db = opened.map_err(|_| broken("sled panicked"))?.map_err(broken)?;
         sync_dir(dir)?;
         if let Some(parent) = dir.parent() {
             sync_dir(parent)?;
@@ -393,7 +463,7 @@ mod tests {
 
     fn found(loaded: Loaded<'_>) -> io::Result<Found> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let records = loaded.of_kind(b'b').chain(loaded.but_kind(b'b'));
+        let records = loaded.of_kind(b'b')?.chain(loaded.but_kind(b'b'));
         let mut records = records
             .map(|record| record.map(|it| (text(it.key()), text(it.value()))))
             .collect::<io::Result<Vec<_>>>()?;

@@ -1,7 +1,9 @@
 //! Who a DHCPv4 client is: hardware address, client identifier, and the key made of them
 //! (rules I1–I3 of the protocol contract; RFC 2131 §4.2, RFC 4361).
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 /// A hardware address with its ARP type, at most 16 bytes (RFC 2131 §2, field `chaddr`).
@@ -80,8 +82,24 @@ impl FromStr for HwAddr {
 
 /// Option 61, opaque (RFC 2132 §9.14): 2 to 255 bytes, never cut, since two clients would become
 /// one (rule P7).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(Box<[u8]>);
+///
+/// There is one in each lease, so the common ones (RFC 2132: type and hardware address, 7 bytes) lie
+/// in it and not in an allocation of their own.
+#[derive(Clone)]
+pub struct ClientId(IdBytes);
+
+#[derive(Clone)]
+enum IdBytes {
+    Short {
+        len: u8,
+        bytes: [u8; SHORT_ID],
+    },
+    /// Twice in a box, so that the pointer has no length beside it, which every short one would pay for.
+    Long(Box<Box<[u8]>>),
+}
+
+/// What fits beside the length and the tag into 16 bytes.
+const SHORT_ID: usize = 14;
 
 /// A client identifier that is too short, too long, or not written as hexadecimal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,18 +109,57 @@ pub struct BadClientId;
 impl ClientId {
     /// An identifier of 2 to 255 bytes.
     pub fn new(bytes: &[u8]) -> Result<ClientId, BadClientId> {
-        if (2..=255).contains(&bytes.len()) { Ok(ClientId(bytes.into())) } else { Err(BadClientId) }
+        if !(2..=255).contains(&bytes.len()) {
+            return Err(BadClientId);
+        }
+        let mut short = [0; SHORT_ID];
+        Ok(ClientId(match short.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                IdBytes::Short { len: bytes.len() as u8, bytes: short }
+            }
+            None => IdBytes::Long(Box::new(bytes.into())),
+        }))
     }
 
     /// The bytes as the client sent them.
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            IdBytes::Short { len, bytes } => &bytes[..usize::from(*len)],
+            IdBytes::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for ClientId {
+    fn eq(&self, other: &ClientId) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for ClientId {}
+
+impl Ord for ClientId {
+    fn cmp(&self, other: &ClientId) -> Ordering {
+        self.bytes().cmp(other.bytes())
+    }
+}
+
+impl PartialOrd for ClientId {
+    fn partial_cmp(&self, other: &ClientId) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for ClientId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
     }
 }
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&ColonHex(&self.0), f)
+        fmt::Display::fmt(&ColonHex(self.bytes()), f)
     }
 }
 
@@ -213,5 +270,14 @@ mod tests {
         assert!(ClientId::new(&[1, 2]).is_ok());
         assert!(ClientId::new(&[0; 255]).is_ok());
         assert!(ClientId::new(&[0; 256]).is_err());
+    }
+
+    #[test]
+    fn client_ids_are_their_bytes_whatever_their_length() {
+        let ids: Vec<Vec<u8>> = (2..=255).map(|len| (0..len).collect()).collect();
+        let made: Vec<_> = ids.iter().map(|id| ClientId::new(id).unwrap()).collect();
+        assert!(made.iter().map(ClientId::bytes).eq(&ids));
+        assert!(made.is_sorted(), "each is the beginning of the next");
+        assert!(ClientId::new(&[0; 16]).unwrap() < ClientId::new(&[1, 0]).unwrap());
     }
 }

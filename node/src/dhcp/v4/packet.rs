@@ -184,7 +184,7 @@ impl Reading {
         let lease = view.lease(ciaddr).filter(|lease| lease.held_by(&self.client(true)));
         let Some(stash) = lease
             .filter(|lease| now < lease.expires || lease.expires == ClusterTime::NEVER)
-            .and_then(|lease| lease.relay_info.clone())
+            .and_then(|lease| lease.relay_info().map(Box::<[u8]>::from))
         else {
             return;
         };

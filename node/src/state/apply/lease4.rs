@@ -12,7 +12,7 @@ use crate::state::command::{
     WipeLeases,
 };
 use crate::state::hosts::{grantable, reserved_for_other};
-use crate::state::lease::{Lease, LeaseState};
+use crate::state::lease::{Lease, LeaseState, Rare};
 use crate::state::outcome::{Granted, Outcome, Taken};
 use crate::state::view::Availability;
 use crate::types::{ClusterTime, HwAddr, Lifetime, SubnetId};
@@ -173,13 +173,15 @@ impl State {
                     identity: grant.identity,
                     fqdn_fwd: grant.fqdn_fwd,
                     fqdn_rev: grant.fqdn_rev,
-                    user_context: holding.as_ref().and_then(|lease| lease.user_context.clone()),
-                    circuit: 0,
-                    // A renewal past the relay has none, and keeps what is known.
-                    relay_info: relay_info
-                        .or_else(|| holding.as_ref().and_then(|lease| lease.relay_info.as_deref()))
-                        .map(Into::into),
                     offered: item.why == Why::Offering,
+                    rare: Rare::new(
+                        holding.as_ref().and_then(|lease| lease.user_context()).map(Into::into),
+                        0,
+                        // A renewal past the relay has none, and keeps what is known.
+                        relay_info
+                            .or_else(|| holding.as_ref().and_then(|lease| lease.relay_info()))
+                            .map(Into::into),
+                    ),
                 }
             }
         };
@@ -326,10 +328,8 @@ impl State {
             identity: Ipv4Addr::UNSPECIFIED,
             fqdn_fwd: false,
             fqdn_rev: false,
-            user_context: None,
-            circuit,
-            relay_info: None,
             offered: false,
+            rare: Rare::new(None, circuit, None),
         });
     }
 
@@ -385,10 +385,12 @@ impl State {
             identity: old.as_ref().map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.identity),
             fqdn_fwd: put.fqdn_fwd,
             fqdn_rev: put.fqdn_rev,
-            user_context: (!put.user_context.is_empty()).then(|| put.user_context.as_str().into()),
-            circuit: 0,
-            relay_info: None,
             offered: false,
+            rare: Rare::new(
+                (!put.user_context.is_empty()).then(|| put.user_context.as_str().into()),
+                0,
+                None,
+            ),
         });
         Outcome::LeaseWritten { created: old.is_none() }
     }
@@ -488,7 +490,7 @@ fn is_fresh(
         && lease.hw == grant.client.hw
         && *lease.hostname == *grant.hostname
         && (lease.fqdn_fwd, lease.fqdn_rev) == (grant.fqdn_fwd, grant.fqdn_rev)
-        && relay_info(grant, subnet).is_none_or(|info| lease.relay_info.as_deref() == Some(info));
+        && relay_info(grant, subnet).is_none_or(|info| lease.relay_info() == Some(info));
     // An offer that is accepted was never told: the lease begins here.
     if lease.offered || item.why == Why::Offering {
         return false;

@@ -43,7 +43,7 @@ fn r9_add_needs_a_free_record_and_update_an_existing_one() {
     assert_eq!(world.one(at, Command::PutLease(put(PutMode::Upsert, "192.0.2.151", 2))), created);
     let lease = world.lease("192.0.2.150").unwrap();
     assert_eq!((lease.hw, lease.cltt, lease.expires), (nth_client(2).hw, at, secs(610)));
-    assert_eq!(lease.user_context.as_deref(), Some(r#"{"asset":"D7"}"#));
+    assert_eq!(lease.user_context(), Some(r#"{"asset":"D7"}"#));
 }
 
 /// What a script has read may have changed since: by a renewal, a release or another script.

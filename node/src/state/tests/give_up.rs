@@ -227,7 +227,7 @@ fn m4_an_address_that_somebody_uses_goes_into_probation_unless_it_is_leased() {
     let mut world = World::with(&document("", r#""decline-probation-period":500,"#), 3);
     assert_eq!(in_use(&mut world, 10, 7, 100), Outcome::GivenUp);
     let lease = world.lease("192.0.2.10").unwrap();
-    assert_eq!((lease.state, lease.due, lease.circuit), (LeaseState::Declined, secs(600), 7));
+    assert_eq!((lease.state, lease.due, lease.circuit()), (LeaseState::Declined, secs(600), 7));
     assert_eq!(world.state.view().totals(SubnetId(1)).declined, 1);
     assert_eq!(in_use(&mut world, 10, 7, 101), Outcome::NotHeld, "once");
     // What a ping says counts for nothing against a lease, in its grace too.

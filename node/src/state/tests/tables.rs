@@ -72,7 +72,7 @@ proptest! {
         }
         let range = crate::types::Range::new(5.into(), 25.into()).unwrap();
         for circuit in 1..4 {
-            let declined = |l: &&Lease| l.state == LeaseState::Declined && l.circuit == circuit;
+            let declined = |l: &&Lease| l.state == LeaseState::Declined && l.circuit() == circuit;
             let inside = flat.range(5..=25).map(|(_, l)| l).filter(declined).count();
             for most in [2, 100] {
                 prop_assert_eq!(leases.declined_through(circuit, range, most), inside.min(most));

@@ -131,7 +131,7 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::*;
     use crate::state::testing;
-    use crate::state::{LeaseState, State};
+    use crate::state::{LeaseState, Rare, State};
 
     #[test]
     fn a_row_is_what_kea_reads() {
@@ -147,7 +147,7 @@ mod tests {
         lease.client_id = Some("01:02".parse().unwrap());
         lease.hostname = "a,b&cé".into();
         lease.fqdn_rev = true;
-        lease.user_context = Some(r#"{"a":1,"b":"\n"}"#.into());
+        lease.rare = Rare::new(Some(r#"{"a":1,"b":"\n"}"#.into()), 0, None);
         let escaped = "a&#x2cb&#x26c&#xc3&#xa9";
         let context = r#"{"a":1&#x2c"b":"\n"}"#;
         let row =

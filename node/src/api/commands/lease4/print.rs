@@ -114,8 +114,8 @@ impl<'a> Printer<'a> {
 /// `user-context`, with what `store-extended-info` keeps as Kea shows it:
 /// `ISC.relay-agent-info`.
 fn shown_context(lease: &Lease) -> Option<Value> {
-    let own = lease.user_context.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    let Some(info) = lease.relay_info.as_deref() else { return own };
+    let own = lease.user_context().and_then(|text| serde_json::from_str(text).ok());
+    let Some(info) = lease.relay_info() else { return own };
     let mut shown = Map::new();
     let parts = RelayInfo::new(info);
     // Names in alphabetical order, as Kea has them.
@@ -161,14 +161,13 @@ pub fn print_leases<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::testing;
+    use crate::state::{Rare, testing};
 
     #[test]
     fn extended_info_is_shown_inside_the_user_context() {
         let shown = |context: Option<&str>, info: Option<&[u8]>| {
             let mut lease = testing::lease("192.0.2.1", 1);
-            lease.user_context = context.map(Into::into);
-            lease.relay_info = info.map(Into::into);
+            lease.rare = Rare::new(context.map(Into::into), 0, info.map(Into::into));
             shown_context(&lease).map(|context| context.to_string())
         };
         let info: &[u8] = &[1, 1, 9, 2, 2, 0xab, 0xcd, 12, 1, 7];
