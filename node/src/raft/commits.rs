@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tokio_stream::Stream;
 
 use super::typ::{AppendRequest, LogId};
@@ -52,7 +52,7 @@ impl<S: Stream<Item = AppendRequest> + Unpin> Stream for WithCommits<S> {
             };
             if next.entries.is_empty() && self.sent == Some(next.prev_log_id) {
                 if self.held.is_none() {
-                    self.until.as_mut().reset(Instant::now() + HOLD);
+                    self.until.set(tokio::time::sleep(HOLD));
                 }
                 self.held = Some(next);
                 continue;
@@ -77,6 +77,7 @@ impl<S: Stream<Item = AppendRequest> + Unpin> Stream for WithCommits<S> {
 mod tests {
     use bytes::Bytes;
     use tokio::sync::mpsc;
+    use tokio::time::Instant;
     use tokio_stream::StreamExt;
     use tokio_stream::wrappers::UnboundedReceiverStream;
 
@@ -113,6 +114,7 @@ mod tests {
     }
 
     /// What comes next and after how long.
+    #[expect(clippy::disallowed_methods, reason = "tokio's own clock, which the test has paused")]
     async fn next(
         requests: &mut WithCommits<UnboundedReceiverStream<AppendRequest>>,
     ) -> (Option<(usize, u64)>, Duration) {
