@@ -425,7 +425,23 @@ impl Engine {
             command.arg("--volume").arg(format!("{}:{rest}", source.display()));
         }
         command.arg(name).arg("--").args(words.iter().filter_map(Value::as_str));
-        Process::start(&mut command, &lab.join(format!("{name}.log")))
+        let log = lab.join(format!("{name}.log"));
+        loop {
+            let mut process = Process::start(&mut command, &log)?;
+            // buildah runs a copy of itself from a sealed file in memory, and the kernel refuses to seal one (EBUSY) while
+            // something else holds a page of it: then it has not begun.
+            let begun = clock::wait_for("a container to say something", 10_000, || {
+                let refused = process.log().contains("sealing memfd copy");
+                match process.exit_status() {
+                    Some(_) => Some(!refused),
+                    None => (!refused && !process.log().is_empty()).then_some(true),
+                }
+            });
+            if begun.with_context(|| process.tail())? {
+                return Ok(process);
+            }
+            std::fs::remove_file(&log)?;
+        }
     }
 }
 

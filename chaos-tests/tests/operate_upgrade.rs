@@ -67,8 +67,11 @@ fn a_rolling_upgrade_can_be_taken_back_until_it_is_finalized_and_no_exchange_fai
         status(&scene, 0).ok().filter(|said| said["can-finalize"] == true)
     })?;
     scene.ctl(1, &["upgrade", "finalize", "--yes"])?;
-    let new = status(&scene, 2)?;
-    ensure!(new["level"] == 2 && new["mixed"] == false, "{new}");
+    // The others apply it a moment later.
+    let new = clock::wait_for("the level to be in force everywhere", 5_000, || {
+        status(&scene, 2).ok().filter(|said| said["level"] == 2)
+    })?;
+    ensure!(new["mixed"] == false, "{new}");
     scene.ctl(0, &["node", "token", "create"])?;
 
     // An older program does not start any more, and says why.
