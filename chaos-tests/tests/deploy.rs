@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use chaos_tests::floor::netns::cleanup::WorkDir;
 use chaos_tests::floor::netns::machine;
 use chaos_tests::floor::netns::process::Process;
@@ -426,7 +426,7 @@ impl Engine {
         }
         command.arg(name).arg("--").args(words.iter().filter_map(Value::as_str));
         let log = lab.join(format!("{name}.log"));
-        loop {
+        for _ in 0..10 {
             let mut process = Process::start(&mut command, &log)?;
             // buildah runs a copy of itself from a sealed file in memory, and the kernel refuses to seal one (EBUSY) while
             // something else holds a page of it: then it has not begun.
@@ -442,6 +442,7 @@ impl Engine {
             }
             std::fs::remove_file(&log)?;
         }
+        bail!("buildah could not seal its copy of itself ten times in a row")
     }
 }
 

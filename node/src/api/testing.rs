@@ -447,7 +447,7 @@ impl Backend for Fake {
     }
 }
 
-/// Three circuits of each kind, and some that are forgotten.
+/// A circuit of each kind, and some that are forgotten.
 fn circuits() -> Listing {
     let circuit = |place, discovers, first_leases, hold_limit, new_client_limit| Circuit {
         place,
