@@ -146,17 +146,24 @@ pub(super) struct Queue {
     pub(super) stop: bool,
     /// The log takes no writes for want of room.
     pub(super) full: bool,
-    /// What was written and is not known to be durable, in order, with the end of the log behind it.
-    pub(super) unsynced: Vec<(u64, Op)>,
+    /// What is not known to be durable, in order, with the end of the log behind it; without one it could
+    /// not even be written, for want of room.
+    pub(super) unsynced: Vec<(Option<u64>, Op)>,
     /// The end of what is durable.
     pub(super) durable: u64,
 }
 
 impl Queue {
+    /// The end of what is written and not known to be durable: what a flush that begins now covers.
+    fn written(&self) -> Option<u64> {
+        self.unsynced.iter().rev().find_map(|(end, _)| *end)
+    }
+
     /// What ends at `end` or before is durable.
     fn synced(&mut self, end: Option<u64>) {
         let Some(end) = end else { return };
-        let covered = self.unsynced.iter().take_while(|(it, _)| *it <= end).count();
+        let is_covered = |it: &(Option<u64>, Op)| it.0.is_some_and(|it| it <= end);
+        let covered = self.unsynced.iter().take_while(|it| is_covered(it)).count();
         self.unsynced.drain(..covered);
         self.durable = self.durable.max(end);
     }
@@ -354,7 +361,7 @@ impl Shared {
         queue.flushing = true;
         queue.idle_write = false;
         let group = std::mem::take(&mut queue.waiting);
-        let end = queue.unsynced.last().map(|(end, _)| *end);
+        let end = queue.written();
         drop(queue);
         self.watch.begins(By::Writer);
         let shared = Arc::clone(self);
@@ -501,7 +508,7 @@ impl Shared {
                 false => log.flush(false, None),
             };
             flushed.map_err(|error| cause(log, error))?;
-            self.queue.lock().unsynced.last().map(|(end, _)| *end)
+            self.queue.lock().written()
         };
         if !sync {
             return Ok(());
@@ -517,21 +524,20 @@ impl Shared {
 }
 
 /// Writes what it can; gives what was written, with the end of the log behind each, and why not more.
-/// What stopped for want of room counts as written, with an end beyond all others: `raft-log` has it in
-/// memory.
+/// What stopped for want of room is among it, without an end: `raft-log` has it in memory.
 fn write_all(
     log: &mut RaftLog<LogTypes>,
     ops: &mut impl Iterator<Item = Op>,
-) -> (Vec<(u64, Op)>, Option<io::Error>) {
+) -> (Vec<(Option<u64>, Op)>, Option<io::Error>) {
     let mut written = Vec::with_capacity(ops.size_hint().0);
     for op in ops {
         match op.write(log) {
             Ok(None) => {}
-            Ok(Some(end)) => written.push((end, op)),
+            Ok(Some(end)) => written.push((Some(end), op)),
             Err(error) => {
                 let error = cause(log, error);
                 if is_full(&error) {
-                    written.push((u64::MAX, op));
+                    written.push((None, op));
                 }
                 return (written, Some(error));
             }
@@ -663,5 +669,25 @@ impl Log for DiskLog {
 
     fn watch(&self) -> Option<&Arc<DiskWatch>> {
         Some(&self.shared.watch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is in memory only, so nobody may be told that it is durable, and it must not be forgotten
+    /// when the log is written again.
+    #[test]
+    fn a_flush_does_not_cover_what_could_not_be_written() {
+        let op = |index| Op::Truncate(index);
+        let unsynced = vec![(Some(100), op(1)), (Some(200), op(2)), (None, op(3))];
+        let mut queue = Queue { durable: 50, full: true, unsynced, ..Queue::default() };
+        assert_eq!(queue.written(), Some(200));
+        queue.synced(queue.written());
+        assert_eq!((queue.durable, queue.unsynced.len()), (200, 1));
+        assert!(matches!(queue.unsynced[0], (None, Op::Truncate(3))));
+        queue.synced(queue.written());
+        assert_eq!((queue.durable, queue.unsynced.len()), (200, 1), "nothing was written since");
     }
 }
