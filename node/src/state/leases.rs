@@ -10,9 +10,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::addresses::Addresses;
+use super::by_hash::{ByHash, Hash};
 use super::command::Client;
 use super::event::Change;
 use super::lease::{Lease, LeaseState};
@@ -22,8 +22,7 @@ use crate::types::{ClientId, ClusterTime, HwAddr, Range, SubnetId};
 /// The primary table, keyed by address alone (R8).
 pub type Table = OrdMap<u32, Arc<Lease>>;
 
-/// A 64-bit hash and an address in 12 bytes: an index entry. Different clients may share a hash;
-/// readers compare the lease itself.
+/// A moment or a circuit, and an address, in 12 bytes: an index entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry([u32; 3]);
 
@@ -62,8 +61,8 @@ type FreedEntry = [u32; 4];
 #[derive(Debug, Clone, Default)]
 pub struct Leases {
     table: Table,
-    by_id: BTreeSet<Entry>,
-    by_hw: BTreeSet<Entry>,
+    by_id: ByHash,
+    by_hw: ByHash,
     by_due: BTreeSet<Entry>,
     known: Addresses,
     blocked: Addresses,
@@ -110,19 +109,19 @@ fn entry_major(entry: &Entry) -> u64 {
     u64::from(entry.0[0]) << 32 | u64::from(entry.0[1])
 }
 
-fn id_hash(id: &ClientId) -> u64 {
-    xxh3_64(id.bytes())
+fn id_hash(id: &ClientId) -> Hash {
+    Hash::of(id.bytes())
 }
 
 /// Leases with and without a client id lie apart, so that a client with an id, which can only own
 /// those without, never walks the many ids that one hardware address may have collected (I3).
-fn hw_hash(hw: &HwAddr, with_id: bool) -> u64 {
+fn hw_hash(hw: &HwAddr, with_id: bool) -> Hash {
     let mut bytes = [0u8; 18];
     bytes[0] = u8::from(with_id);
     bytes[1] = hw.htype();
     let len = hw.bytes().len();
     bytes[2..2 + len].copy_from_slice(hw.bytes());
-    xxh3_64(&bytes[..2 + len])
+    Hash::of(&bytes[..2 + len])
 }
 
 /// All leases are kept equally long after their end, so the order of `due` is that of their ends.
@@ -134,17 +133,17 @@ fn freed_entry(lease: &Lease) -> FreedEntry {
 /// The index entries of one lease.
 #[derive(Default)]
 struct Keys {
-    id: Option<Entry>,
-    hw: Option<Entry>,
+    id: Option<Hash>,
+    hw: Option<Hash>,
     due: Option<Entry>,
     declined: Option<Entry>,
 }
 
 impl Keys {
     fn of(lease: &Lease) -> Keys {
-        let id = lease.client_id.as_ref().map(|id| entry(id_hash(id), lease.address));
-        let hw = (!lease.hw.bytes().is_empty())
-            .then(|| entry(hw_hash(&lease.hw, lease.client_id.is_some()), lease.address));
+        let id = lease.client_id.as_ref().map(id_hash);
+        let hw =
+            (!lease.hw.bytes().is_empty()).then(|| hw_hash(&lease.hw, lease.client_id.is_some()));
         let due =
             (lease.due != ClusterTime::NEVER).then(|| entry(lease.due.as_millis(), lease.address));
         let declined = (lease.state == LeaseState::Declined && lease.circuit() != 0)
@@ -173,15 +172,15 @@ impl Leases {
         let mut declined = Vec::new();
         for lease in table.values() {
             let keys = Keys::of(lease);
-            by_id.extend(keys.id);
-            by_hw.extend(keys.hw);
+            by_id.extend(keys.id.map(|hash| (hash, lease.address)));
+            by_hw.extend(keys.hw.map(|hash| (hash, lease.address)));
             by_due.extend(keys.due);
             declined.extend(keys.declined);
             leases.count(None, Some(lease));
         }
         // Collecting sorts once and fills the nodes: faster and denser than one insert each.
-        leases.by_id = by_id.into_iter().collect();
-        leases.by_hw = by_hw.into_iter().collect();
+        leases.by_id = ByHash::collect(by_id);
+        leases.by_hw = ByHash::collect(by_hw);
         leases.by_due = by_due.into_iter().collect();
         leases.declined = declined.into_iter().collect();
         leases.table = table;
@@ -222,8 +221,10 @@ impl Leases {
     fn index(&mut self, old: Option<&Lease>, new: Option<&Lease>) {
         let (before, after) = (old.map(Keys::of), new.map(Keys::of));
         let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
-        replace(&mut self.by_id, before.id, after.id);
-        replace(&mut self.by_hw, before.hw, after.hw);
+        if let Some(address) = old.or(new).map(|lease| lease.address) {
+            self.by_id.replace(address, before.id, after.id);
+            self.by_hw.replace(address, before.hw, after.hw);
+        }
         replace(&mut self.by_due, before.due, after.due);
         replace(&mut self.declined, before.declined, after.declined);
         self.count(old, new);
@@ -294,13 +295,8 @@ impl Leases {
         self.digest
     }
 
-    fn under<'a>(
-        &'a self,
-        index: &'a BTreeSet<Entry>,
-        hash: u64,
-    ) -> impl Iterator<Item = &'a Arc<Lease>> {
-        let (first, last) = (entry(hash, Ipv4Addr::UNSPECIFIED), entry(hash, Ipv4Addr::BROADCAST));
-        index.range(first..=last).filter_map(|entry| self.table.get(&entry_address(entry)))
+    fn under<'a>(&'a self, index: &'a ByHash, hash: Hash) -> impl Iterator<Item = &'a Arc<Lease>> {
+        index.get(hash).filter_map(|address| self.get(address))
     }
 
     /// Leases with this client id, ascending by address.
@@ -312,14 +308,24 @@ impl Leases {
             .filter(move |lease| lease.client_id.as_ref() == Some(id))
     }
 
+    /// Leases with this hardware address that have a client id, or those that have none, ascending by
+    /// address.
+    fn with_hw_and<'a, 'k>(
+        &'a self,
+        hw: &'k HwAddr,
+        an_id: bool,
+    ) -> impl Iterator<Item = &'a Arc<Lease>> + use<'a, 'k> {
+        self.under(&self.by_hw, hw_hash(hw, an_id))
+            .filter(move |lease| lease.hw == *hw && lease.client_id.is_some() == an_id)
+    }
+
     /// Leases with this hardware address: those without a client id first, then the others, each
     /// ascending by address.
     pub fn with_hw<'a, 'k>(
         &'a self,
         hw: &'k HwAddr,
     ) -> impl Iterator<Item = &'a Arc<Lease>> + use<'a, 'k> {
-        let part = move |with_id| self.under(&self.by_hw, hw_hash(hw, with_id));
-        part(false).chain(part(true)).filter(move |lease| lease.hw == *hw)
+        self.with_hw_and(hw, false).chain(self.with_hw_and(hw, true))
     }
 
     /// Every lease that names this client (I2): by id first, then by hardware address; none twice.
@@ -329,8 +335,8 @@ impl Leases {
     ) -> impl Iterator<Item = &'a Arc<Lease>> + use<'a, 'k> {
         let id = client.id.as_ref().filter(|_| client.match_id);
         let by_id = id.into_iter().flat_map(|id| self.with_id(id));
-        let without_id = self.under(&self.by_hw, hw_hash(&client.hw, false));
-        let with_id = id.is_none().then(|| self.under(&self.by_hw, hw_hash(&client.hw, true)));
+        let without_id = self.with_hw_and(&client.hw, false);
+        let with_id = id.is_none().then(|| self.with_hw_and(&client.hw, true));
         by_id.chain(
             without_id.chain(with_id.into_iter().flatten()).filter(|lease| lease.names(client)),
         )

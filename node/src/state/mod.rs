@@ -6,6 +6,7 @@
 
 mod addresses;
 mod apply;
+mod by_hash;
 mod check;
 pub mod command;
 pub mod document;
