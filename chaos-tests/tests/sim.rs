@@ -4,7 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chaos_tests::floor::sim::{self, Mutant, Plan, Report};
+use chaos_tests::floor::sim::{Mutant, Plan, Report};
+use chaos_tests::runs;
+use chaos_tests::runs::flags::World;
 
 /// Seeds of the test of the real thing, if `SIM_SEEDS` does not say otherwise.
 const SEEDS: u64 = 6;
@@ -16,24 +18,8 @@ fn variable(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-/// One run on a thread and a runtime of its own, whose time is paused. Nothing but time is switched on: a socket would be noticed.
 fn simulate(seed: u64, plan: Plan) -> Report {
-    let run = move || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder
-            .enable_time()
-            .start_paused(true)
-            .max_blocking_threads(4)
-            .build()
-            .expect("a runtime");
-        runtime.block_on(sim::run(seed, plan)).expect("the run begins")
-    };
-    std::thread::Builder::new()
-        .name(format!("seed {seed}"))
-        .spawn(run)
-        .expect("a thread")
-        .join()
-        .expect("the run ends")
+    runs::sim::simulate(World::Raft, seed, plan)
 }
 
 fn replay(seed: u64) -> String {

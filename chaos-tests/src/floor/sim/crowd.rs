@@ -1,21 +1,13 @@
-//! The clients and their ledger. More clients than addresses, so that conflicts and re-use happen all the time.
+//! The clients and their ledger, as values: time and replies come in, packets come out. More clients than addresses, so that conflicts
+//! and re-use happen all the time.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
-
-use parking_lot::Mutex;
-use tokio::time::sleep;
 
 use super::dice::Dice;
-use super::node::{NODES, RELAY, address};
-use super::world::World;
+use super::place::{NODES, RELAY, address};
 use crate::client::machine::{Machine, Patience, Via};
 use crate::client::packet;
 use crate::oracle::{ClientId, History};
-
-/// How often clients look at the clock.
-const TICK: Duration = Duration::from_millis(5);
 
 /// How long a client that gave its address back stays away, in milliseconds. R5 takes a RELEASE or DECLINE that hung on its way for one of
 /// a lease that was granted up to a second of cluster time later, and an outage does not count in that (R12): a client that asked for the
@@ -25,19 +17,24 @@ const GAVE_UP_MS: (u64, u64) = (8_000, 11_000);
 /// All clients of a run.
 #[derive(Debug)]
 pub struct Crowd {
-    world: OnceLock<Weak<World>>,
     dice: Dice,
     seed: u64,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
     clients: Vec<Client>,
     history: History,
     quiet: bool,
     /// Clients so far: the next one's number is one higher.
     count: u32,
+}
+
+/// What a client says.
+#[derive(Debug)]
+pub struct Said {
+    /// The nodes that it reaches.
+    pub nodes: Vec<u64>,
+    /// The datagram.
+    pub bytes: Vec<u8>,
+    /// Whence it comes.
+    pub source: SocketAddrV4,
 }
 
 #[derive(Debug)]
@@ -72,92 +69,77 @@ impl Client {
 }
 
 impl Crowd {
-    /// `count` clients that have done nothing yet.
+    /// `count` clients that have done nothing yet, and are quiet.
     pub fn new(count: u32, seed: u64, dice: Dice) -> Crowd {
         let clients =
             (1..=count).map(|number| Client::new(number, seed, dice.between(0, 3_000))).collect();
-        let inner = Inner { clients, history: History::default(), quiet: false, count };
-        Crowd { world: OnceLock::new(), dice, seed, inner: Mutex::new(inner) }
-    }
-
-    /// Puts them into their world.
-    pub fn enter(&self, world: &Arc<World>) {
-        let _ = self.world.set(Arc::downgrade(world));
+        Crowd { dice, seed, clients, history: History::default(), quiet: true, count }
     }
 
     /// Everybody stops doing things, or goes on. What they hear they still enter in the ledger.
-    pub fn quiet(&self, quiet: bool) {
-        self.inner.lock().quiet = quiet;
+    pub fn quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
     }
 
     /// The ledger so far.
-    pub fn history(&self) -> History {
-        self.inner.lock().history.clone()
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The ledger.
+    pub fn into_history(self) -> History {
+        self.history
     }
 
     /// How many ACKs were accepted so far.
     pub fn acks(&self) -> usize {
-        self.inner.lock().history.acks()
+        self.history.acks()
     }
 
-    /// Lets the clients live until it is dropped.
-    pub async fn live(self: Arc<Crowd>) {
-        loop {
-            if let Some(world) = self.world.get().and_then(Weak::upgrade) {
-                let now = world.clock.ms();
-                let mut inner = self.inner.lock();
-                if !inner.quiet {
-                    for client in inner.clients.iter_mut().filter(|it| it.still_until <= now) {
-                        client.machine.tick(now);
-                        if client.acts_at <= now {
-                            self.act(client, now);
-                        }
-                    }
-                    self.replace(&mut inner, now);
-                }
-                self.flush(&world, &mut inner);
-            }
-            sleep(TICK).await;
-        }
-    }
-
-    /// Node `node` says something to whomever it concerns.
-    pub fn receive(&self, node: u64, bytes: Vec<u8>) {
-        let Some(world) = self.world.get().and_then(Weak::upgrade) else { return };
-        for delay in world.wires.deliver(node) {
-            let (world, bytes) = (world.clone(), bytes.clone());
-            tokio::spawn(async move {
-                sleep(delay).await;
-                world.crowd.hear(&world, node, &bytes);
-            });
-        }
-    }
-
-    fn hear(&self, world: &Arc<World>, node: u64, bytes: &[u8]) {
-        let Some(reply) = packet::decode(bytes, address(node)) else {
-            return world.breach("wire", format!("node {node} sent what no client can read"));
+    /// When somebody wants to do something next; none while all are quiet.
+    pub fn next_due(&self) -> Option<u64> {
+        let due = |client: &Client| {
+            let repeats = client.machine.next_deadline().unwrap_or(u64::MAX);
+            repeats.min(client.acts_at).max(client.still_until)
         };
-        let Some(id) = ClientId::from_mac(&reply.mac) else { return };
-        let mut inner = self.inner.lock();
-        if let Some(client) = inner.clients.iter_mut().find(|client| client.machine.id() == id) {
-            client.machine.handle(world.clock.ms(), &reply);
+        self.clients.iter().filter(|_| !self.quiet).map(due).min()
+    }
+
+    /// Time has passed: what clients say.
+    pub fn tick(&mut self, now: u64) -> Vec<Said> {
+        if !self.quiet {
+            let mut clients = std::mem::take(&mut self.clients);
+            for client in clients.iter_mut().filter(|it| it.still_until <= now) {
+                client.machine.tick(now);
+                if client.acts_at <= now {
+                    self.act(client, now);
+                }
+            }
+            self.clients = clients;
+            self.replace(now);
         }
-        self.flush(world, &mut inner);
+        self.said()
+    }
+
+    /// Node `node` says something to whomever it concerns; what he says to that. None: no client can read it.
+    pub fn hear(&mut self, now: u64, node: u64, bytes: &[u8]) -> Option<Vec<Said>> {
+        let reply = packet::decode(bytes, address(node))?;
+        let id = ClientId::from_mac(&reply.mac);
+        let whom = self.clients.iter_mut().find(|client| Some(client.machine.id()) == id);
+        if let Some(client) = whom {
+            client.machine.handle(now, &reply);
+        }
+        Some(self.said())
     }
 
     /// Some of those who gave their address back never return, and somebody new comes in their place.
-    fn replace(&self, inner: &mut Inner, now: u64) {
-        let mut gone = 0;
-        for client in &mut inner.clients {
-            gone += u32::from(std::mem::take(&mut client.leaves));
-        }
+    fn replace(&mut self, now: u64) {
+        let leaves = |client: &mut Client| usize::from(std::mem::take(&mut client.leaves));
+        let gone: usize = self.clients.iter_mut().map(leaves).sum();
         for _ in 0..gone {
-            inner.count += 1;
-            inner.clients.push(Client::new(
-                inner.count,
-                self.seed,
-                now + self.dice.between(100, 1_500),
-            ));
+            self.count += 1;
+            let comes = now + self.dice.between(100, 1_500);
+            self.clients.push(Client::new(self.count, self.seed, comes));
         }
     }
 
@@ -227,11 +209,11 @@ impl Crowd {
         }
     }
 
-    fn flush(&self, world: &Arc<World>, inner: &mut Inner) {
-        let Inner { clients, history, .. } = inner;
-        for client in clients {
+    fn said(&mut self) -> Vec<Said> {
+        let mut said = Vec::new();
+        for client in &mut self.clients {
             for event in client.machine.take_events() {
-                history.record(event);
+                self.history.record(event);
             }
             for (via, query) in client.machine.take_sends() {
                 let (nodes, giaddr, source) = match via {
@@ -241,19 +223,11 @@ impl Crowd {
                         (node, Ipv4Addr::UNSPECIFIED, SocketAddrV4::new(query.ciaddr, 68))
                     }
                 };
-                let Ok(bytes) = packet::encode(&query, giaddr, false) else { continue };
-                for node in nodes {
-                    for delay in world.wires.deliver(node) {
-                        let (world, bytes) = (world.clone(), bytes.clone());
-                        tokio::spawn(async move {
-                            sleep(delay).await;
-                            if let Some(node) = world.node(node) {
-                                node.packet(bytes, source);
-                            }
-                        });
-                    }
+                if let Ok(bytes) = packet::encode(&query, giaddr, false) {
+                    said.push(Said { nodes, bytes, source });
                 }
             }
         }
+        said
     }
 }

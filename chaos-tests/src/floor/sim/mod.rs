@@ -1,40 +1,74 @@
-//! The simulated floor: three nodes, their disks and wires, and a crowd of clients in one thread, on time that passes as fast as the
-//! machine can think. Real are openraft, the log's adapter, the replicated machine, snapshots, the engine worker, the proposer and the
-//! leader's duties; played are sockets, streams between nodes, the disk of the log, and clocks.
+//! The simulated floor: three nodes, their disks and wires, and a crowd of clients, on time that passes as fast as the machine can think.
 //!
-//! Everything is drawn from one seed ([`dice`]): what the wires do ([`wires`], [`forward`]), what disks lose ([`disk`]), what clients want
-//! ([`crowd`]) and what breaks when ([`story`]). Replay is best effort all the same: openraft and tokio draw a few numbers of their own
-//! (the order in which ready branches of `select!` are polled, the first wait of a ticker), and snapshot files are written on real threads.
+//! It has two worlds with the same clients, wires, configuration and judgement:
 //!
-//! [`Mutant`]s are faults planted in the harness, not in the server: a run that does not notice them proves nothing.
+//! * [`ideal`]: everything of ours over a log that is agreed by decree. One thread, replayed exactly; hours of it take seconds.
+//! * [`raft`]: openraft, the log's adapter, snapshots and the machine as they are, on one runtime whose time is paused; played are sockets,
+//!   streams between nodes, the disk of the log, and clocks. Replay is best effort: openraft and tokio draw a few numbers of their own
+//!   (the order in which ready branches of `select!` are polled, the first wait of a ticker), and snapshot files are written on real threads.
+//!
+//! Everything is drawn from one seed ([`dice`]): what the wires do ([`wires`]), what clients want ([`crowd`]), what breaks and when (the
+//! `story` of each world). [`place`] is who is where, [`judge`] what is checked in a quiet moment, [`noticed`] the notes of a run.
+//!
+//! [`Mutant`]s are faults planted in the harness ([`mutants`]), not in the server: a run that does not notice them proves nothing.
 
 use std::fmt;
 
 use crate::oracle::History;
+use faults::{Fault, Faults};
 
-pub mod clock;
 pub mod crowd;
 pub mod dice;
-pub mod disk;
-pub mod forward;
-pub mod node;
-pub mod story;
+pub mod faults;
+pub mod ideal;
+pub mod judge;
+pub mod mutants;
+pub mod noticed;
+pub mod place;
+pub mod raft;
 pub mod wires;
-pub mod world;
-
-pub use story::run;
 
 /// A fault of the server that a run must notice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mutant {
     /// What is written counts as durable before it is.
     AckBeforeSync,
+    /// A leader answers when it has stamped, not when it is agreed.
+    AckBeforeCommit,
     /// `apply` does not ask whether the client's lease is still the one that the Grant was decided on.
+    #[value(name = "apply-without-r2c")]
     ApplyWithoutR2c,
+    /// `apply` takes a Release or Decline for whatever lease its client has at that address by then.
+    #[value(name = "release-without-r5")]
+    ReleaseWithoutR5,
+    /// Stamps are the leader's time of day.
+    WallClockStamps,
+    /// The sweep takes leases whose time is not over.
+    SweepsAhead,
+    /// A snapshot misses a lease.
+    SnapshotWithoutALease,
+    /// Who leads no more applies what was not agreed.
+    TailKept,
+    /// Who led once goes on answering read barriers.
+    BarrierWithoutMajority,
+    /// A node answers before it knows what happened while it was away.
+    ServesTooSoon,
+    /// A node that hears nobody goes on answering.
+    NoMajorityRule,
+    /// A leader stamps before it has applied what was stamped before.
+    StampsTooSoon,
+    /// The outcomes of a batch are told in another order.
+    AnswersCrossed,
+    /// A node comes to lead that lacks the end of the log.
+    LeaderWithoutTheEnd,
+    /// A node applies an entry twice.
+    AppliesTwice,
+    /// A node that starts has an empty machine and takes it for the one it had.
+    ForgetsMachine,
 }
 
 /// What kind of run it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// How many clients there are.
     pub clients: u32,
@@ -48,14 +82,27 @@ pub struct Plan {
     pub faults_ms: u64,
     /// The pause between two faults, in milliseconds.
     pub pause_ms: (u64, u64),
+    /// Which faults there are.
+    pub faults: Faults,
     /// Of a thousand faults, how many are a loss of power everywhere.
     pub power_cuts_per_mille: u64,
     /// Of a thousand batches, how many come a second time later; half as many are held up on their way.
     pub late_per_mille: u64,
+    /// How much later that is, in milliseconds (`ideal`).
+    pub late_ms: (u64, u64),
     /// Of a thousand notes between nodes, how many are lost.
     pub notes_lost_per_mille: u64,
+    /// How much a node's clock may be too fast or too slow, in millionths (`ideal`).
+    pub clock_ppm: u64,
     /// The planted fault.
     pub mutant: Option<Mutant>,
+}
+
+impl Plan {
+    /// How long clients may take until they have five ACKs after everything is well again, in milliseconds.
+    pub fn patience_ms(&self) -> u64 {
+        15_000
+    }
 }
 
 impl Default for Plan {
@@ -67,9 +114,12 @@ impl Default for Plan {
             rounds: 4,
             faults_ms: 14_000,
             pause_ms: (400, 4_000),
+            faults: Faults::ALL,
             power_cuts_per_mille: 200,
             late_per_mille: 150,
+            late_ms: (100, 2_600),
             notes_lost_per_mille: 150,
+            clock_ppm: 200,
             mutant: None,
         }
     }
@@ -95,6 +145,8 @@ pub struct Report {
     pub breaches: Vec<Breach>,
     /// Faults and what the harness noticed, in order.
     pub story: Vec<String>,
+    /// When which fault came, in milliseconds of the run.
+    pub faults: Vec<(u64, Fault)>,
     /// The clients' ledger.
     pub history: History,
     /// How long it was, in simulated milliseconds.

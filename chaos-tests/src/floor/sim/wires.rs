@@ -68,6 +68,13 @@ impl Wires {
         (0..copies).map(|_| Duration::from_millis(dice.between(0, 15))).collect()
     }
 
+    /// Whether two nodes can speak with each other.
+    pub fn are_joined(&self, a: u64, b: u64) -> bool {
+        let faults = self.faults();
+        let off = faults.off.contains(&a) || faults.off.contains(&b);
+        !off && !faults.cut.contains(&(a, b)) && !faults.cut.contains(&(b, a))
+    }
+
     /// Cuts what `from` sends to `to`.
     pub fn cut(&self, from: u64, to: u64) {
         self.faults().cut.insert((from, to));

@@ -10,9 +10,9 @@ use leasehold::state::{Batch, Command, wire};
 use leasehold::types::ClusterTime;
 use tokio::time::{sleep, timeout};
 
-use super::dice::Dice;
-use super::node::NODES;
 use super::world::World;
+use crate::floor::sim::dice::Dice;
+use crate::floor::sim::place::NODES;
 
 /// How long it takes to notice that a connection is gone.
 const KEEPALIVE: Duration = Duration::from_millis(500);

@@ -4,18 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::propose::Answer;
-use leasehold::state::{Command, LeaseState, SetConfig};
-use serde_json::json;
+use leasehold::state::{Command, SetConfig};
 use tokio::time::sleep;
 
-use super::dice::Dice;
-use super::node::{NODES, Node, peers};
+use super::node::Node;
 use super::world::World;
-use super::{Plan, Report};
-use crate::oracle::history::Count;
-use crate::oracle::{
-    Breach, ClientId, Held, agreement, durable_ack, no_phantom, stale_nak, unique_address,
-};
+use crate::floor::sim::dice::Dice;
+use crate::floor::sim::faults::Fault;
+use crate::floor::sim::noticed::Noticed;
+use crate::floor::sim::place::{NODES, configuration, peers};
+use crate::floor::sim::{Plan, Report, judge};
 
 /// How long a healed cluster may take until it serves again, in milliseconds.
 const RETURN_MS: u64 = 15_000;
@@ -39,7 +37,8 @@ pub async fn run(seed: u64, plan: Plan) -> anyhow::Result<Report> {
     };
     story.configure().await;
     story.heal().await;
-    let living = tokio::spawn(world.crowd.clone().live());
+    world.crowd.lock().quiet(false);
+    let living = tokio::spawn(world.clone().live());
     for _ in 0..world.plan.rounds {
         story.faults().await;
         story.heal().await;
@@ -51,9 +50,9 @@ pub async fn run(seed: u64, plan: Plan) -> anyhow::Result<Report> {
     }
     living.abort();
     world.power_cut().await;
-    let (breaches, story) = world.noticed();
-    let history = world.crowd.history();
-    Ok(Report { seed, breaches, story, history, simulated_ms: world.clock.ms() })
+    let Noticed { breaches, story, faults, .. } = world.take_noticed();
+    let history = world.crowd.lock().history().clone();
+    Ok(Report { seed, breaches, story, faults, history, simulated_ms: world.clock.ms() })
 }
 
 struct Story {
@@ -66,21 +65,7 @@ struct Story {
 
 impl Story {
     async fn configure(&self) {
-        let Plan { pool, lifetime, .. } = self.world.plan;
-        let document = json!({ "Dhcp4": {
-            "interfaces-config": { "interfaces": ["eth0"] },
-            "valid-lifetime": lifetime,
-            "renew-timer": lifetime * 2 / 5,
-            "rebind-timer": lifetime * 3 / 4,
-            "decline-probation-period": 5,
-            "expired-leases-processing": {
-                "reclaim-timer-wait-time": 1, "flush-reclaimed-timer-wait-time": 5, "hold-reclaimed-time": 8,
-            },
-            "subnet4": [{
-                "id": 1, "subnet": "10.77.0.0/16",
-                "pools": [{ "pool": format!("10.77.16.1 - 10.77.16.{pool}") }],
-            }],
-        }});
+        let document = configuration(&self.world.plan);
         for _ in 0..20 {
             let Some(node) = self.world.node(1) else { break };
             let set = Command::SetConfig(SetConfig::json(document.to_string()));
@@ -129,13 +114,14 @@ impl Story {
         let leader = world.leader().map_or(any, |leader| leader.raft().id().0);
         let victim = if self.dice.chance(500) { leader } else { any };
         let lasts = self.now() + self.dice.between(400, 7_000);
-        if self.dice.chance(world.plan.power_cuts_per_mille) {
-            return self.power_cut().await;
-        }
-        match self.dice.between(0, 10) {
-            0 | 1 => self.down(victim, false).await,
-            2 => self.down(victim, true).await,
-            3 | 4 => {
+        let known = world.plan.faults.without(Fault::Freeze).without(Fault::WallClock);
+        let Some(fault) = known.draw(&self.dice, world.plan.power_cuts_per_mille) else { return };
+        world.fault(fault);
+        match fault {
+            Fault::PowerCut => self.power_cut().await,
+            Fault::Kill => self.down(victim, false).await,
+            Fault::Shutdown => self.down(victim, true).await,
+            Fault::Isolate => {
                 let how = self.dice.between(0, 2);
                 world.tell(format!(
                     "isolate {victim}, {}",
@@ -151,7 +137,7 @@ impl Story {
                 }
                 self.heal_at = Some(lasts);
             }
-            5 => {
+            Fault::Cut => {
                 let peer = peers(victim).nth(self.dice.between(0, NODES - 2) as usize).unwrap_or(1);
                 world.tell(format!("cut {victim} to {peer}"));
                 world.wires.cut(victim, peer);
@@ -160,25 +146,25 @@ impl Story {
                 }
                 self.heal_at = Some(lasts);
             }
-            6 => {
+            Fault::Storm => {
                 let (loss, slow) = (self.dice.between(20, 250), self.dice.between(0, 60));
                 world.tell(format!("storm: {loss} of 1000 lost, {slow} ms late"));
                 world.wires.storm(loss, slow);
                 self.heal_at = Some(lasts);
             }
-            7 | 8 => {
+            Fault::Depose => {
                 if let Some(node) = world.leader() {
                     let result = node.raft().transfer_leader(None).await;
                     world.tell(format!("leadership goes over: {result:?}"));
                 }
             }
-            9 => {
+            Fault::SlowDisk => {
                 let slow = self.dice.between(40, 500);
                 world.tell(format!("the disk of {victim} takes {slow} ms"));
                 world.disk(victim).slow(slow);
                 self.heal_at = Some(lasts);
             }
-            _ => {
+            Fault::Snapshot | Fault::Freeze | Fault::WallClock => {
                 if let Some(node) = world.node(victim) {
                     world.tell(format!("snapshot at {victim}"));
                     let _ = node.raft().snapshot().await;
@@ -235,8 +221,8 @@ impl Story {
 
     /// Clients get answers again.
     async fn serve(&self) {
-        let before = self.world.crowd.acks();
-        if !self.within(RETURN_MS, |world| world.crowd.acks() >= before + 5).await {
+        let before = self.world.crowd.lock().acks();
+        if !self.within(RETURN_MS, |world| world.crowd.lock().acks() >= before + 5).await {
             self.world.breach("service", format!("no ACKs within {RETURN_MS} ms after healing"));
         }
     }
@@ -255,7 +241,7 @@ impl Story {
     /// Compares what clients were promised with what the nodes have.
     async fn judge(&self) {
         let world = &self.world;
-        world.crowd.quiet(true);
+        world.crowd.lock().quiet(true);
         sleep(SETTLE).await;
         let level = |world: &World| {
             let applied: Vec<u64> =
@@ -268,50 +254,18 @@ impl Story {
                 .breach("agreement", format!("the nodes do not come to one index: {states:#?}"));
         }
         let now = self.now();
-        let history = world.crowd.history();
-        let promises = history.promises(Count::FromAsked);
-        let note = |promise, breaches: Vec<Breach>| {
-            for breach in breaches {
-                world.breach(promise, breach.0);
-            }
-        };
+        let history = world.crowd.lock().history().clone();
+        let mut note = |promise, what| world.breach(promise, what);
         let clock = world.leader().map(|leader| leader.raft().now());
         for node in world.running() {
             let me = node.raft().id();
             let state = node.state().read();
             world.compare(me.0, state.applied(), state.digest());
-            if let Err(what) = state.check() {
-                world.breach("invariants", format!("node {me}: {what}"));
-            }
-            let cluster = clock.unwrap_or(state.now());
-            let held: Vec<Held> = state
-                .freeze()
-                .leases()
-                .filter(|lease| lease.state == LeaseState::Assigned)
-                .map(|lease| Held {
-                    address: lease.address,
-                    client: ClientId::from_mac(lease.hw.bytes()),
-                    // The end that counts is the one until which nobody else gets it (R6).
-                    ends: (now + lease.reserved_until.as_millis())
-                        .saturating_sub(cluster.as_millis()),
-                })
-                .collect();
-            // In a storm a node's estimate of cluster time is behind, and a repeat is then told a little too much (`told` in
-            // `dhcp::v4::respond`): less than the 2 s of grace at least that each lease has (R7).
-            let tolerance = durable_ack::Tolerance { early: 1_500, late: None };
-            note("durable", durable_ack::check(&promises, &held, now, tolerance));
-            note("phantom", no_phantom::check(&history, &held));
+            judge::node(&history, me.0, &state, now, clock.unwrap_or(state.now()), &mut note);
         }
-        note("unique", unique_address::check(&promises));
-        note("stale nak", stale_nak::check(&history));
-        note("answers", agreement::check_acks(&history));
-        world.tell(format!(
-            "judged: {} ACKs, {} NAKs, {} promises",
-            history.acks(),
-            history.naks(),
-            promises.len()
-        ));
-        world.crowd.quiet(false);
+        judge::ledger(&history, &mut note);
+        world.tell(format!("judged: {} ACKs, {} NAKs", history.acks(), history.naks()));
+        world.crowd.lock().quiet(false);
     }
 }
 

@@ -12,12 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use leasehold::state::{Batch, Command, State, wire};
+use leasehold::state::{State, wire};
 use leasehold::storage::memory::{MemoryLog, Syncing};
 use leasehold::storage::{Body, Done, Entry, Extent, Log, LogId, Vote};
 use tokio::sync::Notify;
 
-use super::dice::Dice;
+use crate::floor::sim::Mutant;
+use crate::floor::sim::dice::Dice;
+use crate::floor::sim::mutants::rewrite;
 
 /// A disk. It outlives the node on it.
 #[derive(Debug)]
@@ -159,7 +161,7 @@ impl Unchecked {
                 if let Body::Batch(bytes) = &entry.body
                     && let Ok(batch) = wire::decode_batch(bytes)
                 {
-                    let batch = without_check(&machine, entry.id.index, batch);
+                    let batch = rewrite(Mutant::ApplyWithoutR2c, &machine, entry.id.index, batch);
                     machine.apply(entry.id.index, &batch);
                     entry.body = Body::Batch(wire::encode_batch(&batch));
                 }
@@ -170,24 +172,4 @@ impl Unchecked {
         }
         rewritten
     }
-}
-
-/// The batch, with `held` of each Grant as the machine will have it at that command.
-fn without_check(before: &State, index: u64, mut batch: Batch) -> Batch {
-    let (stamp, mut done) = (batch.stamp, Vec::new());
-    for mut command in std::mem::take(&mut batch.commands) {
-        if let Command::Grant(grant) = &mut command {
-            let mut machine = before.clone();
-            machine.apply(index, &Batch { stamp, commands: done.clone() });
-            let view = machine.view();
-            for item in &mut grant.items {
-                if let Some(subnet) = view.config().and_then(|config| config.subnet(item.subnet)) {
-                    let lease = view.lease_of(&grant.client, subnet.network);
-                    item.held = lease.map(|lease| (lease.address, lease.generation));
-                }
-            }
-        }
-        done.push(command);
-    }
-    Batch { stamp, commands: done }
 }

@@ -1,8 +1,8 @@
 //! What a run consists of, and what it notices.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use leasehold::raft::local::Hub;
@@ -11,12 +11,18 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::clock::SimClock;
-use super::crowd::Crowd;
-use super::dice::Dice;
 use super::disk::{Disk, Unchecked};
-use super::node::{NODES, Node};
-use super::wires::Wires;
-use super::{Breach, Mutant, Plan};
+use super::node::Node;
+use crate::floor::sim::crowd::{Crowd, Said};
+use crate::floor::sim::dice::Dice;
+use crate::floor::sim::faults::Fault;
+use crate::floor::sim::noticed::Noticed;
+use crate::floor::sim::place::NODES;
+use crate::floor::sim::wires::Wires;
+use crate::floor::sim::{Mutant, Plan};
+
+/// How often clients look at the clock.
+const TICK: Duration = Duration::from_millis(5);
 
 /// A run.
 #[derive(Debug)]
@@ -32,20 +38,12 @@ pub struct World {
     /// Raft's way over them.
     pub hub: Hub,
     /// Its clients.
-    pub crowd: Arc<Crowd>,
+    pub crowd: Mutex<Crowd>,
     disks: Vec<Arc<Disk>>,
     dirs: Vec<TempDir>,
     nodes: Mutex<Vec<Option<Arc<Node>>>>,
     drawn: AtomicU64,
     noticed: Mutex<Noticed>,
-}
-
-#[derive(Debug, Default)]
-struct Noticed {
-    breaches: Vec<Breach>,
-    story: Vec<String>,
-    /// By index: the hash of the machine, and the node that had it first.
-    digests: BTreeMap<u64, (u64, u64)>,
 }
 
 impl World {
@@ -74,21 +72,19 @@ impl World {
         let hub = Hub::default();
         let weather = wires.clone();
         hub.set_weather(Arc::new(move |from, to| weather.fate(from, to)));
-        let world = Arc::new(World {
+        Ok(Arc::new(World {
             seed,
             clock: SimClock::start(),
             wires,
             hub,
-            crowd: Arc::new(Crowd::new(plan.clients, seed, Dice::new(seed, 2))),
+            crowd: Mutex::new(Crowd::new(plan.clients, seed, Dice::new(seed, 2))),
             disks: (1..=NODES).map(disk).collect(),
             dirs,
             nodes: Mutex::new(vec![None; NODES as usize + 1]),
             drawn: AtomicU64::new(0),
             noticed: Mutex::default(),
             plan,
-        });
-        world.crowd.enter(&world);
-        Ok(world)
+        }))
     }
 
     /// A new stream of choices for a purpose.
@@ -154,31 +150,69 @@ impl World {
 
     /// What happened, for whoever reads a failure.
     pub fn tell(&self, what: String) {
-        let at = self.clock.ms();
-        self.noticed.lock().story.push(format!("{at:>8} ms {what}"));
+        self.noticed.lock().tell(self.clock.ms(), what);
     }
 
     /// A promise was broken.
     pub fn breach(&self, promise: &'static str, what: String) {
-        let at = self.clock.ms();
-        self.tell(format!("BREACH {promise}: {what}"));
-        self.noticed.lock().breaches.push(Breach { promise, what, at });
+        self.noticed.lock().breach(self.clock.ms(), promise, what);
     }
 
     /// Machines at one index are equal, whenever and wherever.
     pub fn compare(&self, node: u64, index: u64, digest: u64) {
-        let mut noticed = self.noticed.lock();
-        let (first, by) = *noticed.digests.entry(index).or_insert((digest, node));
-        drop(noticed);
-        if first != digest {
-            self.breach("agreement", format!("nodes {by} and {node} differ at index {index}"));
+        self.noticed.lock().compare(self.clock.ms(), node, index, digest);
+    }
+
+    /// Lets the clients live until it is dropped.
+    pub async fn live(self: Arc<World>) {
+        loop {
+            let said = self.crowd.lock().tick(self.clock.ms());
+            self.say(said);
+            tokio::time::sleep(TICK).await;
         }
     }
 
-    /// Every breach and the story so far.
-    pub fn noticed(&self) -> (Vec<Breach>, Vec<String>) {
-        let noticed = self.noticed.lock();
-        (noticed.breaches.clone(), noticed.story.clone())
+    /// Node `node` says something to whomever it concerns.
+    pub fn reply(self: &Arc<World>, node: u64, bytes: Vec<u8>) {
+        for delay in self.wires.deliver(node) {
+            let (world, bytes) = (self.clone(), bytes.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                let said = world.crowd.lock().hear(world.clock.ms(), node, &bytes);
+                match said {
+                    Some(said) => world.say(said),
+                    None => {
+                        world.breach("wire", format!("node {node} sent what no client can read"))
+                    }
+                }
+            });
+        }
+    }
+
+    fn say(self: &Arc<World>, said: Vec<Said>) {
+        for Said { nodes, bytes, source } in said {
+            for node in nodes {
+                for delay in self.wires.deliver(node) {
+                    let (world, bytes) = (self.clone(), bytes.clone());
+                    tokio::spawn(async move {
+                        tokio::time::sleep(delay).await;
+                        if let Some(node) = world.node(node) {
+                            node.packet(bytes, source);
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// A fault is about to come.
+    pub fn fault(&self, fault: Fault) {
+        self.noticed.lock().faults.push((self.clock.ms(), fault));
+    }
+
+    /// Everything that was noticed so far; it is noticed no more.
+    pub fn take_noticed(&self) -> Noticed {
+        std::mem::take(&mut self.noticed.lock())
     }
 
     /// Whether anything was broken.

@@ -1,7 +1,7 @@
 //! One node: the real Raft, state, engine worker, proposer and leader duties, on simulated wires, disk and time. What a socket and a
 //! peer stream do in the server, the simulation does by value.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock, Weak};
@@ -27,14 +27,11 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
 use super::clock::SimClock;
-use super::dice::Dice;
 use super::forward::ToLeader;
 use super::world::World;
+use crate::floor::sim::dice::Dice;
+use crate::floor::sim::place::{NODES, address, interface, peers};
 
-/// How many nodes there are, numbered from 1.
-pub const NODES: u64 = 3;
-/// The relay that every client stands behind.
-pub const RELAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 10);
 /// The cluster's number.
 const CLUSTER: u64 = 77;
 /// How often a node pings its peers and looks at what it heard.
@@ -43,16 +40,6 @@ const PING: Duration = Duration::from_millis(100);
 const MAJORITY: Duration = Duration::from_secs(1);
 /// How long a read barrier may take.
 const BARRIER: Duration = Duration::from_secs(1);
-
-/// Where node `node` listens.
-pub fn address(node: u64) -> Ipv4Addr {
-    Ipv4Addr::new(10, 77, 0, u8::try_from(node).unwrap_or(u8::MAX))
-}
-
-/// The other nodes.
-pub fn peers(node: u64) -> impl Iterator<Item = u64> {
-    (1..=NODES).filter(move |other| *other != node)
-}
 
 /// A running node. A restarted one is another.
 pub struct Node {
@@ -311,9 +298,7 @@ impl Node {
         let mut submissions = Vec::new();
         for action in out {
             match action {
-                Action::Send(_, reply, _) => {
-                    self.world.crowd.receive(self.me, reply.payload().to_vec())
-                }
+                Action::Send(_, reply, _) => self.world.reply(self.me, reply.payload().to_vec()),
                 Action::Submit(submission) => submissions.push(submission),
                 Action::Barrier(number) => {
                     let node = self.clone();
@@ -459,25 +444,5 @@ impl Node {
         if !self.is_dead() {
             self.world.breach("raft", format!("Raft of node {} has stopped: {reason}", self.me));
         }
-    }
-}
-
-fn interface(node: u64) -> net::InterfaceState {
-    net::InterfaceState {
-        index: 1,
-        name: "eth0".to_owned(),
-        mac: None,
-        mtu: 1500,
-        kind: 1,
-        up: true,
-        running: true,
-        multicast: true,
-        broadcasts: true,
-        loopback: false,
-        addresses: vec![net::InterfaceAddress {
-            address: address(node),
-            prefix_len: 16,
-            broadcast: None,
-        }],
     }
 }

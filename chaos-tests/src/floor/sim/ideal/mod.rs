@@ -1,0 +1,15 @@
+//! The ideal world: one thread, one seed, virtual time. Real are the engine, the state, the allocator, the batcher, the lease clock, the
+//! leader's duties, and everything's form on the wire and in a snapshot; the log is agreed by decree ([`agreed`]), with the accidents that
+//! Raft allows: leaders change, what a leader had not brought to agreement is taken over in part or not at all, answers are lost and
+//! batches come twice, nodes crash, stop in their tracks and take over the machine of another.
+//!
+//! Nothing is drawn but from the seed and nothing runs on its own, so a run can be replayed to the last packet.
+
+pub mod agreed;
+pub mod clock;
+pub mod node;
+pub mod schedule;
+pub mod story;
+pub mod world;
+
+pub use story::run;

@@ -1,0 +1,63 @@
+//! Who is where: the same in both worlds.
+
+use std::net::Ipv4Addr;
+
+use leasehold::net;
+use serde_json::{Value, json};
+
+use super::Plan;
+
+/// How many nodes there are, numbered from 1.
+pub const NODES: u64 = 3;
+/// The relay that every client stands behind.
+pub const RELAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 10);
+
+/// Where node `node` listens.
+pub fn address(node: u64) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 0, u8::try_from(node).unwrap_or(u8::MAX))
+}
+
+/// The other nodes.
+pub fn peers(node: u64) -> impl Iterator<Item = u64> {
+    (1..=NODES).filter(move |other| *other != node)
+}
+
+/// The interface of a node.
+pub fn interface(node: u64) -> net::InterfaceState {
+    net::InterfaceState {
+        index: 1,
+        name: "eth0".to_owned(),
+        mac: None,
+        mtu: 1500,
+        kind: 1,
+        up: true,
+        running: true,
+        multicast: true,
+        broadcasts: true,
+        loopback: false,
+        addresses: vec![net::InterfaceAddress {
+            address: address(node),
+            prefix_len: 16,
+            broadcast: None,
+        }],
+    }
+}
+
+/// The configuration of a run.
+pub fn configuration(plan: &Plan) -> Value {
+    let Plan { pool, lifetime, .. } = plan;
+    json!({ "Dhcp4": {
+        "interfaces-config": { "interfaces": ["eth0"] },
+        "valid-lifetime": lifetime,
+        "renew-timer": lifetime * 2 / 5,
+        "rebind-timer": lifetime * 3 / 4,
+        "decline-probation-period": 5,
+        "expired-leases-processing": {
+            "reclaim-timer-wait-time": 1, "flush-reclaimed-timer-wait-time": 5, "hold-reclaimed-time": 8,
+        },
+        "subnet4": [{
+            "id": 1, "subnet": "10.77.0.0/16",
+            "pools": [{ "pool": format!("10.77.16.1 - 10.77.16.{pool}") }],
+        }],
+    }})
+}

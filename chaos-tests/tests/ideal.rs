@@ -1,0 +1,87 @@
+//! The ideal world: promises hold whatever breaks, a seed is replayed to the last packet, and planted faults of the server are noticed.
+//!
+//! A failure prints the command that repeats it. `cargo run --release -p chaos-tests --bin chaos -- sim --help` has the rest.
+
+use std::collections::BTreeSet;
+
+use chaos_tests::floor::sim::mutants::Where;
+use chaos_tests::floor::sim::{Mutant, Plan};
+use chaos_tests::runs::flags::{World, replay};
+use chaos_tests::runs::sim::simulate;
+
+/// Seeds of the test of the real thing.
+const SEEDS: u64 = 40;
+/// Within so many seeds each mutant must be caught.
+const MUTANT_SEEDS: u64 = 40;
+
+#[test]
+fn the_promises_hold_whatever_breaks() {
+    for seed in 1..=SEEDS {
+        let plan = Plan::default();
+        let report = simulate(World::Ideal, seed, plan);
+        assert!(report.breaches.is_empty(), "{report}again: {}", replay(World::Ideal, seed, &plan));
+        assert!(report.history.acks() > 60, "seed {seed}: so few ACKs prove nothing");
+    }
+}
+
+#[test]
+fn a_seed_is_replayed_to_the_last_packet() {
+    let run = || simulate(World::Ideal, 7, Plan::default());
+    let (first, second) = (run(), run());
+    assert_eq!(first.story, second.story);
+    assert_eq!(first.history.events(), second.history.events());
+    assert_eq!(first.simulated_ms, second.simulated_ms);
+}
+
+/// The plan under which a mutant shows, and the promises that it breaks.
+fn expected(mutant: Mutant) -> (Plan, &'static [&'static str]) {
+    let usual = Plan { mutant: Some(mutant), ..Plan::default() };
+    let long = Plan { rounds: 10, ..usual };
+    match mutant {
+        // A Grant hangs while its client moves on to a node that knows nothing of it and offers something else.
+        Mutant::ApplyWithoutR2c => {
+            let plan = Plan { pool: 30, late_per_mille: 700, notes_lost_per_mille: 1_000, ..long };
+            (plan, &["durable", "unique", "stale nak"])
+        }
+        // A RELEASE comes once more when its client has been given the address again.
+        Mutant::ReleaseWithoutR5 => (
+            Plan { late_per_mille: 700, late_ms: (8_000, 20_000), ..long },
+            &["durable", "unique", "stale nak"],
+        ),
+        Mutant::WallClockStamps | Mutant::SweepsAhead => {
+            (usual, &["durable", "unique", "stale nak"])
+        }
+        Mutant::AckBeforeCommit | Mutant::AnswersCrossed => {
+            (usual, &["durable", "unique", "answers", "stale nak"])
+        }
+        Mutant::BarrierWithoutMajority => (long, &["durable", "unique", "answers", "stale nak"]),
+        Mutant::ServesTooSoon => (usual, &["caught up", "durable", "stale nak"]),
+        Mutant::NoMajorityRule => (usual, &["majority"]),
+        Mutant::StampsTooSoon => (long, &["stamps"]),
+        _ => (usual, &["agreement", "durable", "unique"]),
+    }
+}
+
+#[test]
+fn every_planted_fault_is_noticed() {
+    let mut missed = Vec::new();
+    for mutant in Mutant::all().iter().copied().filter(|mutant| mutant.place() != Where::Raft) {
+        let (plan, promises) = expected(mutant);
+        let mut seen = BTreeSet::new();
+        let caught = (1..=MUTANT_SEEDS).find(|seed| {
+            let report = simulate(World::Ideal, *seed, plan);
+            seen.extend(report.breaches.iter().map(|breach| breach.promise));
+            report.broke(promises)
+        });
+        match caught {
+            Some(seed) => {
+                println!("{mutant:?}: caught with seed {seed}: {seen:?}");
+                // What the run shows is the mutant's doing.
+                let sound = simulate(World::Ideal, seed, Plan { mutant: None, ..plan });
+                assert!(sound.breaches.is_empty(), "{sound}");
+            }
+            None => missed.push(format!("{mutant:?} (seen: {seen:?})")),
+        }
+    }
+    assert!(missed.is_empty(), "not caught within {MUTANT_SEEDS} seeds: {missed:#?}");
+}
