@@ -98,13 +98,6 @@ pub struct Plan {
     pub mutant: Option<Mutant>,
 }
 
-impl Plan {
-    /// How long clients may take until they have five ACKs after everything is well again, in milliseconds.
-    pub fn patience_ms(&self) -> u64 {
-        15_000
-    }
-}
-
 impl Default for Plan {
     fn default() -> Plan {
         Plan {

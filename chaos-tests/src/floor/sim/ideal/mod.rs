@@ -6,7 +6,9 @@
 //! Nothing is drawn but from the seed and nothing runs on its own, so a run can be replayed to the last packet.
 
 pub mod agreed;
+mod batches;
 pub mod clock;
+mod leaders;
 pub mod node;
 pub mod schedule;
 pub mod story;

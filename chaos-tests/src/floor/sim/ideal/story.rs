@@ -195,9 +195,8 @@ impl Story {
     /// Clients get answers again.
     fn serve(&mut self) {
         let wanted = self.world.crowd.acks() + 5;
-        let patience = self.world.plan.patience_ms();
-        if !self.within(patience, |world| world.crowd.acks() >= wanted) {
-            self.world.breach("service", format!("no ACKs within {patience} ms after healing"));
+        if !self.within(RETURN_MS, |world| world.crowd.acks() >= wanted) {
+            self.world.breach("service", format!("no ACKs within {RETURN_MS} ms after healing"));
         }
     }
 

@@ -3,11 +3,11 @@
 use std::net::SocketAddrV4;
 
 use leasehold::peers::notes::Note;
-use leasehold::propose::batch::{self, Outgoing};
-use leasehold::propose::{Answer, Route};
+use leasehold::propose::Answer;
+use leasehold::propose::batch;
 use leasehold::serve::Event;
-use leasehold::state::{Batch, Command, State, snapshot, wire};
-use leasehold::types::{ClusterTime, NodeId};
+use leasehold::state::{Command, State, snapshot, wire};
+use leasehold::types::NodeId;
 
 use super::agreed::{Agreed, Entry};
 use super::clock::Hardware;
@@ -25,15 +25,13 @@ use crate::floor::sim::{Mutant, Plan, mutants};
 /// How often a node looks around and speaks to its peers, in milliseconds.
 const BEAT: u64 = 100;
 /// How long it takes to notice that a connection is gone, in milliseconds.
-const KEEPALIVE: u64 = 500;
+pub(super) const KEEPALIVE: u64 = 500;
 /// How long a read barrier may take, in milliseconds.
 const BARRIER: u64 = 1_000;
 /// How often it is looked whether somebody leads, in milliseconds.
-const ELECT: u64 = 50;
+pub(super) const ELECT: u64 = 50;
 /// So long after it lost the others a node has noticed (C12), in milliseconds: a second of silence, and when it looks.
 const SILENT_AFTER: u64 = 1_500;
-/// A node that is so many entries behind may be given a snapshot.
-const FAR_BEHIND: u64 = 30;
 
 /// One thing that is going to happen.
 #[derive(Debug)]
@@ -79,22 +77,22 @@ pub enum Inward {
 
 /// A place for a node, and what its disk has.
 #[derive(Debug)]
-struct Seat {
-    hardware: Hardware,
-    node: Option<Node>,
-    life: u64,
-    turn_at: u64,
+pub(super) struct Seat {
+    pub(super) hardware: Hardware,
+    pub(super) node: Option<Node>,
+    pub(super) life: u64,
+    pub(super) turn_at: u64,
     /// What waits while it is stopped in its tracks.
-    stopped: Option<Vec<Inward>>,
-    slow_ms: u64,
+    pub(super) stopped: Option<Vec<Inward>>,
+    pub(super) slow_ms: u64,
     /// The last checkpoint.
-    checkpoint: (u64, Vec<u8>),
+    pub(super) checkpoint: (u64, Vec<u8>),
     /// The last entry applied before it died.
-    reached: u64,
+    pub(super) reached: u64,
     /// The end of the log when it was started: before it has that it may not answer (C15).
-    must_reach: u64,
+    pub(super) must_reach: u64,
     /// Since when it has nobody to make a majority with. A while after that it may not answer (C12).
-    alone_since: Option<u64>,
+    pub(super) alone_since: Option<u64>,
 }
 
 /// A run.
@@ -110,28 +108,14 @@ pub struct World {
     pub noticed: Noticed,
     /// Answers to commands of the story.
     pub answers: Vec<Answer>,
-    schedule: Schedule<Happening>,
-    dice: Dice,
-    log: Agreed,
-    seats: Vec<Seat>,
+    pub(super) schedule: Schedule<Happening>,
+    pub(super) dice: Dice,
+    pub(super) log: Agreed,
+    pub(super) seats: Vec<Seat>,
     crowd_at: u64,
-    vacant: Option<(u64, u64)>,
+    pub(super) vacant: Option<(u64, u64)>,
     /// The machine at the end of the log, for mutants that change entries.
-    shadow: State,
-}
-
-/// What R10 says of the entries: stamps never fall.
-fn stamp_of(entry: &Entry) -> Option<ClusterTime> {
-    Some(wire::decode_batch(entry.batch.as_ref()?).ok()?.stamp)
-}
-
-/// The entry as a machine with that fault would take it.
-fn mutated(mutant: Option<Mutant>, shadow: &mut State, index: u64, entry: Entry) -> Entry {
-    let (Some(mutant), Some(bytes)) = (mutant, &entry.batch) else { return entry };
-    let Ok(batch) = wire::decode_batch(bytes) else { return entry };
-    let batch = mutants::rewrite(mutant, shadow, index, batch);
-    shadow.apply(index, &batch);
-    Entry { batch: Some(wire::encode_batch(&batch)), ..entry }
+    pub(super) shadow: State,
 }
 
 impl World {
@@ -486,7 +470,7 @@ impl World {
     }
 
     /// Does something with a node, and what it wants done for it.
-    fn with(&mut self, node: u64, work: impl FnOnce(&mut Node, u64, &mut Vec<Act>)) {
+    pub(super) fn with(&mut self, node: u64, work: impl FnOnce(&mut Node, u64, &mut Vec<Act>)) {
         let now = self.now();
         let seat = &mut self.seats[node as usize - 1];
         let life = seat.life;
@@ -569,7 +553,7 @@ impl World {
     }
 
     /// Sends something from one node to another. False: it is lost.
-    fn cross(&mut self, from: u64, to: u64, what: Inward) -> bool {
+    pub(super) fn cross(&mut self, from: u64, to: u64, what: Inward) -> bool {
         let Some(delay) = self.wires.cross(from, to) else { return false };
         let life = self.seats[to as usize - 1].life;
         self.schedule.after(delay.as_millis() as u64, Happening::At(to, life, what));
@@ -594,369 +578,6 @@ impl World {
         if at < self.crowd_at {
             self.crowd_at = at;
             self.schedule.after(at - now, Happening::Crowd(at));
-        }
-    }
-
-    // Raft's part.
-
-    fn is_awake(&self, node: u64) -> bool {
-        let seat = &self.seats[node as usize - 1];
-        seat.node.is_some() && seat.stopped.is_none()
-    }
-
-    fn has_quorum(&self, node: u64) -> bool {
-        let joined = peers(node)
-            .filter(|peer| self.is_awake(*peer) && self.wires.are_joined(node, *peer))
-            .count() as u64;
-        self.is_awake(node) && (joined + 1) * 2 > NODES
-    }
-
-    fn candidates(&self) -> Vec<u64> {
-        let mut all: Vec<u64> = (1..=NODES).filter(|node| self.has_quorum(*node)).collect();
-        let first = self.dice.between(0, NODES - 1) as usize;
-        if !all.is_empty() {
-            let places = all.len();
-            all.rotate_left(first % places);
-        }
-        all
-    }
-
-    fn elect(&mut self) {
-        let now = self.now();
-        for node in 1..=NODES {
-            let alone = !self.has_quorum(node);
-            let since = &mut self.seats[node as usize - 1].alone_since;
-            *since = if alone { Some(since.unwrap_or(now)) } else { None };
-        }
-        let leads = self.log.leader.is_some_and(|(node, life)| {
-            self.seats[node as usize - 1].life == life && self.has_quorum(node)
-        });
-        if leads {
-            self.vacant = None;
-            return;
-        }
-        let patience = self.dice.between(200, 500);
-        let (since, patience) = *self.vacant.get_or_insert((now, patience));
-        if now - since >= patience
-            && let Some(node) = self.candidates().first().copied()
-        {
-            self.crown(node);
-        }
-    }
-
-    /// A term begins. Of what the leader before had not brought to agreement the new one has the first part, or all, or nothing.
-    fn crown(&mut self, node: u64) {
-        self.vacant = None;
-        let mut rest = std::mem::take(&mut self.log.orphans);
-        if let Some((old, life)) = self.log.leader
-            && self.seats[old as usize - 1].life == life
-            && let Some(reign) = self.node(old).and_then(|old| old.reign.as_ref())
-            && reign.term == self.log.term
-        {
-            rest.extend(reign.tail.iter().map(|(_, entry, _)| entry.clone()));
-        }
-        rest.truncate(self.dice.between(0, rest.len() as u64) as usize);
-        let life = self.seats[node as usize - 1].life;
-        let term = self.log.crown(node, life);
-        self.log.orphans = rest.clone();
-        self.tell(format!(
-            "{node} leads in term {term}, with {} entries of those before",
-            rest.len()
-        ));
-        if self.plan.mutant == Some(Mutant::LeaderWithoutTheEnd) {
-            self.log.forget(self.dice.between(0, 3));
-        }
-        // Whoever leads has all that is agreed.
-        let last = self.log.last();
-        self.learn(node, node, last);
-        self.with(node, |it, now, out| it.lead(term, now, out));
-        let takes = self.agreement(node).unwrap_or(20);
-        self.schedule.after(takes, Happening::At(node, life, Inward::Begin(term, rest)));
-    }
-
-    fn begin(&mut self, node: u64, life: u64, term: u64, adopted: Vec<Entry>) {
-        if !self.log.is_newest(node, life, term) {
-            return;
-        }
-        if !self.has_quorum(node) {
-            return self
-                .schedule
-                .after(ELECT, Happening::At(node, life, Inward::Begin(term, adopted)));
-        }
-        self.log.orphans.clear();
-        for entry in adopted {
-            let entry = mutated(self.plan.mutant, &mut self.shadow, self.log.last() + 1, entry);
-            if let Some(what) = self.log.falls(stamp_of(&entry)) {
-                self.breach("stamps", what);
-            }
-            self.log.push(entry);
-        }
-        let index = self.log.push(Entry { leader: node, batch: None });
-        self.with(node, |it, _, _| {
-            if let Some(reign) = &mut it.reign {
-                reign.began = Some(index);
-            }
-        });
-        self.spread(node);
-    }
-
-    /// How long until what the leader writes now is on the disks of a majority, in milliseconds. None: a message is lost.
-    fn agreement(&mut self, node: u64) -> Option<u64> {
-        let sync = |world: &World, node: u64| match world.seats[node as usize - 1].slow_ms {
-            0 if world.dice.chance(20) => world.dice.between(10, 60),
-            0 => world.dice.between(1, 4),
-            slow => world.dice.between(slow / 2, slow),
-        };
-        let own = sync(self, node);
-        let mut others = peers(node).filter(|peer| self.is_awake(*peer)).filter_map(|peer| {
-            let there = self.wires.cross(node, peer)?;
-            let back = self.wires.cross(peer, node)?;
-            Some((there + back).as_millis() as u64 + sync(self, peer))
-        });
-        let first = others.next()?;
-        Some(others.fold(first, u64::min).max(own))
-    }
-
-    fn arrive(&mut self, node: u64, life: u64, commands: Vec<Command>, waiter: Option<Waiter>) {
-        let mut number = None;
-        let hasty = self.plan.mutant == Some(Mutant::AckBeforeCommit);
-        self.with(node, |it, now, _| number = it.stamp(commands, waiter.filter(|_| !hasty), now));
-        if let (true, Some(waiter)) = (hasty && number.is_some(), waiter) {
-            self.answer_at_once(node, waiter);
-        }
-        let term = self.node(node).and_then(|it| it.reign.as_ref()).map(|reign| reign.term);
-        match (number, term, waiter) {
-            (Some(number), Some(term), _) => {
-                let takes = self.agreement(node).unwrap_or(ELECT);
-                self.schedule.after(takes, Happening::At(node, life, Inward::Agree(term, number)));
-            }
-            (_, _, Some(waiter)) => self.fate(node, waiter, batch::Result::NotProposed),
-            _ => {}
-        }
-    }
-
-    /// What the mutant that does not wait for agreement tells.
-    fn answer_at_once(&mut self, node: u64, waiter: Waiter) {
-        let Some((machine, reign)) =
-            self.node(node).and_then(|it| Some((&it.state, it.reign.as_ref()?)))
-        else {
-            return;
-        };
-        let (mut machine, mut index) = (machine.clone(), self.log.last());
-        let mut outcomes = Vec::new();
-        for batch in reign.tail.iter().filter_map(|(_, entry, _)| entry.batch.as_ref()) {
-            index += 1;
-            if let Ok(batch) = wire::decode_batch(batch) {
-                outcomes = machine.apply(index, &batch);
-            }
-        }
-        // The index that is certain to come.
-        let (index, stamp) = (self.log.last(), machine.now());
-        self.fate(node, waiter, batch::Result::Applied { index, stamp, outcomes });
-    }
-
-    fn agree(&mut self, node: u64, life: u64, term: u64, number: u64) {
-        if !self.log.is_newest(node, life, term) {
-            return;
-        }
-        if !self.has_quorum(node) {
-            return self
-                .schedule
-                .after(ELECT, Happening::At(node, life, Inward::Agree(term, number)));
-        }
-        let (log, mut fell) = (&mut self.log, None);
-        let Some(reign) =
-            self.seats[node as usize - 1].node.as_mut().and_then(|it| it.reign.as_mut())
-        else {
-            return;
-        };
-        while let Some((_, entry, waiter)) = reign.tail.pop_front_if(|(at, _, _)| *at <= number) {
-            let entry = mutated(self.plan.mutant, &mut self.shadow, log.last() + 1, entry);
-            fell = fell.or(log.falls(stamp_of(&entry)));
-            let index = log.push(entry);
-            reign.waiting.extend(waiter.map(|waiter| (index, waiter)));
-        }
-        if let Some(what) = fell {
-            self.breach("stamps", what);
-        }
-        self.spread(node);
-    }
-
-    /// The leader tells how far the log is agreed.
-    fn spread(&mut self, node: u64) {
-        let Some((term, leader)) = self.node(node).and_then(|it| it.leader) else { return };
-        let upto = self.log.last();
-        for peer in peers(node) {
-            self.cross(node, peer, Inward::Led(term, leader, upto));
-        }
-        self.learn(node, node, upto);
-    }
-
-    /// A node hears that the log is agreed up to `upto`, and has what it lacks from node `from`.
-    fn learn(&mut self, node: u64, from: u64, upto: u64) {
-        let now = self.now();
-        let Some(it) = self.node(node) else { return };
-        let behind = upto.saturating_sub(it.applied);
-        if behind > FAR_BEHIND && from != node && self.dice.chance(500) {
-            return self.install(node, from);
-        }
-        for index in it.applied + 1..=upto {
-            let Some(entry) = self.log.get(index).cloned() else { return };
-            let mut done = Ok(Vec::new());
-            self.with(node, |it, now, out| done = it.apply(&entry, now, out));
-            if let Err(what) = done {
-                return self.breach("wire", format!("node {node}: {what}"));
-            }
-            let Some(it) = self.node(node) else { return };
-            let (at, digest) = (it.state.applied(), it.state.digest());
-            self.noticed.compare(now, node, at, digest);
-            if self.dice.chance(5) {
-                self.checkpoint(node);
-            }
-        }
-    }
-
-    fn install(&mut self, node: u64, from: u64) {
-        let Some(there) = self.node(from) else { return };
-        let (applied, mut bytes) = (there.applied, Vec::new());
-        let written = snapshot::write(&there.state.freeze(), &[], &mut bytes);
-        let read = written.map_err(|error| error.to_string()).and_then(|()| {
-            snapshot::read(&mut &bytes[..])
-                .map(|(state, _)| state)
-                .map_err(|error| error.to_string())
-        });
-        match read {
-            Ok(state) => {
-                let state = match self.plan.mutant {
-                    Some(Mutant::SnapshotWithoutALease) => mutants::without_a_lease(state),
-                    _ => state,
-                };
-                self.tell(format!("{node} takes over the machine of {from} at entry {applied}"));
-                let (at, digest) = (state.applied(), state.digest());
-                self.noticed.compare(self.schedule.now(), node, at, digest);
-                self.with(node, |it, now, out| it.install(state, applied, now, out));
-                self.seats[node as usize - 1].checkpoint = (applied, bytes);
-            }
-            Err(error) => {
-                self.breach("snapshot", format!("{node} cannot take over from {from}: {error}"))
-            }
-        }
-    }
-
-    /// What a node does ten times a second.
-    fn beat(&mut self, node: u64) {
-        self.with(node, |it, now, out| it.look(now, out));
-        let leads = self.node(node).and_then(|it| it.leader).filter(|(_, leader)| *leader == node);
-        let upto = self.log.last();
-        let newest = leads.is_some_and(|(term, _)| term == self.log.term);
-        for peer in peers(node) {
-            // A stream lives while both ways do.
-            if self.wires.are_joined(node, peer) {
-                self.cross(node, peer, Inward::Heard(node));
-            }
-            // A leader who is none any more tells nothing new.
-            if let Some((term, leader)) = leads.filter(|_| newest) {
-                self.cross(node, peer, Inward::Led(term, leader, upto));
-            }
-        }
-    }
-
-    // Batches and barriers.
-
-    /// A batch leaves. The way of it is worse than a stream can be: it arrives late, twice, or at a node that led once.
-    fn send(&mut self, node: u64, life: u64, batch: Outgoing) {
-        let waiter = Waiter { node, life, flight: batch.number };
-        let to = match batch.route {
-            Route::Here => node,
-            Route::To(leader) => leader.0,
-            Route::Nowhere => return self.fate(node, waiter, batch::Result::NotProposed),
-        };
-        // As on the wire.
-        let bytes =
-            wire::encode_batch(&Batch { stamp: ClusterTime::ZERO, commands: batch.commands });
-        let commands = match wire::decode_batch(&bytes) {
-            Ok(batch) => batch.commands,
-            Err(error) => return self.breach("wire", format!("a batch does not decode: {error}")),
-        };
-        if self.dice.chance(self.plan.late_per_mille) {
-            let whom = if self.dice.chance(600) { to } else { self.dice.between(1, NODES) };
-            let its_life = self.seats[whom as usize - 1].life;
-            let late = self.dice.between(self.plan.late_ms.0, self.plan.late_ms.1);
-            let echo = Inward::Batch(commands.clone(), None);
-            self.schedule.after(late, Happening::At(whom, its_life, echo));
-        }
-        let arrives = Inward::Batch(commands, Some(waiter));
-        if to == node {
-            return self.schedule.after(0, Happening::At(node, life, arrives));
-        }
-        let held_up = self.dice.chance(self.plan.late_per_mille / 2);
-        let late = if held_up { self.dice.between(200, 2_500) } else { 0 };
-        match self.wires.cross(node, to) {
-            Some(delay) => {
-                let its_life = self.seats[to as usize - 1].life;
-                let delay = delay.as_millis() as u64 + late;
-                self.schedule.after(delay, Happening::At(to, its_life, arrives));
-                if late > KEEPALIVE {
-                    // The stream is given up; what is in it arrives all the same.
-                    let lost = Inward::Fate(waiter.flight, batch::Result::Lost);
-                    self.schedule.after(KEEPALIVE, Happening::At(node, life, lost));
-                }
-            }
-            None => {
-                let lost = Inward::Fate(waiter.flight, batch::Result::Lost);
-                self.schedule.after(KEEPALIVE, Happening::At(node, life, lost));
-            }
-        }
-    }
-
-    /// The fate of a batch goes back to where it came from.
-    fn fate(&mut self, from: u64, waiter: Waiter, result: batch::Result) {
-        let result = match result {
-            // As on the wire.
-            batch::Result::Applied { index, stamp, outcomes } => {
-                match wire::decode_outcomes(&wire::encode_outcomes(&outcomes)) {
-                    Ok(outcomes) => batch::Result::Applied { index, stamp, outcomes },
-                    Err(error) => {
-                        return self.breach("wire", format!("outcomes do not decode: {error}"));
-                    }
-                }
-            }
-            other => other,
-        };
-        let arrives =
-            |result| Happening::At(waiter.node, waiter.life, Inward::Fate(waiter.flight, result));
-        if waiter.node == from {
-            return self.schedule.after(0, arrives(result));
-        }
-        match self.wires.cross(from, waiter.node) {
-            Some(delay) => self.schedule.after(delay.as_millis() as u64, arrives(result)),
-            None => self.schedule.after(KEEPALIVE, arrives(batch::Result::Lost)),
-        }
-    }
-
-    fn barrier(
-        &mut self,
-        node: u64,
-        life: u64,
-        number: Option<u64>,
-        index: Option<u64>,
-        until: u64,
-    ) {
-        let (now, applied) = (self.now(), self.node(node).map_or(0, |it| it.applied));
-        let passed = index.is_some_and(|index| applied >= index);
-        if !passed && index.is_some() && now < until {
-            return self
-                .schedule
-                .after(5, Happening::At(node, life, Inward::Index(number, index, until)));
-        }
-        match (number, index) {
-            (Some(number), _) => {
-                self.with(node, |it, now, out| it.event(Event::Barrier(number, passed), now, out))
-            }
-            (None, Some(index)) if passed => {
-                self.with(node, |it, now, out| it.started(index, now, out))
-            }
-            (None, _) => {}
         }
     }
 }
