@@ -24,6 +24,16 @@ fn the_promises_hold_whatever_breaks() {
     }
 }
 
+/// Seeds that showed a fault of the server, which was mended. What they are drawn into may have changed since, so each has a test of
+/// its own beside the code, too.
+#[test]
+fn what_was_found_once_stays_mended() {
+    // A leader who had stamped alone while time stood still for the others led again, and its clock jumped: leases ended before
+    // the moment that their clients were told (`raft::lease_clock`).
+    let report = simulate(World::Ideal, 792, Plan::default());
+    assert!(report.breaches.is_empty(), "{report}");
+}
+
 #[test]
 fn a_seed_is_replayed_to_the_last_packet() {
     let run = || simulate(World::Ideal, 7, Plan::default());
@@ -54,7 +64,7 @@ fn expected(mutant: Mutant) -> (Plan, &'static [&'static str]) {
         Mutant::AckBeforeCommit | Mutant::AnswersCrossed => {
             (usual, &["durable", "unique", "answers", "stale nak"])
         }
-        Mutant::BarrierWithoutMajority => (long, &["durable", "unique", "answers", "stale nak"]),
+        Mutant::BarrierWithoutMajority => (long, &["majority", "durable", "unique", "stale nak"]),
         Mutant::ServesTooSoon => (usual, &["caught up", "durable", "stale nak"]),
         Mutant::NoMajorityRule => (usual, &["majority"]),
         Mutant::StampsTooSoon => (long, &["stamps"]),

@@ -18,14 +18,18 @@ const TOLERANCE_MILLIS: u64 = 100;
 pub struct LeaseClock {
     anchor: ClusterTime,
     at: u64,
+    /// The highest stamp applied here.
+    observed: ClusterTime,
+    /// The highest stamp drawn in `term`, or applied.
     issued: ClusterTime,
+    term: u64,
 }
 
 impl LeaseClock {
     /// A clock that shows `stamp` at boot time `now`: after an outage of the whole cluster it goes
     /// on from there, and the outage does not count (R12).
     pub fn new(stamp: ClusterTime, now: u64) -> LeaseClock {
-        LeaseClock { anchor: stamp, at: now, issued: stamp }
+        LeaseClock { anchor: stamp, at: now, observed: stamp, issued: stamp, term: 0 }
     }
 
     /// Cluster time at boot time `now`, as far as this node can tell.
@@ -37,6 +41,7 @@ impl LeaseClock {
 
     /// An entry with `stamp` was applied at boot time `now`; `own` if this node stamped it.
     pub fn observe(&mut self, stamp: ClusterTime, now: u64, own: bool) {
+        self.observed = self.observed.max(stamp);
         self.issued = self.issued.max(stamp);
         let shown = self.now(now).as_millis();
         let behind = stamp.as_millis() > shown;
@@ -47,9 +52,16 @@ impl LeaseClock {
         }
     }
 
-    /// The stamp of the next entry. Only a leader that has applied an entry of its own term may
+    /// The stamp of the next entry in `term`. Only a leader that has applied an entry of that term may
     /// ask: then all earlier stamps have been observed, and this one is not below them (R10).
-    pub fn issue(&mut self, now: u64) -> ClusterTime {
+    ///
+    /// What this node drew in an earlier term and nobody agreed to does not count. It may have led
+    /// alone, and stamped on, while time stood still for the others (R12); if its clock jumped to there when
+    /// it leads again, leases would end before the moment that their clients were told meanwhile.
+    pub fn issue(&mut self, now: u64, term: u64) -> ClusterTime {
+        if self.term != term {
+            (self.term, self.issued) = (term, self.observed);
+        }
         self.issued = self.issued.max(self.now(now));
         self.issued
     }
@@ -67,7 +79,7 @@ mod tests {
     fn r11_it_advances_by_boot_time_alone() {
         let mut clock = LeaseClock::new(t(5_000), 70);
         assert_eq!(clock.now(70), t(5_000));
-        assert_eq!(clock.issue(1_070), t(6_000));
+        assert_eq!(clock.issue(1_070, 1), t(6_000));
         assert_eq!(clock.now(1_071), t(6_001));
     }
 
@@ -83,23 +95,36 @@ mod tests {
     #[test]
     fn r10_stamps_never_fall() {
         let mut clock = LeaseClock::new(t(0), 0);
-        assert_eq!(clock.issue(100), t(100));
+        assert_eq!(clock.issue(100, 1), t(100));
         clock.observe(t(900), 110, false);
-        assert_eq!(clock.issue(110), t(900));
-        // Even if the boot time should come back lower.
-        assert_eq!(clock.issue(5), t(900));
-        assert_eq!(clock.issue(210), t(1_000));
+        assert_eq!(clock.issue(110, 1), t(900));
+        // Even if the boot time should come back lower, and in another term.
+        assert_eq!(clock.issue(5, 2), t(900));
+        assert_eq!(clock.issue(210, 2), t(1_000));
+    }
+
+    #[test]
+    fn r12_what_was_stamped_alone_and_not_agreed_does_not_count() {
+        let mut clock = LeaseClock::new(t(0), 0);
+        clock.observe(clock.clone().issue(1_000, 1), 1_001, true);
+        // It leads alone for a minute, while those who could agree are down.
+        assert_eq!(clock.issue(61_000, 1), t(61_000));
+        // They come back, and go on from what they had.
+        clock.observe(t(1_500), 61_500, false);
+        clock.observe(t(2_500), 62_500, false);
+        assert_eq!(clock.issue(62_600, 3), t(2_600), "it leads again");
+        assert_eq!(clock.issue(63_000, 3), t(3_000));
     }
 
     #[test]
     fn r11_a_leader_under_load_does_not_slow_the_clock() {
         let mut clock = LeaseClock::new(t(0), 0);
         // An entry is always under way: stamped now, applied 20 ms later, the next one stamped then.
-        let mut stamp = clock.issue(0);
+        let mut stamp = clock.issue(0, 1);
         for round in 1..=100 {
             let now = round * 20;
             clock.observe(stamp, now, true);
-            stamp = clock.issue(now);
+            stamp = clock.issue(now, 1);
         }
         assert_eq!(stamp, t(2_000));
     }

@@ -323,7 +323,8 @@ impl Raft {
             let _order = inner.stamping.lock().await;
             // Looked at again under the lock: a stamp must not outlive the term it was drawn in.
             let leader = self.stamping_leader()?;
-            let stamp = inner.shared.lease_clock.lock().issue(inner.shared.clock.boottime());
+            let boot = inner.shared.clock.boottime();
+            let stamp = inner.shared.lease_clock.lock().issue(boot, leader.term);
             let bytes = state_wire::encode_batch(&Batch { stamp, commands });
             let write = inner.core.write(typ::EncodedBatch(bytes));
             let write = write.with_leader(leader).responder(responder);

@@ -235,6 +235,11 @@ impl World {
         if behind > FAR_BEHIND && from != node && self.dice.chance(500) {
             return self.install(node, from);
         }
+        // What is not sent at once comes with the next message.
+        let upto = match from != node && behind > 1 && self.dice.chance(300) {
+            true => it.applied + self.dice.between(1, behind),
+            false => upto,
+        };
         for index in it.applied + 1..=upto {
             let Some(entry) = self.log.get(index).cloned() else { return };
             let mut done = Ok(Vec::new());

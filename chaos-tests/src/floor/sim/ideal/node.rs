@@ -371,6 +371,7 @@ impl Node {
         if !self.is_stamping() {
             return None;
         }
+        let (boot, term) = (self.hardware.boot(now), self.reign.as_ref()?.term);
         let stamp = match self.mutant {
             Some(Mutant::WallClockStamps) => ClusterTime::from_millis(
                 u64::try_from(self.hardware.wall(now) - LONG_AGO).unwrap_or(0),
@@ -378,11 +379,9 @@ impl Node {
             Some(Mutant::SweepsAhead)
                 if commands.iter().any(|it| matches!(it, Command::Reclaim(_))) =>
             {
-                ClusterTime::from_millis(
-                    self.clock.issue(self.hardware.boot(now)).as_millis() + 10_000,
-                )
+                ClusterTime::from_millis(self.clock.issue(boot, term).as_millis() + 10_000)
             }
-            _ => self.clock.issue(self.hardware.boot(now)),
+            _ => self.clock.issue(boot, term),
         };
         let leader = self.me;
         let reign = self.reign.as_mut()?;
