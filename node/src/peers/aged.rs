@@ -3,11 +3,9 @@
 //! Holds what packets make a node remember (shadows, notes, links, recent grants). Time is a
 //! duration since any fixed moment, as the monotonic clock gives it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
-
-use hashbrown::HashMap;
 
 /// Keyed entries of one age limit and one size limit. Writing an entry makes it the youngest.
 #[derive(Debug, Clone)]

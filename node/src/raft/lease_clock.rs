@@ -59,7 +59,7 @@ impl LeaseClock {
     /// alone, and stamped on, while time stood still for the others (R12); if its clock jumped to there when
     /// it leads again, leases would end before the moment that their clients were told meanwhile.
     pub fn issue(&mut self, now: u64, term: u64) -> ClusterTime {
-        if self.term != term {
+        if term > self.term {
             (self.term, self.issued) = (term, self.observed);
         }
         self.issued = self.issued.max(self.now(now));
@@ -106,7 +106,8 @@ mod tests {
     #[test]
     fn r12_what_was_stamped_alone_and_not_agreed_does_not_count() {
         let mut clock = LeaseClock::new(t(0), 0);
-        clock.observe(clock.clone().issue(1_000, 1), 1_001, true);
+        let stamp = clock.issue(1_000, 1);
+        clock.observe(stamp, 1_001, true);
         // It leads alone for a minute, while those who could agree are down.
         assert_eq!(clock.issue(61_000, 1), t(61_000));
         // They come back, and go on from what they had.

@@ -15,7 +15,7 @@ use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A hash under which addresses are kept; of use in this process only, so that nobody outside can
-/// choose what collides. Different keys may share one: readers compare the lease itself.
+/// prepare what collides. Different keys may share one: readers compare the lease itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Hash(u32);
 
@@ -118,7 +118,8 @@ impl ByHash {
             first.get_mut().set_more(next(&self.others).is_some());
             return;
         }
-        let Some(lowest) = next(&self.others).filter(|_| first.get().has_more()) else {
+        let lowest = first.get().has_more().then(|| next(&self.others)).flatten();
+        let Some(lowest) = lowest else {
             first.remove();
             return;
         };
