@@ -24,12 +24,12 @@ fn the_promises_hold_whatever_breaks() {
     }
 }
 
-/// Seeds that showed a fault of the server, which was mended. What they are drawn into may have changed since, so each has a test of
-/// its own beside the code, too.
+/// Seeds that showed a fault of the server, which was mended. What is drawn from a seed changes with the world, so a run here may be another
+/// by now: the test that fails without the mending is the one beside the code, which each has, too.
 #[test]
 fn what_was_found_once_stays_mended() {
     // A leader who had stamped alone while time stood still for the others led again, and its clock jumped: leases ended before
-    // the moment that their clients were told (`raft::lease_clock`).
+    // the moment that their clients were told (`r12_what_was_stamped_alone…` in `raft::lease_clock`).
     let report = simulate(World::Ideal, 792, Plan::default());
     assert!(report.breaches.is_empty(), "{report}");
 }

@@ -13,7 +13,7 @@ use crate::floor::sim::{Mutant, mutants};
 /// A node that is so many entries behind may be given a snapshot.
 const FAR_BEHIND: u64 = 30;
 
-/// What R10 says of the entries: stamps never fall.
+/// When an entry was stamped; the first of a term has no stamp.
 fn stamp_of(entry: &Entry) -> Option<ClusterTime> {
     Some(wire::decode_batch(entry.batch.as_ref()?).ok()?.stamp)
 }
@@ -185,7 +185,7 @@ impl World {
                 outcomes = machine.apply(index, &batch);
             }
         }
-        // The index that is certain to come.
+        // One that every node will have: the real one is not known yet.
         let (index, stamp) = (self.log.last(), machine.now());
         self.fate(node, waiter, batch::Result::Applied { index, stamp, outcomes });
     }

@@ -199,7 +199,7 @@ impl World {
         self.seats[node as usize - 1].node.as_ref()
     }
 
-    /// Whether all nodes run, answer, and are at the end of the log.
+    /// Whether all nodes run and answer, and one of them leads.
     pub fn is_whole(&self) -> bool {
         self.running().count() as u64 == NODES
             && self.running().all(|(_, node)| node.is_ready())
