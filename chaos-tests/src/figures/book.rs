@@ -170,6 +170,18 @@ impl Book {
         self.values.entry((figure, subject)).or_default().push(value);
     }
 
+    /// Enters the shares of the clean rate, of all rounds, once those are over.
+    pub fn enter_shares(&mut self) {
+        for subject in Subject::ALL {
+            let best = self.median(Figure::CleanRate, subject).filter(|best| *best > 0.0);
+            let completed = self.sample(Figure::OverloadAnswers, subject);
+            if let (Some(best), Some(completed)) = (best, completed) {
+                let shares = completed.shares(best);
+                self.values.insert((Figure::OverloadShare, subject), shares);
+            }
+        }
+    }
+
     /// Enters what a reader of the table must know; once.
     pub fn note(&mut self, note: impl Into<String>) {
         let note = note.into();
@@ -191,5 +203,23 @@ impl Book {
     /// Their median.
     pub fn median(&self, figure: Figure, subject: Subject) -> Option<f64> {
         self.sample(figure, subject)?.median()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_round_of_the_overload_is_held_against_the_same_clean_rate() {
+        let mut book = Book::default();
+        for (clean, completed) in [(8_000.0, 5_400.0), (6_000.0, 6_300.0), (7_000.0, 5_600.0)] {
+            book.enter(Figure::CleanRate, Subject::Leader, clean);
+            book.enter(Figure::OverloadAnswers, Subject::Leader, completed);
+        }
+        book.enter_shares();
+        let shares = book.sample(Figure::OverloadShare, Subject::Leader).unwrap();
+        assert_eq!((shares.median(), shares.max()), (Some(0.8), Some(0.9)));
+        assert!(book.sample(Figure::OverloadShare, Subject::KeaAlone).is_none());
     }
 }

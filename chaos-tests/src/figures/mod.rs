@@ -140,6 +140,7 @@ fn run(flags: &Flags) -> Result<bool> {
         }
     }
     suite.alone();
+    suite.book.enter_shares();
     match flags.output {
         Output::Text => print!("{}", table::text(&header, &suite.book)),
         Output::Json => println!("{:#}", table::json(&header, &suite.book)),

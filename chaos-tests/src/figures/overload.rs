@@ -46,9 +46,8 @@ pub fn measure(running: &mut Running, flags: &Flags, stop: &Stop, book: &mut Boo
     let answers = per_second(load.discover_offer.received + load.request_ack.received);
     let offered = per_second(load.discover_offer.sent);
     book.enter(Figure::OverloadOffered, subject, offered);
-    book.enter(Figure::OverloadAnswers, subject, per_second(load.request_ack.received));
     // OFFERs alone help nobody.
-    book.enter(Figure::OverloadShare, subject, per_second(load.request_ack.received) / best);
+    book.enter(Figure::OverloadAnswers, subject, per_second(load.request_ack.received));
     let recovery = recovery_us(&sent, end).map(|micros| micros as f64 / 1e6);
     say(&format!(
         "    offered {offered:.0}/s: {answers:.0} answers/s, {:.0} exchanges/s; a light load is clean {} s after it",

@@ -37,6 +37,13 @@ impl Sample {
         }
     }
 
+    /// Each value as a share of `whole`.
+    pub fn shares(&self, whole: f64) -> Sample {
+        let mut shares = Sample::default();
+        self.values.iter().for_each(|value| shares.push(value / whole));
+        shares
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.values.len()
