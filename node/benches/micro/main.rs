@@ -10,6 +10,7 @@ mod batch;
 mod classes;
 mod engine;
 mod packet;
+mod queue;
 mod snapshot;
 
 #[global_allocator]

@@ -273,19 +273,6 @@ fn s11_the_time_in_the_kernels_queue_counts_as_waiting() {
 }
 
 #[test]
-#[ignore = "a figure: what a packet costs before it is dropped (A2); run it optimised and alone"]
-fn figure_of_the_cost_of_a_packet_that_is_dropped() {
-    const COUNT: u32 = 200_000;
-    let inbox = Inbox::new(Arc::new(SystemClock));
-    let packet = datagram(&Query::new(MessageType::Discover, 1, numbered(1)));
-    let flood: Vec<_> = (0..COUNT).map(|_| packet.clone()).collect();
-    let watch = crate::clock::Stopwatch::start();
-    flood.into_iter().for_each(|packet| inbox.packet(packet));
-    let nanos = watch.elapsed().as_nanos() / u128::from(COUNT);
-    println!("{nanos} ns for each of {COUNT} packets, {} of them dropped", inbox.counts().1);
-}
-
-#[test]
 fn a_closed_inbox_ends_the_thread() {
     let (mut serve, _, _) = start();
     serve.stop();
