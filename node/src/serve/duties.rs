@@ -40,11 +40,11 @@ const WALL_EVERY: Duration = Duration::from_secs(5);
 /// How often a leader in maintenance tries to hand over.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(3);
 /// How long a duty may take.
-const WITHIN: Duration = Duration::from_secs(2);
+pub const WITHIN: Duration = Duration::from_secs(2);
 /// How long ago a majority may have answered the leader, or the leader this node, to count (C12).
 const MAJORITY: Duration = Duration::from_secs(1);
 /// How often a node looks whether the cluster knows it as it is.
-const INTRODUCE: Duration = Duration::from_secs(1);
+pub const INTRODUCE: Duration = Duration::from_secs(1);
 
 /// What the tasks work with.
 #[derive(Debug, Clone)]
@@ -123,37 +123,27 @@ impl Duties {
         let Some(leader) = status.leader else { return false };
         if leader == status.id {
             let alone = status.members.iter().filter(|member| member.voter).count() <= 1;
-            return alone || status.quorum_heard_ago.is_some_and(|ago| ago < MAJORITY);
+            return alone || is_majority(status.quorum_heard_ago);
         }
         let now = self.clock.monotonic();
         let views = self.peers.as_ref().map(|peers| peers.views()).unwrap_or_default();
         let heard_at = views.get(&leader).and_then(|view| view.heard_at);
-        heard_at.is_some_and(|at| now.saturating_sub(at) < MAJORITY)
+        is_majority(heard_at.map(|at| now.saturating_sub(at)))
     }
 
-    /// R16: has the cluster know this node as `info` says. A node that comes back sooner than the
-    /// others noticed that it was gone says so itself, or it would count as leaving for ever; the
-    /// leader finds it up 5 s later. So does one that was in maintenance: its restart ends that.
+    /// R16: has the cluster know this node as `info` says ([`introduction`]).
     pub async fn introduce(self, mut info: watch::Receiver<NodeInfo>) {
         let started = self.raft.now();
         loop {
             let wanted = info.borrow_and_update().clone();
-            let (known, left_before) = {
+            let says = {
                 let state = self.state.read();
-                let entry = state.view().meta().node(wanted.node);
-                let leaving = |entry: &NodeEntry| {
-                    matches!(entry.liveness, Liveness::Draining | Liveness::Maintenance)
-                        && entry.since <= started
-                };
-                (entry.and_then(|it| it.info.clone()), entry.is_some_and(|it| leaving(it)))
+                let entry = state.view().meta().node(wanted.node).map(|entry| &**entry);
+                introduction(entry, wanted, started)
             };
-            // Whatever the answers are, the next look shows whether it came through.
-            if left_before {
-                let was_away = Command::NodeLiveness(wanted.node, Liveness::Down);
-                let _ = self.proposer.submit(was_away, WITHIN).await;
-            }
-            if known.as_ref() != Some(&wanted) {
-                let _ = self.proposer.submit(Command::NodeInfo(wanted), WITHIN).await;
+            for command in says {
+                // Whatever the answer is, the next look shows whether it came through.
+                let _ = self.proposer.submit(command, WITHIN).await;
             }
             tokio::select! {
                 changed = info.changed() => if changed.is_err() { return },
@@ -269,6 +259,30 @@ fn ended(view: View<'_>, ending: Vec<Arc<Lease>>) -> Vec<(Arc<Lease>, bool)> {
         Some(_) => None,
     };
     ending.into_iter().filter_map(how).collect()
+}
+
+/// What a node that is as `wanted` and runs since `started` has to say of itself (R16), where the cluster knows it as `entry`.
+///
+/// A node that comes back sooner than the others noticed that it was gone says so itself, or it would count as leaving for ever;
+/// the leader finds it up 5 s later. So does one that was in maintenance: its restart ends that.
+pub fn introduction(
+    entry: Option<&NodeEntry>,
+    wanted: NodeInfo,
+    started: ClusterTime,
+) -> Vec<Command> {
+    let left_before = entry.is_some_and(|entry| {
+        matches!(entry.liveness, Liveness::Draining | Liveness::Maintenance)
+            && entry.since <= started
+    });
+    let is_known = entry.and_then(|entry| entry.info.as_ref()) == Some(&wanted);
+    let was_away = left_before.then_some(Command::NodeLiveness(wanted.node, Liveness::Down));
+    let is_so = (!is_known).then(|| Command::NodeInfo(wanted));
+    was_away.into_iter().chain(is_so).collect()
+}
+
+/// C12: whether a majority that answered this leader so long ago, or a leader that this node heard so long ago, still counts.
+pub fn is_majority(heard_ago: Option<Duration>) -> bool {
+    heard_ago.is_some_and(|ago| ago < MAJORITY)
 }
 
 fn ticking(period: Duration) -> tokio::time::Interval {
