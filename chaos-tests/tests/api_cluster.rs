@@ -8,7 +8,6 @@ use std::sync::{Barrier, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use chaos_tests::clock;
-use chaos_tests::floor::Floor;
 use chaos_tests::floor::netns::api::Answer;
 use chaos_tests::floor::netns::cluster::{Cluster, Plan};
 use chaos_tests::floor::netns::node::Node;
@@ -216,7 +215,7 @@ fn nothing_is_called_done_that_a_dying_leader_took_with_it() -> Result<()> {
     });
     killed?;
     let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let alive: Vec<usize> = (0..cluster.nodes()).filter(|index| *index != leader).collect();
+    let alive: Vec<usize> = (0..cluster.nodes.len()).filter(|index| *index != leader).collect();
     cluster.leader_among(&alive)?;
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for index in alive {

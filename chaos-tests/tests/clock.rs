@@ -8,7 +8,6 @@ use anyhow::{Result, ensure};
 use chaos_tests::client::fleet::{Fleet, Verb};
 use chaos_tests::client::machine::Patience;
 use chaos_tests::clock;
-use chaos_tests::floor::Floor;
 use chaos_tests::floor::netns::api;
 use chaos_tests::floor::netns::cluster::{Cluster, Plan};
 use chaos_tests::gate;
@@ -59,7 +58,7 @@ fn f6_wall_clocks_that_jump_by_hours_and_years_change_nothing_for_clients() -> R
     let Some(gate) = gate::enter_cluster(test, &[])? else { return Ok(()) };
     let plan = Plan::default();
     let mut cluster = Cluster::build(gate, &plan)?;
-    for index in 0..cluster.nodes() {
+    for index in 0..cluster.nodes.len() {
         // Apart from the beginning on.
         set_wall(&cluster, index, [0, -5 * HOUR, 26 * HOUR][index % 3])?;
         let file = file(&cluster, index);
@@ -100,7 +99,7 @@ fn f6_wall_clocks_that_jump_by_hours_and_years_change_nothing_for_clients() -> R
     fleet.wait_bound(&all, 12_000)?;
     let now_leads = cluster.leader()?;
     // What people see follows the leader's clock, and the others differ from it (R12).
-    for index in 0..cluster.nodes() {
+    for index in 0..cluster.nodes.len() {
         set_wall(&cluster, index, if index == now_leads { 7 * HOUR } else { 0 })?;
     }
     clock::wait_for("what people see to follow the leader's clock", 12_000, || {
@@ -131,7 +130,7 @@ fn f6_wall_clocks_that_jump_by_hours_and_years_change_nothing_for_clients() -> R
     }
     // Nothing has ended.
     let promised: BTreeSet<_> = promises.iter().map(|it| (it.address, Some(it.client))).collect();
-    for index in 0..cluster.nodes() {
+    for index in 0..cluster.nodes.len() {
         let mut missing = promised.len();
         clock::wait_for("a node to have every lease", 5_000, || {
             let held: BTreeSet<_> =

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use chaos_tests::client::fleet::{Fleet, Verb};
 use chaos_tests::client::machine::Patience;
 use chaos_tests::clock;
-use chaos_tests::floor::Floor;
 use chaos_tests::floor::netns::cluster::{Cluster, Plan};
 use chaos_tests::floor::netns::node::Node;
 use chaos_tests::gate;
@@ -127,7 +126,7 @@ fn every_acknowledged_lease_survives_kill_9_of_all_nodes() -> Result<()> {
         clock::sleep_ms(5);
         if client.0 == 150 {
             // In the middle of it, so that some are between OFFER and ACK.
-            for node in 0..cluster.nodes() {
+            for node in 0..cluster.nodes.len() {
                 cluster.kill(node)?;
             }
         }
@@ -142,7 +141,7 @@ fn every_acknowledged_lease_survives_kill_9_of_all_nodes() -> Result<()> {
     // Expiry: not before the client counts it, and no later than the outage and one repeat explain (R12).
     let tolerance = durable_ack::Tolerance { early: 2_500, late: Some(outage + 10_000) };
     let promises = history.promises(Count::FromAsked);
-    for index in 0..cluster.nodes() {
+    for index in 0..cluster.nodes.len() {
         let table = cluster.leases(index)?;
         expect_none(
             &format!("what was acknowledged is there on node {}", index + 1),
@@ -222,7 +221,7 @@ fn the_death_of_the_leader_stops_acks_for_less_than_one_and_a_half_seconds() -> 
     expect_none("no stale NAK", &stale_nak::check(&history))?;
     let promises = history.promises(Count::FromAsked);
     let tolerance = durable_ack::Tolerance { early: 2_500, late: None };
-    for index in 0..cluster.nodes() {
+    for index in 0..cluster.nodes.len() {
         let table = cluster.leases(index)?;
         expect_none(
             "what was acknowledged is there",
@@ -275,15 +274,15 @@ fn a_write_to_any_node_is_seen_by_all() -> Result<()> {
         return Ok(());
     };
     let cluster = Cluster::start(gate, &Plan::default())?;
-    for index in 0..cluster.nodes() {
+    for index in 0..cluster.nodes.len() {
         let mac = ClientId(index as u32).mac().map(|byte| format!("{byte:02x}")).join(":");
         let lease = json!({ "ip-address": format!("10.77.16.{}", 10 + index), "hw-address": mac });
         let answer = cluster.nodes[index].command("lease4-add", Some(lease))?;
         ensure!(answer.result == 0, "lease4-add on node {}: {}", index + 1, answer.text);
     }
-    agreed_table(&cluster, cluster.nodes())?;
+    agreed_table(&cluster, cluster.nodes.len())?;
     let fleet = cluster.fleet(Patience::default())?;
-    for index in 0..cluster.nodes() {
+    for index in 0..cluster.nodes.len() {
         let lifetime = 5_000 + index as u32;
         let dhcp4 = Plan { valid_lifetime: lifetime, ..Plan::default() }.dhcp4();
         let answer = cluster.nodes[index].command("config-set", Some(json!({ "Dhcp4": dhcp4 })))?;

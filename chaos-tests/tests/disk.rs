@@ -10,7 +10,6 @@ use anyhow::{Context, Result, ensure};
 use chaos_tests::client::fleet::Fleet;
 use chaos_tests::client::machine::Patience;
 use chaos_tests::clock;
-use chaos_tests::floor::Floor;
 use chaos_tests::floor::netns::cluster::{Cluster, Plan};
 use chaos_tests::floor::netns::loop_disk::{LoopDisk, TOOLS};
 use chaos_tests::gate::{self, Gate};
@@ -118,7 +117,7 @@ fn f5_a_leader_whose_disk_stands_still_has_another_lead_and_nobody_notices() -> 
     let mut crowd = Crowd { fleet: &fleet, nodes: cluster.addresses(), all: Vec::new() };
     crowd.join_for(1_000);
     let leader = cluster.leader()?;
-    let others: Vec<usize> = (0..cluster.nodes()).filter(|index| *index != leader).collect();
+    let others: Vec<usize> = (0..cluster.nodes.len()).filter(|index| *index != leader).collect();
     disks[leader].freeze()?;
     let frozen = clock::now_ms();
     let another = || others.iter().any(|index| cluster.nodes[*index].leads());
@@ -195,7 +194,7 @@ fn f23_a_node_whose_disk_fills_gives_way_and_comes_back_by_itself() -> Result<()
     crowd.join_for(1_000);
     // Down to less than its reserve, a twentieth: leadership goes, and nothing else happens.
     let node = cluster.leader()?;
-    let others: Vec<usize> = (0..cluster.nodes()).filter(|index| *index != node).collect();
+    let others: Vec<usize> = (0..cluster.nodes.len()).filter(|index| *index != node).collect();
     disks[node].fill(3 << 20)?;
     let low = clock::now_ms();
     let another = || others.iter().any(|index| cluster.nodes[*index].leads());
@@ -266,7 +265,7 @@ fn f23_a_leader_whose_disk_is_full_from_one_moment_to_the_next_is_replaced() -> 
     let mut crowd = Crowd { fleet: &fleet, nodes: cluster.addresses(), all: Vec::new() };
     crowd.join_for(1_000);
     let node = cluster.leader()?;
-    let others: Vec<usize> = (0..cluster.nodes()).filter(|index| *index != node).collect();
+    let others: Vec<usize> = (0..cluster.nodes.len()).filter(|index| *index != node).collect();
     disks[node].fill(0)?;
     let full = clock::now_ms();
     let another = || others.iter().any(|index| cluster.nodes[*index].leads());
@@ -317,7 +316,7 @@ fn f23_a_leader_whose_disk_fails_ends_and_says_what_to_do() -> Result<()> {
     for what in [data.as_str(), "Input/output error", "must not be started again"] {
         ensure!(said(&mut cluster, leader, what)?, "its log does not say: {what}");
     }
-    let others: Vec<usize> = (0..cluster.nodes()).filter(|index| *index != leader).collect();
+    let others: Vec<usize> = (0..cluster.nodes.len()).filter(|index| *index != leader).collect();
     check(&cluster, &fleet.stop(), &others)?;
     ensure!(gap < 2_500, "{gap} ms without an ACK");
     drop(disks);

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use chaos_tests::client::machine::Patience;
 use chaos_tests::clock;
-use chaos_tests::floor::Floor;
 use chaos_tests::floor::netns::cluster::{Cluster, Plan, READY_MS};
 use chaos_tests::floor::netns::sys::Signal;
 use chaos_tests::gate;
@@ -50,7 +49,7 @@ fn everybody_knows_everybody(cluster: &Cluster) -> Result<()> {
 
 fn start_in_order(cluster: &mut Cluster, order: [usize; 3], pause_ms: u64) -> Result<()> {
     for index in order {
-        cluster.start(index)?;
+        cluster.start_node(index)?;
         clock::sleep_ms(pause_ms);
     }
     cluster
@@ -59,7 +58,7 @@ fn start_in_order(cluster: &mut Cluster, order: [usize; 3], pause_ms: u64) -> Re
 }
 
 fn kill_all(cluster: &mut Cluster) -> Result<()> {
-    (0..cluster.nodes()).try_for_each(|index| cluster.kill(index))
+    (0..cluster.nodes.len()).try_for_each(|index| cluster.kill(index))
 }
 
 fn wipe_all(cluster: &mut Cluster) -> Result<()> {
@@ -97,7 +96,7 @@ fn r15_kill_9_in_the_midst_of_formation_is_survived() -> Result<()> {
     let mut cluster = Cluster::build(gate, &Plan::default())?;
     for (number, pause) in [20, 60, 120, 200, 350, 600].into_iter().enumerate() {
         for index in 0..3 {
-            cluster.start(index)?;
+            cluster.start_node(index)?;
         }
         clock::sleep_ms(pause);
         // Once the one that draws the cluster id, once another, once all.
@@ -169,7 +168,7 @@ fn a_cluster_returns_after_any_or_all_of_its_nodes_are_killed() -> Result<()> {
 
 /// A node with an empty disk and an old address: it must end, or at least never become ready.
 fn ensure_refused(cluster: &mut Cluster, index: usize) -> Result<()> {
-    cluster.start(index)?;
+    cluster.start_node(index)?;
     let deadline = clock::now_ms() + 5_000;
     while clock::now_ms() < deadline && cluster.nodes[index].runs() {
         ensure!(
@@ -210,7 +209,7 @@ fn r15_a_wiped_node_is_refused() -> Result<()> {
     cluster.nodes[wiped].wipe()?;
     ensure_refused(&mut cluster, wiped)?;
     is_silent(&cluster, 3, 4_000)?;
-    cluster.start(leader)?;
+    cluster.start_node(leader)?;
     for index in [leader, other] {
         cluster.nodes[index].wait_ready(30_000)?;
     }

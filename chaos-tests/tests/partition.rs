@@ -8,15 +8,13 @@ use anyhow::{Context, Result, ensure};
 use chaos_tests::client::fleet::{Fleet, Verb};
 use chaos_tests::client::machine::Patience;
 use chaos_tests::clock;
-use chaos_tests::floor::netns::cluster::{Cluster, Plan};
-use chaos_tests::floor::{Brought, Direction, Floor};
-use chaos_tests::gate::Gate;
+use chaos_tests::floor::netns::cluster::{Cluster, Direction, Plan};
+use chaos_tests::gate::{self, Gate};
 use chaos_tests::oracle::history::Count;
 use chaos_tests::oracle::{
     ClientId, History, What, agreement, durable_ack, expect_none, no_phantom, stale_nak,
     unique_address,
 };
-use chaos_tests::{floor, gate};
 
 /// Clients 0–19 hear only the node in question, 20–39 only the others, 40–59 roam between them.
 const GROUP: u32 = 20;
@@ -141,7 +139,7 @@ impl Story {
         expect_none("no stale NAK", &stale_nak::check(&history))?;
         expect_none("ACKs agree", &agreement::check_acks(&history))?;
         let tolerance = durable_ack::Tolerance { early: 2_500, late: None };
-        for index in 0..self.cluster.nodes() {
+        for index in 0..self.cluster.nodes.len() {
             let table = self.cluster.leases(index)?;
             expect_none(
                 &format!("what was acknowledged is there on node {}", index + 1),
@@ -174,13 +172,11 @@ fn cut_story(test: &str, phases: &[(Direction, u64)]) -> Result<()> {
     for (direction, millis) in phases {
         let leader = story.aim_at_leader()?;
         let cut = clock::now_ms();
-        let Brought::Installed = story.cluster.isolate(leader, *direction)? else {
-            anyhow::bail!("this floor cannot cut");
-        };
+        story.cluster.isolate(leader, *direction)?;
         story.churn(*millis);
         ensure_served_by_majority(&story.fleet.history(), story.odd, cut, clock::now_ms())
             .with_context(|| format!("cut {direction:?}"))?;
-        floor::Floor::heal(&mut story.cluster)?;
+        story.cluster.heal()?;
         story.churn(4_000);
     }
     story.end()
@@ -229,7 +225,7 @@ fn a_killed_follower_breaks_no_promise() -> Result<()> {
     let killed = clock::now_ms();
     story.churn(10_000);
     ensure_served_by_majority(&story.fleet.history(), story.odd, killed, clock::now_ms())?;
-    story.cluster.start(follower)?;
+    story.cluster.start_node(follower)?;
     story.churn(5_000);
     story.end()
 }
@@ -241,10 +237,8 @@ fn a_lossy_network_between_the_nodes_breaks_no_promise() -> Result<()> {
         return Ok(());
     };
     let (mut story, _) = Story::begin(gate, true)?;
-    let Brought::Installed = story.cluster.lose(50)? else {
-        anyhow::bail!("this floor cannot lose packets")
-    };
+    story.cluster.lose(50)?;
     story.churn(15_000);
-    floor::Floor::heal(&mut story.cluster)?;
+    story.cluster.heal()?;
     story.end()
 }

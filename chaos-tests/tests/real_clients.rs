@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use chaos_tests::clock;
-use chaos_tests::floor::Floor;
 use chaos_tests::floor::netns::cluster::{Cluster, Plan, port};
 use chaos_tests::floor::netns::dhcp_client::{Kind, RealClient};
 use chaos_tests::floor::netns::tap::{Seen, Tap};
@@ -94,7 +93,7 @@ fn ensure_no_nak(tap: &Tap, client: &RealClient) -> Result<()> {
 
 /// Under `SUBJECT=kea` nobody stands in for the one that died: it comes back at once instead.
 fn come_back_if_alone(cluster: &mut Cluster) -> Result<()> {
-    if cluster.nodes() == 1 { cluster.restore() } else { Ok(()) }
+    if cluster.nodes.len() == 1 { cluster.restore() } else { Ok(()) }
 }
 
 #[test]
@@ -203,7 +202,7 @@ fn a_client_whose_server_dies_between_offer_and_ack_is_served_by_another() -> Re
         );
         ensure_no_nak(&tap, &client)?;
         let left: Vec<usize> =
-            (0..cluster.nodes()).filter(|index| cluster.nodes[*index].runs()).collect();
+            (0..cluster.nodes.len()).filter(|index| cluster.nodes[*index].runs()).collect();
         wait_holder(
             &cluster,
             &left,

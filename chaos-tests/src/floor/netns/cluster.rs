@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::cleanup::WorkDir;
+use super::emulator::Emulator;
 use super::node::{Node, peer_address, rack_address};
 use super::sys::Signal;
 use super::topology::{Namespace, Nic, Switch};
@@ -15,7 +16,6 @@ use super::traffic;
 use crate::client::fleet::Fleet;
 use crate::client::machine::Patience;
 use crate::clock;
-use crate::floor::{Brought, Direction, Floor};
 use crate::gate::{self, Gate, Subject};
 use crate::oracle::Held;
 
@@ -24,6 +24,9 @@ pub const RELAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 10);
 
 /// How long a cluster may take to form or a node to return, in milliseconds.
 pub const READY_MS: u64 = 30_000;
+
+/// Seed of the weather on an emulated peer network. What the kernels send when is not repeatable anyway.
+const WEATHER_SEED: u64 = 1;
 
 /// What a cluster is to be like.
 #[derive(Debug, Clone)]
@@ -40,6 +43,8 @@ pub struct Plan {
     /// Addresses that the relay's namespace treats as its own, so that simulated clients can unicast from there. Not where real clients
     /// are: it would answer their ARP probes.
     pub local_to_relay: Option<String>,
+    /// The peer network is emulated in user space: delay, jitter, reordering, duplication ([`emulator`](super::emulator)).
+    pub emulated_peers: bool,
 }
 
 impl Default for Plan {
@@ -52,6 +57,7 @@ impl Default for Plan {
             rebind_timer: 3150,
             more: json!({}),
             local_to_relay: Some("10.77.16.0/20".to_owned()),
+            emulated_peers: false,
         }
     }
 }
@@ -78,10 +84,15 @@ impl Plan {
 /// A cluster.
 #[derive(Debug)]
 pub struct Cluster {
-    // Dropped in this order: what runs in the namespaces before the switches.
+    // Dropped in this order: what runs in the namespaces before the switches and the emulator, so that no node sees
+    // its interface vanish.
     pub nodes: Vec<Node>,
     relay: Namespace,
+    /// In place of the switch `peers`, when the plan asks for it: port and node have the same index. [`Cluster::heal`] calms it, so it
+    /// takes away weather that a test has set here, too.
+    pub emulator: Option<Emulator>,
     pub rack: Switch,
+    /// The peer network; nothing is plugged in when it is emulated.
     pub peers: Switch,
     dir: WorkDir,
     subject: Subject,
@@ -106,6 +117,7 @@ impl Cluster {
         if let Some(prefix) = &plan.local_to_relay {
             relay.ip(&["route", "add", "local", prefix, "dev", "lo"])?;
         }
+        let emulator = plan.emulated_peers.then(|| Emulator::start(WEATHER_SEED)).transpose()?;
         let dhcp4 = plan.dhcp4();
         let mut nodes = Vec::new();
         for index in 0..count {
@@ -117,16 +129,15 @@ impl Cluster {
                 &port,
                 Nic { mac: None, address: Some((rack_address(index), 16)) },
             )?;
-            peers.plug(
-                &namespace,
-                "eth1",
-                &port,
-                Nic { mac: None, address: Some((peer_address(index), 24)) },
-            )?;
+            let nic = Nic { mac: None, address: Some((peer_address(index), 24)) };
+            match &emulator {
+                Some(emulator) => emulator.plug(&namespace, "eth1", nic)?,
+                None => peers.plug(&namespace, "eth1", &port, nic)?,
+            }
             let files = dir.path().join(&port);
             nodes.push(Node::prepare(index, namespace, files, subject, count, &dhcp4)?);
         }
-        Ok(Cluster { nodes, relay, rack, peers, dir, subject, _gate: gate })
+        Ok(Cluster { nodes, relay, emulator, rack, peers, dir, subject, _gate: gate })
     }
 
     /// Builds everything, starts all nodes and waits until they are ready.
@@ -296,60 +307,105 @@ pub fn port(index: usize) -> String {
     format!("n{}", index + 1)
 }
 
-impl Floor for Cluster {
-    fn nodes(&self) -> usize {
-        self.nodes.len()
-    }
+/// Which packets a cut between two nodes takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Both,
+    /// Only what the first node sends.
+    FromFirst,
+    /// Only what the first node is sent.
+    ToFirst,
+}
 
-    fn now_ms(&self) -> u64 {
-        clock::now_ms()
-    }
-
-    fn pass_ms(&mut self, millis: u64) {
-        clock::sleep_ms(millis);
-    }
-
-    fn start(&mut self, node: usize) -> Result<()> {
+/// The verbs of fault. Nodes are counted from 0.
+impl Cluster {
+    /// Starts a node that does not run.
+    ///
+    /// # Errors
+    /// When there is no such node, or the system refuses; the same for all verbs below.
+    pub fn start_node(&mut self, node: usize) -> Result<()> {
         self.nodes.get_mut(node).context("no such node")?.start()
     }
 
-    fn kill(&mut self, node: usize) -> Result<()> {
+    /// Ends a node without warning: `kill -9`.
+    ///
+    /// # Errors
+    /// See [`Cluster::start_node`].
+    pub fn kill(&mut self, node: usize) -> Result<()> {
         self.nodes.get_mut(node).context("no such node")?.kill()
     }
 
-    fn pause(&mut self, node: usize) -> Result<()> {
+    /// Stops a node in its tracks.
+    ///
+    /// # Errors
+    /// See [`Cluster::start_node`].
+    pub fn pause(&mut self, node: usize) -> Result<()> {
         self.nodes.get_mut(node).context("no such node")?.process()?.signal(Signal::Stop)
     }
 
-    fn resume(&mut self, node: usize) -> Result<()> {
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// See [`Cluster::start_node`].
+    pub fn resume(&mut self, node: usize) -> Result<()> {
         self.nodes.get_mut(node).context("no such node")?.process()?.signal(Signal::Continue)
     }
 
-    fn cut(&mut self, first: usize, second: usize, direction: Direction) -> Result<Brought> {
+    /// Cuts the link between two nodes.
+    ///
+    /// # Errors
+    /// See [`Cluster::start_node`].
+    pub fn cut(&mut self, first: usize, second: usize, direction: Direction) -> Result<()> {
         if first >= self.nodes.len() || second >= self.nodes.len() {
             bail!("no such node");
         }
-        let (first, second) = (port(first), port(second));
-        if direction != Direction::ToFirst {
-            traffic::cut_one_way(&self.peers, &first, &second)?;
+        let ways = [(Direction::ToFirst, first, second), (Direction::FromFirst, second, first)];
+        for (_, from, to) in ways.into_iter().filter(|(other, ..)| *other != direction) {
+            match &self.emulator {
+                Some(emulator) => emulator.cut(from, to),
+                None => traffic::cut_one_way(&self.peers, &port(from), &port(to)).map(drop)?,
+            }
         }
-        if direction != Direction::FromFirst {
-            traffic::cut_one_way(&self.peers, &second, &first)?;
+        Ok(())
+    }
+
+    /// Cuts a node from all other nodes.
+    ///
+    /// # Errors
+    /// See [`Cluster::start_node`].
+    pub fn isolate(&mut self, node: usize, direction: Direction) -> Result<()> {
+        let mut others = (0..self.nodes.len()).filter(|other| *other != node);
+        others.try_for_each(|other| self.cut(node, other, direction))
+    }
+
+    /// Cuts a node from its clients.
+    ///
+    /// # Errors
+    /// See [`Cluster::start_node`].
+    pub fn cut_clients(&mut self, node: usize) -> Result<()> {
+        traffic::cut_port(&self.rack, &port(node)).map(drop)
+    }
+
+    /// Loses this many of a thousand packets between nodes.
+    ///
+    /// # Errors
+    /// See [`Cluster::start_node`].
+    pub fn lose(&mut self, per_mille: u32) -> Result<()> {
+        match &self.emulator {
+            Some(emulator) => emulator.lose(per_mille),
+            None => traffic::lose(&self.peers, per_mille).map(drop)?,
         }
-        Ok(Brought::Installed)
+        Ok(())
     }
 
-    fn cut_clients(&mut self, node: usize) -> Result<Brought> {
-        traffic::cut_port(&self.rack, &port(node))?;
-        Ok(Brought::Installed)
-    }
-
-    fn lose(&mut self, per_mille: u32) -> Result<Brought> {
-        traffic::lose(&self.peers, per_mille)?;
-        Ok(Brought::Installed)
-    }
-
-    fn heal(&mut self) -> Result<()> {
+    /// Takes away every cut and loss.
+    ///
+    /// # Errors
+    /// See [`Cluster::start_node`].
+    pub fn heal(&mut self) -> Result<()> {
+        if let Some(emulator) = &self.emulator {
+            emulator.calm();
+        }
         traffic::heal(&self.rack)?;
         traffic::heal(&self.peers)
     }

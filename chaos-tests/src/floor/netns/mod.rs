@@ -9,6 +9,13 @@
 //! between nodes are cut independently, by nftables rules on the bridges ([`traffic`]). The tests speak to the control API from inside
 //! the node's namespace, which no cut touches.
 //!
+//! A bridge cannot delay, reorder or duplicate. A cluster that asks for it has its peer network emulated in user space instead
+//! ([`emulator`]), which needs no netem; the same cuts work there.
+//!
+//! A node can have a disk of its own, which a test fills, stops and breaks ([`loop_disk`]), or makes slow, failing or lying ([`faulty_disk`]).
+//!
+//! [`real`] plays the [story](crate::story) here.
+//!
 //! Everything is cleaned up when it is dropped, also by a panic; what a killed test left is swept by the next one ([`cleanup`]).
 
 pub mod api;
@@ -16,12 +23,15 @@ pub mod certificates;
 pub mod cleanup;
 pub mod cluster;
 pub mod dhcp_client;
+pub mod emulator;
+pub mod faulty_disk;
 pub mod http;
 pub mod loop_disk;
 pub mod machine;
 pub mod node;
 pub mod process;
 pub mod racks;
+pub mod real;
 pub mod sys;
 pub mod tap;
 pub mod topology;

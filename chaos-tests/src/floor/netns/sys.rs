@@ -1,12 +1,12 @@
 //! Every unsafe line of the tests: system calls that the standard library does not have.
 #![expect(
     unsafe_code,
-    reason = "setns, kill, geteuid, sysconf, an ioctl and the bind of packet sockets have no safe form in std; all of them are here"
+    reason = "setns, kill, geteuid, sysconf, poll, ioctls and the bind of packet sockets have no safe form in std; all of them are here"
 )]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Moves the calling thread into the network namespace that `namespace` is open on.
 ///
@@ -106,6 +106,48 @@ pub fn bind_to_interface(socket: &impl AsRawFd, name: &str) -> io::Result<()> {
     let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the address lives to the end of the call and has the length that is given.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) })
+}
+
+/// Makes `device`, which is `/dev/net/tun` freshly opened, the far end of a new TAP interface `name` in the network namespace that it was
+/// opened in: what the interface sends is read from `device` and what is written there the interface receives, one Ethernet frame at a
+/// time without any header before it.
+///
+/// # Errors
+/// When the name is empty or has more than 15 bytes, or as TUNSETIFF: EBUSY or EINVAL when the name is taken.
+pub fn attach_tap(device: &File, name: &str) -> io::Result<()> {
+    // SAFETY: all zeros is a value of this plain structure.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte stays zero, for the end of the name. An empty name would have the kernel choose one.
+    if name.is_empty() || name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: `device` keeps the descriptor open, and the kernel reads and writes one `ifreq`, which lives to the end of the call.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })
+}
+
+/// Waits until one of `files` can be read or has failed, at most for `limit_ms` milliseconds; without a limit, for good. Says of each
+/// whether it is so.
+///
+/// # Errors
+/// As poll(2); a signal is one of them.
+pub fn wait_readable(files: &[BorrowedFd<'_>], limit_ms: Option<u64>) -> io::Result<Vec<bool>> {
+    let limit =
+        limit_ms.map_or(-1, |limit| libc::c_int::try_from(limit).unwrap_or(libc::c_int::MAX));
+    let mut waited: Vec<libc::pollfd> = files
+        .iter()
+        .map(|file| libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 })
+        .collect();
+    // SAFETY: the kernel writes to as many structures as there are in the vector, which lives to the end of the call; `files` keeps the
+    // descriptors open.
+    let ready = unsafe { libc::poll(waited.as_mut_ptr(), waited.len() as libc::nfds_t, limit) };
+    if ready < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(waited.iter().map(|file| file.revents != 0).collect())
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

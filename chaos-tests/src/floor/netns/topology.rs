@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow};
 
 use super::{cleanup, sys};
-use crate::shell;
+use crate::{clock, shell};
 
 /// A network namespace with a unique name. Dropping it ends what runs in it and deletes it.
 #[derive(Debug)]
@@ -161,6 +161,21 @@ impl Switch {
         host.ip(&["link", "set", interface, "up"])?;
         Ok(())
     }
+}
+
+/// Waits until both links of each are up: Kea does not listen on one that is not.
+///
+/// # Errors
+/// When they do not come up within 5 s.
+pub fn wait_for_links(namespaces: &[Namespace]) -> Result<()> {
+    for namespace in namespaces {
+        clock::wait_for("the links", 5_000, || {
+            let links = namespace.ip(&["-o", "link", "show"]).ok()?;
+            let is_up = |link: &&str| link.contains("LOWER_UP") && !link.contains("LOOPBACK");
+            (links.lines().filter(is_up).count() == 2).then_some(())
+        })?;
+    }
+    Ok(())
 }
 
 /// What an interface has from the start.

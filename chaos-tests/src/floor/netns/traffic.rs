@@ -1,4 +1,4 @@
-//! Faults of the network: nftables rules on a bridge.
+//! Faults of the network: nftables rules on a bridge, and links that carry little.
 //!
 //! A rule on the bridge sees every frame between two ports, also what raw sockets send. Random loss is a rule, too, so that no queueing
 //! discipline is needed.
@@ -74,6 +74,24 @@ pub fn cut_port(switch: &Switch, port: &str) -> Result<[Rule; 2]> {
         drop_frames(switch, &format!("iifname \"{port}\""))?,
         drop_frames(switch, &format!("oifname \"{port}\""))?,
     ])
+}
+
+/// Lets no more than so many kilobits a second go out at `port`; what waits longer than 400 ms is lost (tbf).
+///
+/// # Errors
+/// When `tc` fails.
+pub fn narrow(switch: &Switch, port: &str, kbit: u64) -> Result<()> {
+    let rate = format!("{kbit}kbit");
+    let words = ["qdisc", "replace", "dev", port, "root", "tbf", "rate", &rate];
+    let mut command: Command = switch.namespace.command("tc");
+    shell::run(command.args(words).args(["burst", "3000", "latency", "400ms"])).map(drop)
+}
+
+/// Ends that, if it was so.
+pub fn widen(switch: &Switch, port: &str) {
+    let mut command: Command = switch.namespace.command("tc");
+    // An error when it was not.
+    let _ = shell::run(command.args(["qdisc", "del", "dev", port, "root"]));
 }
 
 /// Loses `per_mille` of a thousand frames.
