@@ -39,9 +39,12 @@ pub fn sweep_mounts() {
     let places = mounts.lines().filter_map(|line| line.split_whitespace().nth(1));
     // The last first: a disk before the one that its image is on.
     let left: Vec<&Path> = places.map(Path::new).filter(|place| is_left(place)).collect();
+    // All go on first: a disk cannot be unmounted while the one that its image is on stands still.
+    for place in &left {
+        let _ = shell::run(Command::new("fsfreeze").arg("-u").arg(place));
+    }
     for place in left.into_iter().rev() {
         eprintln!("unmounting {} of a test that was killed", place.display());
-        let _ = shell::run(Command::new("fsfreeze").arg("-u").arg(place));
         super::loop_disk::unmount(place);
     }
 }
@@ -123,6 +126,8 @@ impl WorkDir {
     /// When it cannot be made.
     pub fn create(test: &str) -> Result<WorkDir> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
+        // A file on a disk that was left frozen could not be removed.
+        sweep_mounts();
         let test_dir = Path::new(WORK).join(short_name(test));
         if let Ok(entries) = std::fs::read_dir(&test_dir) {
             for entry in entries.flatten() {
