@@ -114,12 +114,13 @@ pub fn binary(name: &str, variable: &str) -> Result<PathBuf> {
         anyhow::ensure!(path.is_file(), "{variable}={} is not a file", path.display());
         return Ok(path);
     }
-    // target/debug/deps/cluster-0123 → target/debug/leasehold
-    let own = std::env::current_exe().context("the path of this test")?;
-    let beside = own.parent().and_then(|deps| deps.parent()).map(|dir| dir.join(name));
+    // target/debug/chaos, or a test in target/debug/deps → target/debug/leasehold
+    let own = std::env::current_exe().context("the path of this program")?;
+    let dirs = own.ancestors().skip(1).take(2);
+    let beside = dirs.map(|dir| dir.join(name)).find(|path| path.is_file());
     match beside {
-        Some(path) if path.is_file() => Ok(path),
-        _ => anyhow::bail!(
+        Some(path) => Ok(path),
+        None => anyhow::bail!(
             "the program {name} is not built: run `cargo build --workspace` (`cargo test --workspace` does it), or name it in {variable}"
         ),
     }

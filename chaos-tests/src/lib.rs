@@ -3,7 +3,9 @@
 //! * [`client`]: simulated DHCP clients. The state machine is pure; one thread drives hundreds of them over UDP.
 //! * [`oracle`]: the ledger of everything clients asked and were told, and one file per promise that is checked over it. Pure;
 //!   time is an argument in milliseconds, so a simulation uses the same files.
-//! * [`runs`]: the command `chaos`, which runs many seeds of the simulation: `cargo run --release -p chaos-tests --bin chaos -- --help`.
+//! * [`story`]: rounds of faults and judgement, drawn from a seed, the same on every floor.
+//! * [`runs`]: the command `chaos`, which plays it for many seeds of the simulation, or for minutes and hours on real servers:
+//!   `cargo run --release -p chaos-tests --bin chaos -- --help`.
 //! * [`floor`]: where faults happen. `floor::sim` has two simulated worlds; `floor::netns` runs the real binaries in network namespaces with real clients;
 //!   `floor::netns::machine` boots whole machines, for packages and units.
 //! * [`operate`]: a cluster under a steady load while an operator does something to it; failed exchanges are counted.
@@ -26,7 +28,8 @@
 //! | `docs` | 45 s: every command of the documentation, on machines that boot for it |
 //! | `package`, `three_racks`, `deploy` | 10 s each: package, units, containers, relays |
 //! | `ideal`, `sim` | 1 min each: seeds of the simulation, and the faults planted in it |
-//! | `abuse`, `floor`, `mutants` | seconds |
+//! | `power_cut`, `faulty_disk` | 1 min each: disks that lose power, lie, fail and are slow |
+//! | `abuse`, `emulator`, `floor`, `mutants` | seconds |
 //!
 //! `SUBJECT=kea` runs the same tests against one Kea server, where that has a meaning: what fails there, too, is not our fault.
 //! `LEASEHOLD_CHAOS_KEEP=1` keeps the files of tests that passed; those of tests that failed are kept in `/tmp/leasehold-chaos`.
@@ -47,3 +50,4 @@ pub mod pages;
 pub mod perfdhcp;
 pub mod runs;
 pub mod shell;
+pub mod story;

@@ -286,7 +286,12 @@ impl Scene {
             "one address, one client",
             &unique_address::check(&history.promises(Count::FromAnswer)),
         )?;
-        expect_none("no stale NAK", &stale_nak::check_but(&history, may_refuse))?;
+        expect_none(
+            "no stale NAK",
+            &stale_nak::check_but(&history, |promise, _| {
+                may_refuse(promise.client, promise.address)
+            }),
+        )?;
         expect_none("ACKs agree", &agreement::check_acks(&history))?;
         let asked = history.promises(Count::FromAsked);
         let tolerance = durable_ack::Tolerance { early: 2_500, late: None };

@@ -188,7 +188,10 @@ impl Drop for Fleet {
 }
 
 /// A UDP socket on `address` that shares it, with room for a burst.
-fn bound(address: SocketAddrV4) -> Result<UdpSocket> {
+///
+/// # Errors
+/// When the system refuses.
+pub fn bound(address: SocketAddrV4) -> Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
     let _ = socket.set_recv_buffer_size(4 << 20);

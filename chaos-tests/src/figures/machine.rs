@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use super::flags::Flags;
-use super::keas;
 use super::table::Header;
 use crate::kea::server::Kind;
+use crate::kea::service;
 use crate::{gate, shell};
 
 /// The header of a suite that begins now.
@@ -27,7 +27,7 @@ pub fn header(flags: &Flags, kea: Option<&Kind>) -> Header {
         load: load.join(" "),
         leasehold: said(Command::new(&program).arg("--version")),
         commit: commit(),
-        kea: kea.map(keas::version),
+        kea: kea.map(service::version),
         sockets: flags.sockets.word().to_owned(),
         seconds: flags.seconds,
         rounds: flags.rounds,

@@ -6,7 +6,7 @@
 //!
 //! * Pure: [`search`] (the clean rate), [`sample`] (several values of one figure), [`goal`] (the goals), [`table`] (the output).
 //! * [`book`]: what was measured. [`flags`]: the command line. [`machine`]: what the header says.
-//! * [`keas`], [`responder`]: what we are compared with. [`client`]: load that perfdhcp cannot make. [`probe`]: the disk and the link.
+//! * [`responder`], and [`crate::kea::service`]: what we are compared with. [`client`]: load that perfdhcp cannot make. [`probe`]: the disk and the link.
 //! * Parts: [`rate`], [`latency`], [`kinds`], [`overload`], [`million`], [`slow_disk`].
 //!
 //! Whatever happens, processes and namespaces go with the values that stand for them; a signal ends the suite at the next run.
@@ -20,6 +20,7 @@ use clap::Parser;
 
 use crate::gate;
 use crate::kea::server::Kind;
+use crate::kea::service;
 use book::{Book, Subject};
 use flags::{Flags, Output, Part, Purpose};
 use subject::Running;
@@ -28,7 +29,6 @@ pub mod book;
 pub mod client;
 pub mod flags;
 pub mod goal;
-pub mod keas;
 pub mod kinds;
 pub mod latency;
 pub mod machine;
@@ -57,7 +57,7 @@ impl Stop {
     ///
     /// # Errors
     /// When the system refuses.
-    fn listen() -> Result<Stop> {
+    pub fn listen() -> Result<Stop> {
         let stop = Stop::default();
         let flag = Arc::clone(&stop.0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -88,7 +88,8 @@ impl Stop {
         Ok(())
     }
 
-    fn is_set(&self) -> bool {
+    /// Whether a signal has come.
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -118,7 +119,7 @@ fn run(flags: &Flags) -> Result<bool> {
         gate::binary(name, variable)?;
     }
     let Some(gate) = gate::enter("figures", &["perfdhcp"])? else { return Ok(false) };
-    let kea = match keas::find(flags.kea_root().as_deref()) {
+    let kea = match service::find(flags.kea_root().as_deref()) {
         _ if flags.without_kea => None,
         Ok(kea) => Some(kea),
         Err(why) => {

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use super::book::Subject;
 use super::flags::{RESPOND, Sockets};
-use super::keas;
 use crate::clock;
 use crate::floor::netns::cleanup::WorkDir;
 use crate::floor::netns::cluster::{Cluster, Plan, RELAY};
 use crate::floor::netns::node::{peer_address, rack_address};
 use crate::floor::netns::process::Process;
-use crate::floor::netns::topology::{Namespace, Nic, Switch};
+use crate::floor::netns::topology::{Namespace, Nic, Switch, wait_for_links};
 use crate::gate::Gate;
 use crate::kea::server::{Kind, Server};
+use crate::kea::service;
 
 /// Where a server listens that is alone.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -145,7 +145,7 @@ impl Running {
         clock::sleep_ms(500);
         match &mut self.servers {
             Servers::Cluster(cluster) => cluster.wait_ready(),
-            Servers::Other(other) => keas::wait(&mut other.keas),
+            Servers::Other(other) => service::wait(&mut other.keas),
         }
     }
 
@@ -182,7 +182,7 @@ impl Other {
             clock::sleep_ms(200);
         } else {
             let kind = kea.context("there is no Kea")?;
-            match keas::start(kind, &namespaces, dhcp4, dir.path()) {
+            match service::start(kind, &namespaces, dhcp4, dir.path()) {
                 Ok(servers) => keas = servers,
                 Err(error) => {
                     // What it said is in the error.
@@ -193,15 +193,4 @@ impl Other {
         }
         Ok(Other { keas, stateless, relay, _namespaces: namespaces, _switches: switches, dir })
     }
-}
-
-/// Kea does not listen on a link that is not up yet.
-fn wait_for_links(namespaces: &[Namespace]) -> Result<()> {
-    for namespace in namespaces {
-        clock::wait_for("the links", 5_000, || {
-            let links = namespace.ip(&["-o", "link", "show"]).ok()?;
-            (links.matches("state UP").count() == 2).then_some(())
-        })?;
-    }
-    Ok(())
 }

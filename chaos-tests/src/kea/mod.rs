@@ -5,6 +5,7 @@
 //! * [`lab`]: a cable to a server. Frames are made and read byte by byte, so any client, relay and address can be played.
 //! * [`server`]: one Kea or Leasehold process with one configuration. [`run`]: the exchanges against it,
 //!   packet by packet ([`draft`]), both servers in step ([`pace`]).
+//! * [`service`]: Kea alone or as a pair, as people run it.
 //! * [`reply`]: what is compared. [`differences`]: what is listed, and the page for operators that is made from the list.
 //!
 //! The control API is compared likewise: [`requests`] are the stories, [`control`] tells them to a server, [`answer`] is what is compared.
@@ -31,6 +32,7 @@ pub mod reply;
 pub mod requests;
 pub mod run;
 pub mod server;
+pub mod service;
 pub mod words;
 
 /// A version of Kea that we compare with.

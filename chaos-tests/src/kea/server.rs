@@ -120,6 +120,17 @@ impl Server {
         Ok(Server { process, dir, inside })
     }
 
+    /// Starts one anew that has ended, with the files that it left.
+    ///
+    /// # Errors
+    /// When the program cannot be started, or is not Kea.
+    pub fn start_again(&mut self, kind: &Kind, namespace: &Namespace) -> Result<()> {
+        let Kind::Kea { root, .. } = kind else { anyhow::bail!("only Kea is started again") };
+        let mut command = kea(namespace, root.as_deref(), &self.inside);
+        self.process = Process::start(&mut command, &self.dir.join("log"))?;
+        Ok(())
+    }
+
     /// Where its files are.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -113,12 +113,14 @@ pub struct Promise {
 #[derive(Debug, Clone, Default)]
 pub struct History {
     events: Vec<Event>,
+    /// ACKs and NAKs among those that were forgotten.
+    forgotten: (usize, usize),
 }
 
 impl History {
     /// A ledger of these events, which are in order of time.
     pub fn new(events: Vec<Event>) -> History {
-        History { events }
+        History { events, forgotten: (0, 0) }
     }
 
     /// Appends what happened next.
@@ -126,7 +128,15 @@ impl History {
         self.events.push(event);
     }
 
-    /// Everything, in order.
+    /// Drops what happened before; it is still counted. A promise that may still run must not be among it.
+    pub fn forget(&mut self, before: u64) {
+        let end = self.events.partition_point(|event| event.at < before);
+        let old = History::new(self.events.drain(..end).collect());
+        self.forgotten.0 += old.acks();
+        self.forgotten.1 += old.naks();
+    }
+
+    /// Everything that is not forgotten, in order.
     pub fn events(&self) -> &[Event] {
         &self.events
     }
@@ -189,15 +199,14 @@ impl History {
 
     /// How many ACKs were accepted.
     pub fn acks(&self) -> usize {
-        self.events
-            .iter()
-            .filter(|event| matches!(event.what, What::Acked { accepted: true, .. }))
-            .count()
+        let is_ack = |event: &&Event| matches!(event.what, What::Acked { accepted: true, .. });
+        self.forgotten.0 + self.events.iter().filter(is_ack).count()
     }
 
     /// How many NAKs were received.
     pub fn naks(&self) -> usize {
-        self.events.iter().filter(|event| matches!(event.what, What::Refused { .. })).count()
+        let is_nak = |event: &&Event| matches!(event.what, What::Refused { .. });
+        self.forgotten.1 + self.events.iter().filter(is_nak).count()
     }
 }
 

@@ -7,11 +7,13 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 pub mod agreement;
+pub mod config_order;
 pub mod durable_ack;
 pub mod exchanges;
 pub mod history;
 pub mod no_phantom;
 pub mod service_gap;
+pub mod stability;
 pub mod stale_nak;
 pub mod unique_address;
 

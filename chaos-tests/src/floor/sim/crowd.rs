@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::dice::Dice;
-use super::place::{NODES, RELAY, address};
+use super::place::{RELAY, address};
 use crate::client::machine::{Machine, Patience, Via};
 use crate::client::packet;
 use crate::oracle::{ClientId, History};
@@ -19,6 +19,7 @@ const GAVE_UP_MS: (u64, u64) = (8_000, 11_000);
 pub struct Crowd {
     dice: Dice,
     seed: u64,
+    nodes: u64,
     clients: Vec<Client>,
     history: History,
     quiet: bool,
@@ -51,7 +52,7 @@ struct Client {
 }
 
 impl Client {
-    fn new(number: u32, seed: u64, acts_at: u64) -> Client {
+    fn new(number: u32, nodes: u64, seed: u64, acts_at: u64) -> Client {
         let patience = Patience {
             repeat_ms: (900, 3_000),
             request_tries: 3,
@@ -60,7 +61,7 @@ impl Client {
         };
         Client {
             machine: Machine::new(ClientId(number), patience, seed),
-            hears: (1..=NODES).collect(),
+            hears: (1..=nodes).collect(),
             acts_at,
             still_until: 0,
             leaves: false,
@@ -69,11 +70,11 @@ impl Client {
 }
 
 impl Crowd {
-    /// `count` clients that have done nothing yet, and are quiet.
-    pub fn new(count: u32, seed: u64, dice: Dice) -> Crowd {
-        let clients =
-            (1..=count).map(|number| Client::new(number, seed, dice.between(0, 3_000))).collect();
-        Crowd { dice, seed, clients, history: History::default(), quiet: true, count }
+    /// `count` clients of so many nodes that have done nothing yet, and are quiet.
+    pub fn new(count: u32, nodes: u64, seed: u64, dice: Dice) -> Crowd {
+        let client = |number| Client::new(number, nodes, seed, dice.between(0, 3_000));
+        let clients = (1..=count).map(client).collect();
+        Crowd { dice, seed, nodes, clients, history: History::default(), quiet: true, count }
     }
 
     /// Everybody stops doing things, or goes on. What they hear they still enter in the ledger.
@@ -89,6 +90,11 @@ impl Crowd {
     /// The ledger.
     pub fn into_history(self) -> History {
         self.history
+    }
+
+    /// Drops what happened long before.
+    pub fn forget(&mut self, before: u64) {
+        self.history.forget(before);
     }
 
     /// How many ACKs were accepted so far.
@@ -139,7 +145,7 @@ impl Crowd {
         for _ in 0..gone {
             self.count += 1;
             let comes = now + self.dice.between(100, 1_500);
-            self.clients.push(Client::new(self.count, self.seed, comes));
+            self.clients.push(Client::new(self.count, self.nodes, self.seed, comes));
         }
     }
 
@@ -203,9 +209,9 @@ impl Crowd {
     /// A relay sends to all nodes, or to one.
     fn ears(&self) -> Vec<u64> {
         if self.dice.chance(500) {
-            (1..=NODES).collect()
+            (1..=self.nodes).collect()
         } else {
-            vec![self.dice.between(1, NODES)]
+            vec![self.dice.between(1, self.nodes)]
         }
     }
 
@@ -219,7 +225,8 @@ impl Crowd {
                 let (nodes, giaddr, source) = match via {
                     Via::Everyone => (client.hears.clone(), RELAY, SocketAddrV4::new(RELAY, 67)),
                     Via::Server(server) => {
-                        let node = (1..=NODES).filter(|node| address(*node) == server).collect();
+                        let node =
+                            (1..=self.nodes).filter(|node| address(*node) == server).collect();
                         (node, Ipv4Addr::UNSPECIFIED, SocketAddrV4::new(query.ciaddr, 68))
                     }
                 };

@@ -1,4 +1,4 @@
-//! What can break in a run, and how often each.
+//! What can break in a run, and how often each. Which of it a floor has, its [stage](crate::floor::stage) says.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,17 +24,27 @@ pub enum Fault {
     SlowDisk,
     /// A node writes its machine down.
     Snapshot,
-    /// A node stops in its tracks, and goes on later (`ideal`).
+    /// A node stops in its tracks, and goes on later.
     Freeze,
-    /// A wall clock is set (`ideal`).
+    /// A wall clock is set.
     WallClock,
     /// The power goes everywhere.
     PowerCut,
+    /// A link between two nodes comes and goes.
+    Flap,
+    /// A disk has no room.
+    FullDisk,
+    /// A node is cut from its clients.
+    NoClients,
+    /// A disk stands still.
+    Stall,
+    /// A node's link to its clients carries very little.
+    Narrow,
 }
 
 impl Fault {
     /// All of them; those that are drawn, in this order.
-    pub const ALL: [Fault; 11] = [
+    pub const ALL: [Fault; 16] = [
         Fault::Kill,
         Fault::Shutdown,
         Fault::Isolate,
@@ -46,6 +56,11 @@ impl Fault {
         Fault::Freeze,
         Fault::WallClock,
         Fault::PowerCut,
+        Fault::Flap,
+        Fault::FullDisk,
+        Fault::NoClients,
+        Fault::Stall,
+        Fault::Narrow,
     ];
 
     /// Its name on the command line.
@@ -62,6 +77,11 @@ impl Fault {
             Fault::Freeze => "freeze",
             Fault::WallClock => "wall-clock",
             Fault::PowerCut => "power-cut",
+            Fault::Flap => "flap",
+            Fault::FullDisk => "full-disk",
+            Fault::NoClients => "no-clients",
+            Fault::Stall => "stall",
+            Fault::Narrow => "narrow",
         }
     }
 
@@ -77,7 +97,7 @@ impl Fault {
 
 /// Which faults there are in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Faults(u16);
+pub struct Faults(u32);
 
 impl Faults {
     /// Everything.
@@ -85,13 +105,13 @@ impl Faults {
 
     /// Whether that one is among them.
     pub fn has(self, fault: Fault) -> bool {
-        self.0 & 1 << fault as u16 != 0
+        self.0 & 1 << fault as u32 != 0
     }
 
     /// Those, without this one.
     #[must_use]
     pub fn without(self, fault: Fault) -> Faults {
-        Faults(self.0 & !(1 << fault as u16))
+        Faults(self.0 & !(1 << fault as u32))
     }
 
     /// The ones there are.
@@ -125,13 +145,16 @@ impl FromStr for Faults {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Faults, String> {
+        if text == "all" {
+            return Ok(Faults::ALL);
+        }
         text.split(',').filter(|name| !name.is_empty()).try_fold(Faults(0), |faults, name| {
             let known = Fault::ALL.into_iter().find(|fault| fault.name() == name);
             let all: Vec<&str> = Fault::ALL.into_iter().map(Fault::name).collect();
             let fault = known.ok_or_else(|| {
                 format!("no fault is called {name:?}: there are {}", all.join(", "))
             })?;
-            Ok(Faults(faults.0 | 1 << fault as u16))
+            Ok(Faults(faults.0 | 1 << fault as u32))
         })
     }
 }
@@ -145,18 +168,19 @@ mod tests {
         assert_eq!(Faults::ALL.to_string().parse(), Ok(Faults::ALL));
         assert_eq!("cut,kill".parse::<Faults>().unwrap().to_string(), "kill,cut");
         assert_eq!("".parse(), Ok(Faults(0)));
+        assert_eq!("all".parse(), Ok(Faults::ALL));
         assert!("kil".parse::<Faults>().unwrap_err().contains("\"kil\""));
     }
 
     #[test]
     fn every_fault_is_drawn_and_no_other() {
         let dice = Dice::new(1, 1);
-        for few in ["kill", "storm,freeze", "power-cut,kill", "wall-clock,snapshot,shutdown"] {
+        for few in ["kill", "storm,flap", "power-cut,kill", "wall-clock,snapshot,no-clients"] {
             let faults: Faults = few.parse().unwrap();
             let mut drawn = Faults(0);
             for _ in 0..300 {
                 let fault = faults.draw(&dice, 100).unwrap();
-                drawn.0 |= 1 << fault as u16;
+                drawn.0 |= 1 << fault as u32;
             }
             assert_eq!(drawn, faults);
         }

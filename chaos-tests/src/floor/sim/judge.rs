@@ -5,7 +5,8 @@ use leasehold::types::ClusterTime;
 
 use crate::oracle::history::Count;
 use crate::oracle::{
-    Breach, ClientId, Held, History, agreement, durable_ack, no_phantom, stale_nak, unique_address,
+    Breach, ClientId, Held, History, Promise, agreement, durable_ack, no_phantom, stale_nak,
+    unique_address,
 };
 
 /// Checks every promise over the ledger and one node's machine. `now` is the moment of the run, `cluster` the leader's clock then.
@@ -39,10 +40,14 @@ pub fn node(
     each("phantom", no_phantom::check(history, &held), note);
 }
 
-/// Checks what the ledger alone shows.
-pub fn ledger(history: &History, note: &mut impl FnMut(&'static str, String)) {
+/// Checks what the ledger alone shows. `may_refuse`: whether a client may be refused what it was promised, at a moment.
+pub fn ledger(
+    history: &History,
+    may_refuse: impl Fn(&Promise, u64) -> bool,
+    note: &mut impl FnMut(&'static str, String),
+) {
     each("unique", unique_address::check(&history.promises(Count::FromAsked)), note);
-    each("stale nak", stale_nak::check(history), note);
+    each("stale nak", stale_nak::check_but(history, may_refuse), note);
     each("answers", agreement::check_acks(history), note);
 }
 

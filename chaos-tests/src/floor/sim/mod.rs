@@ -8,7 +8,7 @@
 //!   (the order in which ready branches of `select!` are polled, the first wait of a ticker), and snapshot files are written on real threads.
 //!
 //! Everything is drawn from one seed ([`dice`]): what the wires do ([`wires`]), what clients want ([`crowd`]), what breaks and when (the
-//! `story` of each world). [`place`] is who is where, [`judge`] what is checked in a quiet moment, [`noticed`] the notes of a run.
+//! [story](crate::story), which is the same on every floor). [`place`] is who is where, [`judge`] what is checked in a quiet moment, [`noticed`] the notes of a run.
 //!
 //! [`Mutant`]s are faults planted in the harness ([`mutants`]), not in the server: a run that does not notice them proves nothing.
 
@@ -28,6 +28,11 @@ pub mod place;
 pub mod raft;
 pub mod wires;
 
+/// How long a healed cluster may take until it serves again, in milliseconds.
+pub const RETURN_MS: u64 = 15_000;
+/// After so long nothing that was sent is on its way any more, in milliseconds.
+pub const SETTLE_MS: u64 = 5_000;
+
 /// A fault of the server that a run must notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mutant {
@@ -41,6 +46,8 @@ pub enum Mutant {
     /// `apply` takes a Release or Decline for whatever lease its client has at that address by then.
     #[value(name = "release-without-r5")]
     ReleaseWithoutR5,
+    /// `apply` puts a configuration into force whatever version it was made on.
+    SetWithoutExpected,
     /// Stamps are the leader's time of day.
     WallClockStamps,
     /// The sweep takes leases whose time is not over.
@@ -57,12 +64,14 @@ pub enum Mutant {
     NoMajorityRule,
     /// A leader stamps before it has applied what was stamped before.
     StampsTooSoon,
+    /// A leader goes on from stamps of its own that were never agreed.
+    StampsKept,
     /// The outcomes of a batch are told in another order.
     AnswersCrossed,
     /// A node comes to lead that lacks the end of the log.
     LeaderWithoutTheEnd,
-    /// A node applies an entry twice.
-    AppliesTwice,
+    /// A node passes over an entry. (That it applied one twice would change nothing: every command is safe to repeat.)
+    SkipsAnEntry,
     /// A node that starts has an empty machine and takes it for the one it had.
     ForgetsMachine,
 }
@@ -72,6 +81,8 @@ pub enum Mutant {
 pub struct Plan {
     /// How many clients there are.
     pub clients: u32,
+    /// How many change the configuration (`ideal`).
+    pub writers: u32,
     /// How many addresses, at most 254.
     pub pool: u32,
     /// Seconds of a lease.
@@ -102,6 +113,7 @@ impl Default for Plan {
     fn default() -> Plan {
         Plan {
             clients: 16,
+            writers: 2,
             pool: 10,
             lifetime: 30,
             rounds: 4,

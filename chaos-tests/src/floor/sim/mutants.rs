@@ -23,6 +23,14 @@ impl Mutant {
         Mutant::value_variants()
     }
 
+    /// Whether it is planted by changing entries.
+    pub fn rewrites(self) -> bool {
+        matches!(
+            self,
+            Mutant::ApplyWithoutR2c | Mutant::ReleaseWithoutR5 | Mutant::SetWithoutExpected
+        )
+    }
+
     /// Where it can be planted.
     pub fn place(self) -> Where {
         match self {
@@ -38,6 +46,11 @@ pub fn rewrite(mutant: Mutant, before: &State, index: u64, batch: Batch) -> Batc
     match mutant {
         Mutant::ApplyWithoutR2c => without_held(before, index, batch),
         Mutant::ReleaseWithoutR5 => without_generation(before, index, batch),
+        Mutant::SetWithoutExpected => each(before, index, batch, |_, command| {
+            if let Command::SetConfig(set) = command {
+                set.expected = None;
+            }
+        }),
         _ => batch,
     }
 }

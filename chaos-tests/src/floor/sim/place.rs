@@ -1,6 +1,6 @@
 //! Who is where: the same in both worlds.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use leasehold::net;
 use serde_json::{Value, json};
@@ -41,6 +41,21 @@ pub fn interface(node: u64) -> net::InterfaceState {
             broadcast: None,
         }],
     }
+}
+
+/// A datagram from `source` as node `node` reads it.
+pub fn datagram(node: u64, bytes: Vec<u8>, source: SocketAddrV4) -> net::Received {
+    let arrival = net::Arrival {
+        interface: "eth0".into(),
+        index: 1,
+        mtu: 1500,
+        interface_address: address(node),
+        source,
+        destination: address(node),
+        source_mac: None,
+        broadcast: false,
+    };
+    net::Received { bytes, arrival, came: leasehold::clock::instant() }
 }
 
 /// The configuration of a run.

@@ -22,7 +22,9 @@ pub struct Agreed {
     /// The newest term: who leads in it, and in which of its lives.
     pub term: u64,
     pub leader: Option<(u64, u64)>,
-    /// What a leader who is gone had not brought to agreement, and the others may have.
+    /// Who was the last to bring an entry of his own term to agreement, and that term.
+    pub began: Option<(u64, u64)>,
+    /// What he had stamped besides, as long as nobody else's entries took its place: his own log has it, and others may have a part.
     pub orphans: Vec<Entry>,
     stamp: ClusterTime,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 pub struct Hardware {
     /// Boot time at the beginning of the run, in milliseconds.
-    pub boot_ms: u64,
+    pub boot_ms: i64,
     /// How much too fast it is, in millionths.
     pub fast_ppm: i64,
     /// The wall clock at the beginning of the run, in milliseconds since 1970.
@@ -17,7 +17,7 @@ impl Hardware {
     /// Boot time at moment `now` of the run.
     pub fn boot(&self, now: u64) -> u64 {
         let drift = i128::from(now) * i128::from(self.fast_ppm) / 1_000_000;
-        self.boot_ms + u64::try_from(i128::from(now) + drift).unwrap_or(0)
+        u64::try_from(i128::from(self.boot_ms) + i128::from(now) + drift).unwrap_or(0)
     }
 
     /// Boot time as deadlines have it.

@@ -20,6 +20,7 @@ fn stamp_of(entry: &Entry) -> Option<ClusterTime> {
 
 /// The entry as a machine with that fault would take it.
 fn mutated(mutant: Option<Mutant>, shadow: &mut State, index: u64, entry: Entry) -> Entry {
+    let mutant = mutant.filter(|mutant| mutant.rewrites());
     let (Some(mutant), Some(bytes)) = (mutant, &entry.batch) else { return entry };
     let Ok(batch) = wire::decode_batch(bytes) else { return entry };
     let batch = mutants::rewrite(mutant, shadow, index, batch);
@@ -73,21 +74,32 @@ impl World {
         }
     }
 
+    /// What a leader who leads no more had not brought to agreement stays in his log.
+    pub(super) fn keep_tail(&mut self, node: u64, term: u64, tail: Vec<Entry>) {
+        if self.log.began == Some((node, term)) {
+            self.log.orphans = tail;
+        }
+    }
+
     /// A term begins. Of what the leader before had not brought to agreement the new one has the first part, or all, or nothing.
     pub(super) fn crown(&mut self, node: u64) {
         self.vacant = None;
-        let mut rest = std::mem::take(&mut self.log.orphans);
-        if let Some((old, life)) = self.log.leader
-            && self.seats[old as usize - 1].life == life
-            && let Some(reign) = self.node(old).and_then(|old| old.reign.as_ref())
-            && reign.term == self.log.term
-        {
-            rest.extend(reign.tail.iter().map(|(_, entry, _)| entry.clone()));
+        let mut rest = self.log.orphans.clone();
+        if let Some((owner, term)) = self.log.began {
+            let live = self
+                .node(owner)
+                .and_then(|it| it.reign.as_ref())
+                .filter(|reign| reign.term == term);
+            if let Some(reign) = live {
+                rest = reign.tail.iter().map(|(_, entry, _)| entry.clone()).collect();
+            }
+            self.log.orphans.clone_from(&rest);
+            if owner != node {
+                rest.truncate(self.dice.between(0, rest.len() as u64) as usize);
+            }
         }
-        rest.truncate(self.dice.between(0, rest.len() as u64) as usize);
         let life = self.seats[node as usize - 1].life;
         let term = self.log.crown(node, life);
-        self.log.orphans = rest.clone();
         self.tell(format!(
             "{node} leads in term {term}, with {} entries of those before",
             rest.len()
@@ -95,12 +107,16 @@ impl World {
         if self.plan.mutant == Some(Mutant::LeaderWithoutTheEnd) {
             self.log.forget(self.dice.between(0, 3));
         }
-        // Whoever leads has all that is agreed.
-        let last = self.log.last();
-        self.learn(node, node, last);
+        // Whoever leads has all that is agreed; how much of that he knows to be agreed, and has applied, is another matter.
+        let applied = self.node(node).map_or(0, |it| it.applied);
+        let knows = self.dice.between(applied.min(self.log.last()), self.log.last());
+        self.learn(node, node, knows);
         self.with(node, |it, now, out| it.lead(term, now, out));
         let takes = self.agreement(node).unwrap_or(20);
-        self.schedule.after(takes, Happening::At(node, life, Inward::Begin(term, rest)));
+        self.schedule.after(
+            takes,
+            Happening::At { node, life, what: Inward::Begin { term, adopted: rest } },
+        );
     }
 
     pub(super) fn begin(&mut self, node: u64, life: u64, term: u64, adopted: Vec<Entry>) {
@@ -110,9 +126,10 @@ impl World {
         if !self.has_quorum(node) {
             return self
                 .schedule
-                .after(ELECT, Happening::At(node, life, Inward::Begin(term, adopted)));
+                .after(ELECT, Happening::At { node, life, what: Inward::Begin { term, adopted } });
         }
         self.log.orphans.clear();
+        self.log.began = Some((node, term));
         for entry in adopted {
             let entry = mutated(self.plan.mutant, &mut self.shadow, self.log.last() + 1, entry);
             if let Some(what) = self.log.falls(stamp_of(&entry)) {
@@ -163,7 +180,10 @@ impl World {
         match (number, term, waiter) {
             (Some(number), Some(term), _) => {
                 let takes = self.agreement(node).unwrap_or(ELECT);
-                self.schedule.after(takes, Happening::At(node, life, Inward::Agree(term, number)));
+                self.schedule.after(
+                    takes,
+                    Happening::At { node, life, what: Inward::Agree { term, number } },
+                );
             }
             (_, _, Some(waiter)) => self.fate(node, waiter, batch::Result::NotProposed),
             _ => {}
@@ -197,7 +217,7 @@ impl World {
         if !self.has_quorum(node) {
             return self
                 .schedule
-                .after(ELECT, Happening::At(node, life, Inward::Agree(term, number)));
+                .after(ELECT, Happening::At { node, life, what: Inward::Agree { term, number } });
         }
         let (log, mut fell) = (&mut self.log, None);
         let Some(reign) =
@@ -222,7 +242,7 @@ impl World {
         let Some((term, leader)) = self.node(node).and_then(|it| it.leader) else { return };
         let upto = self.log.last();
         for peer in peers(node) {
-            self.cross(node, peer, Inward::Led(term, leader, upto));
+            self.cross(node, peer, Inward::Led { term, leader, agreed: upto });
         }
         self.learn(node, node, upto);
     }
@@ -250,6 +270,7 @@ impl World {
             let Some(it) = self.node(node) else { return };
             let (at, digest) = (it.state.applied(), it.state.digest());
             self.noticed.compare(now, node, at, digest);
+            self.note_config(node);
             if self.dice.chance(5) {
                 self.checkpoint(node);
             }
@@ -276,6 +297,7 @@ impl World {
                 self.noticed.compare(self.schedule.now(), node, at, digest);
                 self.with(node, |it, now, out| it.install(state, applied, now, out));
                 self.seats[node as usize - 1].checkpoint = (applied, bytes);
+                self.note_config(node);
             }
             Err(error) => {
                 self.breach("snapshot", format!("{node} cannot take over from {from}: {error}"))
@@ -296,7 +318,7 @@ impl World {
             }
             // A leader who is none any more tells nothing new.
             if let Some((term, leader)) = leads.filter(|_| newest) {
-                self.cross(node, peer, Inward::Led(term, leader, upto));
+                self.cross(node, peer, Inward::Led { term, leader, agreed: upto });
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use leasehold::VERSION;
 use leasehold::dhcp::v4::Ports;
 use leasehold::peers::SUSPECT_AFTER;
 use leasehold::peers::liveness::Sight;
@@ -14,25 +15,18 @@ use leasehold::peers::notes::Note;
 use leasehold::propose::batch::{self, Batcher, Outgoing};
 use leasehold::propose::{Answer, Route, Submission};
 use leasehold::raft::LeaseClock;
-use leasehold::serve::duties::{Facts, Leading};
+use leasehold::serve::duties::{Facts, INTRODUCE, Leading, WITHIN, introduction, is_majority};
 use leasehold::serve::levels::Levels;
 use leasehold::serve::link::Links;
+use leasehold::serve::queue::PATIENCE;
 use leasehold::serve::{Action, Event, Now, Received, Worker};
-use leasehold::state::{Batch, Command, Liveness, NodeInfo, Outcome, State, wire};
+use leasehold::state::{Batch, Command, NodeInfo, Outcome, State, wire};
 use leasehold::types::{ClusterTime, NodeId};
-use leasehold::{VERSION, net};
 
 use super::agreed::Entry;
 use super::clock::Hardware;
 use crate::floor::sim::Mutant;
-use crate::floor::sim::place::{NODES, address, interface, peers};
-
-/// How long a leader may have been silent (C12).
-const MAJORITY: Duration = Duration::from_secs(1);
-/// How long a duty waits.
-const WITHIN: Duration = Duration::from_secs(2);
-/// How often a node looks whether the cluster knows it as it is.
-const INTRODUCE: Duration = Duration::from_secs(1);
+use crate::floor::sim::place::{NODES, address, datagram, interface, peers};
 
 /// What the mutant with the time of day counts from, in milliseconds since 1970.
 const LONG_AGO: i64 = 1_690_000_000_000;
@@ -48,6 +42,19 @@ pub enum Ticket {
     Nobody,
     /// The story.
     Story,
+    /// A call of the control API.
+    Writer(u64),
+}
+
+/// Who waits for a read barrier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// The node, which starts (C15).
+    Start,
+    /// The worker, by this number.
+    Worker(u64),
+    /// A call of the control API.
+    Writer(u64),
 }
 
 /// A batch at a leader that waits for agreement, and whence it came.
@@ -68,12 +75,16 @@ pub enum Act {
     Reply(Vec<u8>),
     /// A batch to whoever leads.
     Batch(Outgoing),
-    /// A read barrier; `None`: that of the start (C15).
-    Barrier(Option<u64>),
+    /// A read barrier.
+    Barrier(Asker),
     /// A note to every peer, or to one.
     Tell(Option<u64>, Note),
     /// An answer to the story.
     Story(Answer),
+    /// An answer to a call of the control API.
+    Called(u64, Answer),
+    /// It leads no more; what it stamped in that term and was not agreed.
+    Deposed(u64, Vec<Entry>),
     /// The fate of a batch that waited here.
     Fate(Waiter, batch::Result),
 }
@@ -115,6 +126,7 @@ pub struct Node {
     suspected: BTreeMap<u64, bool>,
     majority: Option<bool>,
     starting: bool,
+    stopping: bool,
     started: ClusterTime,
     introduced: Option<Duration>,
 }
@@ -146,6 +158,7 @@ impl Node {
             suspected: BTreeMap::new(),
             majority: None,
             starting: true,
+            stopping: false,
             started,
             introduced: None,
         };
@@ -191,23 +204,34 @@ impl Node {
         u64::try_from(due.saturating_sub(mono).as_millis()).unwrap_or(u64::MAX).clamp(1, 100)
     }
 
-    /// A datagram arrives.
-    pub fn packet(&mut self, bytes: Vec<u8>, source: SocketAddrV4, now: u64, out: &mut Vec<Act>) {
-        let arrival = net::Arrival {
-            interface: "eth0".into(),
-            index: 1,
-            mtu: 1500,
-            interface_address: address(self.me),
-            source,
-            destination: address(self.me),
-            source_mac: None,
-            broadcast: false,
-        };
-        let datagram = net::Received { bytes, arrival, came: leasehold::clock::instant() };
-        let received = Received { datagram, at: self.hardware.mono(now) };
+    /// A datagram is read that came at moment `came`.
+    pub fn packet(
+        &mut self,
+        bytes: Vec<u8>,
+        source: SocketAddrV4,
+        came: u64,
+        now: u64,
+        out: &mut Vec<Act>,
+    ) {
+        let datagram = datagram(self.me, bytes, source);
+        let received = Received { datagram, at: self.hardware.mono(came) };
+        let overdue = Duration::from_millis(now - came) > PATIENCE;
         self.step(now, out, |worker, state, now, wants| {
-            worker.packet(received, false, state, now, wants)
+            worker.packet(received, overdue, state, now, wants)
         });
+    }
+
+    /// Gives up whatever waits for an answer, and takes nothing more.
+    pub fn stop(&mut self, now: u64, out: &mut Vec<Act>) {
+        let mut answers = Vec::new();
+        self.batcher.stop(&mut answers);
+        self.stopping = true;
+        self.answer(answers, now, out);
+    }
+
+    /// Whether it was told to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Something happens to the worker.
@@ -246,7 +270,7 @@ impl Node {
                     };
                     self.batcher.submit(submission, &mut answers);
                 }
-                Action::Barrier(number) => out.push(Act::Barrier(Some(number))),
+                Action::Barrier(number) => out.push(Act::Barrier(Asker::Worker(number))),
                 Action::Tell(whom, note) => out.push(Act::Tell(whom.map(|whom| whom.0), note)),
                 // Nothing beyond the log is simulated.
                 Action::Happened(_) | Action::Ping(_) => {}
@@ -302,6 +326,7 @@ impl Node {
                 }
                 Ticket::Nobody => {}
                 Ticket::Story => out.push(Act::Story(answer)),
+                Ticket::Writer(call) => out.push(Act::Called(call, answer)),
             }
         }
         if !packets.is_empty() {
@@ -324,6 +349,8 @@ impl Node {
                 }
             }
             // What becomes of it others decide.
+            let tail = reign.tail.iter().map(|(_, entry, _)| entry.clone()).collect();
+            out.push(Act::Deposed(reign.term, tail));
             let waiters = reign.tail.into_iter().filter_map(|(_, _, waiter)| waiter);
             out.extend(
                 waiters
@@ -381,6 +408,7 @@ impl Node {
             {
                 ClusterTime::from_millis(self.clock.issue(boot, term).as_millis() + 10_000)
             }
+            Some(Mutant::StampsKept) => self.clock.issue(boot, 1),
             _ => self.clock.issue(boot, term),
         };
         let leader = self.me;
@@ -407,10 +435,11 @@ impl Node {
         if let Some(bytes) = &entry.batch {
             let batch = wire::decode_batch(bytes)
                 .map_err(|error| format!("entry {index} does not decode: {error}"))?;
-            told = self.state.apply(index, &batch);
-            if self.mutant == Some(Mutant::AppliesTwice) && index % 50 == self.me {
-                self.state.apply(index, &batch);
-            }
+            told = if self.mutant == Some(Mutant::SkipsAnEntry) && index % 50 == self.me {
+                self.state.clone().apply(index, &batch)
+            } else {
+                self.state.apply(index, &batch)
+            };
             if self.mutant == Some(Mutant::AnswersCrossed) {
                 told.reverse();
             }
@@ -447,9 +476,8 @@ impl Node {
 
     /// Whether a majority of all nodes was heard lately.
     fn hears_majority(&self, mono: Duration) -> bool {
-        let lately =
-            self.heard.values().filter(|at| mono.saturating_sub(**at) < MAJORITY).count() as u64;
-        (lately + 1) * 2 > NODES
+        let lately = |at: &&Duration| is_majority(Some(mono.saturating_sub(**at)));
+        (self.heard.values().filter(lately).count() as u64 + 1) * 2 > NODES
     }
 
     /// What a node does ten times a second: looks who is silent, and whether there is a majority (C12); introduces itself; asks for the
@@ -470,7 +498,7 @@ impl Node {
         let there = match self.leader {
             Some((_, leader)) if leader == self.me => self.hears_majority(mono),
             Some((_, leader)) => {
-                self.heard.get(&leader).is_some_and(|at| mono.saturating_sub(*at) < MAJORITY)
+                is_majority(self.heard.get(&leader).map(|at| mono.saturating_sub(*at)))
             }
             None => false,
         };
@@ -480,7 +508,7 @@ impl Node {
             self.event(Event::Majority(there), now, out);
         }
         if self.starting {
-            out.push(Act::Barrier(None));
+            out.push(Act::Barrier(Asker::Start));
         }
         if self.introduced.is_none_or(|at| mono.saturating_sub(at) >= INTRODUCE) {
             self.introduced = Some(mono);
@@ -500,7 +528,7 @@ impl Node {
         }
     }
 
-    /// R16, as in `serve::duties`.
+    /// R16.
     fn introduce(&mut self, now: u64, out: &mut Vec<Act>) {
         let me = NodeId(self.me);
         let wanted = NodeInfo {
@@ -513,18 +541,9 @@ impl Node {
             version: VERSION.to_owned(),
             level: leasehold::state::feature::known(),
         };
-        let view = self.state.view();
-        let entry = view.meta().node(me);
-        let left_before = entry.is_some_and(|entry| {
-            matches!(entry.liveness, Liveness::Draining | Liveness::Maintenance)
-                && entry.since <= self.started
-        });
-        let known = entry.and_then(|entry| entry.info.as_ref()) == Some(&wanted);
-        if left_before {
-            self.submit(Command::NodeLiveness(me, Liveness::Down), Ticket::Nobody, now, out);
-        }
-        if !known {
-            self.submit(Command::NodeInfo(wanted), Ticket::Nobody, now, out);
+        let entry = self.state.view().meta().node(me).map(|entry| &**entry);
+        for command in introduction(entry, wanted, self.started) {
+            self.submit(command, Ticket::Nobody, now, out);
         }
     }
 

@@ -11,8 +11,9 @@ use leasehold::types::NodeId;
 
 use super::agreed::{Agreed, Entry};
 use super::clock::Hardware;
-use super::node::{Act, Node, Ticket, Waiter};
+use super::node::{Act, Asker, Node, Ticket, Waiter};
 use super::schedule::Schedule;
+use super::writers::Writers;
 use crate::client::machine::ReplyKind;
 use crate::client::packet;
 use crate::floor::sim::crowd::{Crowd, Said};
@@ -27,7 +28,7 @@ const BEAT: u64 = 100;
 /// How long it takes to notice that a connection is gone, in milliseconds.
 pub(super) const KEEPALIVE: u64 = 500;
 /// How long a read barrier may take, in milliseconds.
-const BARRIER: u64 = 1_000;
+pub(super) const BARRIER: u64 = 1_000;
 /// How often it is looked whether somebody leads, in milliseconds.
 pub(super) const ELECT: u64 = 50;
 /// So long after it lost the others a node has noticed (C12), in milliseconds: a second of silence, and when it looks.
@@ -37,15 +38,26 @@ const SILENT_AFTER: u64 = 1_500;
 #[derive(Debug)]
 pub enum Happening {
     /// The clients look at the clock.
-    Crowd(u64),
-    /// A packet comes to a node.
-    Packet(u64, Vec<u8>, SocketAddrV4),
+    Crowd {
+        /// The moment they were called for: another may be set by then.
+        at: u64,
+    },
+    /// A packet is read by a node.
+    Packet {
+        node: u64,
+        /// When it came.
+        came: u64,
+        bytes: Vec<u8>,
+        source: SocketAddrV4,
+    },
     /// A packet comes from a node to its clients.
-    Reply(u64, Vec<u8>),
+    Reply { node: u64, bytes: Vec<u8> },
     /// What is only for one life of a node.
-    At(u64, u64, Inward),
+    At { node: u64, life: u64, what: Inward },
     /// It is looked whether somebody leads.
     Elect,
+    /// Those who change the configuration look at the clock.
+    Writers,
 }
 
 /// What happens to a node.
@@ -56,24 +68,35 @@ pub enum Inward {
     /// It wants to be called at this moment.
     Turn(u64),
     /// A peer told something.
-    Note(u64, Note),
+    Note { from: u64, note: Note },
     /// A peer answers.
     Heard(u64),
     /// A leader says in which term, and how far the log is agreed.
-    Led(u64, u64, u64),
+    Led { term: u64, leader: u64, agreed: u64 },
     /// A batch arrives.
-    Batch(Vec<Command>, Option<Waiter>),
+    Batch { commands: Vec<Command>, waiter: Option<Waiter> },
     /// The fate of one that it sent.
-    Fate(u64, batch::Result),
+    Fate { flight: u64, result: batch::Result },
     /// The leader's tail in this term is on the disks of a majority up to this number.
-    Agree(u64, u64),
+    Agree { term: u64, number: u64 },
     /// The first entry of its term is on the disks of a majority, behind what it took over.
-    Begin(u64, Vec<Entry>),
-    /// A barrier of that node in that life arrives; until when it matters.
-    Ask(u64, u64, Option<u64>, u64),
-    /// A barrier has its index, or none.
-    Index(Option<u64>, Option<u64>, u64),
+    Begin { term: u64, adopted: Vec<Entry> },
+    /// A read barrier of node `from` in that life arrives; it matters until then.
+    Ask { from: u64, life: u64, asker: Asker, until: u64 },
+    /// A read barrier has its index, or none.
+    Index { asker: Asker, index: Option<u64>, until: u64 },
 }
+
+/// What waits for a node that is stopped in its tracks.
+#[derive(Debug, Default)]
+pub(super) struct Stopped {
+    inward: Vec<Inward>,
+    /// In the buffer of its socket, and when each came.
+    packets: Vec<(u64, Vec<u8>, SocketAddrV4)>,
+}
+
+/// So many packets find room in a socket's buffer.
+const BUFFER: usize = 400;
 
 /// A place for a node, and what its disk has.
 #[derive(Debug)]
@@ -83,7 +106,7 @@ pub(super) struct Seat {
     pub(super) life: u64,
     pub(super) turn_at: u64,
     /// What waits while it is stopped in its tracks.
-    pub(super) stopped: Option<Vec<Inward>>,
+    pub(super) stopped: Option<Stopped>,
     pub(super) slow_ms: u64,
     /// The last checkpoint.
     pub(super) checkpoint: (u64, Vec<u8>),
@@ -104,6 +127,8 @@ pub struct World {
     pub wires: Wires,
     /// Its clients.
     pub crowd: Crowd,
+    /// Those who change the configuration.
+    pub writers: Writers,
     /// What it noticed.
     pub noticed: Noticed,
     /// Answers to commands of the story.
@@ -124,7 +149,7 @@ impl World {
         let dice = Dice::new(seed, 3);
         let seats = (1..=NODES).map(|_| Seat {
             hardware: Hardware {
-                boot_ms: dice.between(1_000, 9_000_000),
+                boot_ms: dice.between(1_000, 9_000_000) as i64,
                 fast_ppm: dice.between(0, 2 * plan.clock_ppm) as i64 - plan.clock_ppm as i64,
                 wall_ms: 1_700_000_000_000 + dice.between(0, 4_000) as i64 - 2_000,
             },
@@ -140,7 +165,8 @@ impl World {
         });
         let mut world = World {
             wires: Wires::new(Dice::new(seed, 1)),
-            crowd: Crowd::new(plan.clients, seed, Dice::new(seed, 2)),
+            crowd: Crowd::new(plan.clients, NODES, seed, Dice::new(seed, 2)),
+            writers: Writers::new(plan.writers, Dice::new(seed, 5)),
             noticed: Noticed::default(),
             answers: Vec::new(),
             schedule: Schedule::default(),
@@ -153,6 +179,7 @@ impl World {
             plan,
         };
         world.schedule.after(0, Happening::Elect);
+        world.schedule.after(0, Happening::Writers);
         for node in 1..=NODES {
             world.wires.off(node, true);
         }
@@ -197,13 +224,6 @@ impl World {
     /// A node that runs.
     pub fn node(&self, node: u64) -> Option<&Node> {
         self.seats[node as usize - 1].node.as_ref()
-    }
-
-    /// Whether all nodes run and answer, and one of them leads.
-    pub fn is_whole(&self) -> bool {
-        self.running().count() as u64 == NODES
-            && self.running().all(|(_, node)| node.is_ready())
-            && self.leader().is_some()
     }
 
     /// Who leads and may stamp.
@@ -278,29 +298,54 @@ impl World {
         self.tell(format!("start {node}, entry {applied} of {}", self.log.last()));
         self.noticed.compare(now, node, digest.0, digest.1);
         self.wires.off(node, false);
-        self.schedule.after(0, Happening::At(node, life, Inward::Beat));
+        self.schedule.after(0, Happening::At { node, life, what: Inward::Beat });
     }
 
     /// Ends a node without warning.
     pub fn kill(&mut self, node: u64) {
         let seat = &mut self.seats[node as usize - 1];
         let Some(dead) = seat.node.take() else { return };
-        (seat.reached, seat.stopped) = (dead.applied, None);
-        if let (Some(reign), true) = (dead.reign, self.log.leader == Some((node, seat.life)))
-            && reign.term == self.log.term
-            && reign.began.is_some()
-        {
-            self.log.orphans = reign.tail.into_iter().map(|(_, entry, _)| entry).collect();
-        }
+        seat.reached = dead.applied;
+        let waiting = seat.stopped.take().map_or_else(Vec::new, |stopped| stopped.inward);
         self.wires.off(node, true);
-        self.tell(format!("kill {node}"));
+        self.tell(format!("{} {node}", if dead.is_stopping() { "stop" } else { "kill" }));
+        waiting.into_iter().for_each(|what| self.lost(what));
+        if let Some(reign) = dead.reign {
+            let waiters = reign.tail.iter().filter_map(|(_, _, waiter)| *waiter);
+            let waiters: Vec<Waiter> = waiters.chain(reign.waiting.into_values()).collect();
+            self.keep_tail(
+                node,
+                reign.term,
+                reign.tail.into_iter().map(|(_, entry, _)| entry).collect(),
+            );
+            for waiter in waiters {
+                self.lost(Inward::Batch { commands: Vec::new(), waiter: Some(waiter) });
+            }
+        }
+    }
+
+    /// Stops a node in good order: another leads, what it waits for is given up, and it ends. That it says before that it is leaving, and
+    /// answers for a while, is not in this world.
+    pub fn shut_down(&mut self, node: u64) {
+        if self.log.leader.is_some_and(|(leader, _)| leader == node) {
+            self.depose();
+        }
+        self.with(node, |it, now, out| it.stop(now, out));
+        self.kill(node);
+    }
+
+    /// The machine of a node was without power: its boot time begins anew.
+    pub fn reboot(&mut self, node: u64) {
+        let boot = i64::try_from(self.dice.between(1_000, 60_000)).unwrap_or(0);
+        let now = i64::try_from(self.now()).unwrap_or(i64::MAX);
+        self.seats[node as usize - 1].hardware.boot_ms = boot - now;
     }
 
     /// Stops a node in its tracks.
     pub fn stop(&mut self, node: u64) {
         let seat = &mut self.seats[node as usize - 1];
         if seat.node.is_some() && seat.stopped.is_none() {
-            seat.stopped = Some(Vec::new());
+            seat.stopped = Some(Stopped::default());
             self.tell(format!("stop {node} in its tracks"));
         }
     }
@@ -311,8 +356,11 @@ impl World {
         if let Some(waiting) = seat.stopped.take() {
             seat.alone_since = None;
             let life = seat.life;
-            for what in waiting {
-                self.schedule.after(0, Happening::At(node, life, what));
+            for (came, bytes, source) in waiting.packets {
+                self.schedule.after(0, Happening::Packet { node, came, bytes, source });
+            }
+            for what in waiting.inward {
+                self.schedule.after(0, Happening::At { node, life, what });
             }
             self.tell(format!("{node} goes on"));
         }
@@ -362,7 +410,7 @@ impl World {
 
     fn happen(&mut self, what: Happening) {
         match what {
-            Happening::Crowd(at) => {
+            Happening::Crowd { at } => {
                 if at == self.crowd_at {
                     self.crowd_at = u64::MAX;
                     let said = self.crowd.tick(self.now());
@@ -370,26 +418,35 @@ impl World {
                     self.call_crowd();
                 }
             }
-            Happening::Packet(node, bytes, source) => {
-                self.with(node, |it, now, out| it.packet(bytes, source, now, out));
+            Happening::Packet { node, came, bytes, source } => {
+                match &mut self.seats[node as usize - 1].stopped {
+                    Some(stopped) if stopped.packets.len() < BUFFER => {
+                        stopped.packets.push((came, bytes, source));
+                    }
+                    Some(_) => {}
+                    None => {
+                        self.with(node, |it, now, out| it.packet(bytes, source, came, now, out))
+                    }
+                }
             }
-            Happening::Reply(node, bytes) => match self.crowd.hear(self.now(), node, &bytes) {
+            Happening::Reply { node, bytes } => match self.crowd.hear(self.now(), node, &bytes) {
                 Some(said) => {
                     self.say(said);
                     self.call_crowd();
                 }
                 None => self.breach("wire", format!("node {node} sent what no client can read")),
             },
-            Happening::At(node, life, what) => {
+            Happening::At { node, life, what } => {
                 let seat = &mut self.seats[node as usize - 1];
                 if seat.life != life || seat.node.is_none() {
                     self.lost(what);
                 } else if let Some(waiting) = &mut seat.stopped {
-                    waiting.push(what);
+                    waiting.inward.push(what);
                 } else {
                     self.inward(node, life, what);
                 }
             }
+            Happening::Writers => self.writers_turn(),
             Happening::Elect => {
                 self.elect();
                 self.schedule.after(ELECT, Happening::Elect);
@@ -399,24 +456,23 @@ impl World {
 
     /// What was on its way to a node that is no more.
     fn lost(&mut self, what: Inward) {
-        if let Inward::Batch(_, Some(waiter)) = what {
+        if let Inward::Batch { waiter: Some(waiter), .. } = what {
             self.schedule.after(
                 KEEPALIVE,
-                Happening::At(
-                    waiter.node,
-                    waiter.life,
-                    Inward::Fate(waiter.flight, batch::Result::Lost),
-                ),
+                Happening::At {
+                    node: waiter.node,
+                    life: waiter.life,
+                    what: Inward::Fate { flight: waiter.flight, result: batch::Result::Lost },
+                },
             );
         }
     }
 
     fn inward(&mut self, node: u64, life: u64, what: Inward) {
-        let now = self.now();
         match what {
             Inward::Beat => {
                 self.beat(node);
-                self.schedule.after(BEAT, Happening::At(node, life, Inward::Beat));
+                self.schedule.after(BEAT, Happening::At { node, life, what: Inward::Beat });
             }
             Inward::Turn(at) => {
                 let seat = &mut self.seats[node as usize - 1];
@@ -425,47 +481,22 @@ impl World {
                     self.with(node, |it, now, out| it.turn(now, out));
                 }
             }
-            Inward::Note(from, note) => {
+            Inward::Note { from, note } => {
                 self.with(node, |it, now, out| it.event(Event::Note(NodeId(from), note), now, out));
             }
             Inward::Heard(by) => self.with(node, |it, now, _| it.hear(by, now)),
-            Inward::Led(term, leader, upto) => {
+            Inward::Led { term, leader, agreed } => {
                 self.with(node, |it, now, out| it.follow(term, leader, now, out));
-                self.learn(node, leader, upto);
+                self.learn(node, leader, agreed);
             }
-            Inward::Batch(commands, waiter) => self.arrive(node, life, commands, waiter),
-            Inward::Fate(flight, result) => {
+            Inward::Batch { commands, waiter } => self.arrive(node, life, commands, waiter),
+            Inward::Fate { flight, result } => {
                 self.with(node, |it, now, out| it.finish(flight, result, now, out));
             }
-            Inward::Agree(term, number) => self.agree(node, life, term, number),
-            Inward::Begin(term, adopted) => self.begin(node, life, term, adopted),
-            Inward::Ask(from, its_life, number, until) => {
-                let leads = match self.plan.mutant {
-                    Some(Mutant::BarrierWithoutMajority) => {
-                        self.node(node).is_some_and(|it| it.reign.is_some())
-                    }
-                    _ => self.leader() == Some(node) && self.has_quorum(node),
-                };
-                let known = self.node(node).map_or(0, |it| it.applied);
-                let back = match from == node {
-                    true => Some(0),
-                    false => self.wires.cross(node, from).map(|delay| delay.as_millis() as u64),
-                };
-                let (index, delay) = match (leads, back) {
-                    (true, Some(delay))
-                        if self.plan.mutant == Some(Mutant::BarrierWithoutMajority) =>
-                    {
-                        (Some(known), delay)
-                    }
-                    (true, Some(delay)) => (Some(self.log.last()), delay),
-                    _ => (None, until.saturating_sub(now)),
-                };
-                self.schedule.after(
-                    delay,
-                    Happening::At(from, its_life, Inward::Index(number, index, until)),
-                );
-            }
-            Inward::Index(number, index, until) => self.barrier(node, life, number, index, until),
+            Inward::Agree { term, number } => self.agree(node, life, term, number),
+            Inward::Begin { term, adopted } => self.begin(node, life, term, adopted),
+            Inward::Ask { from, life, asker, until } => self.asked(node, from, life, asker, until),
+            Inward::Index { asker, index, until } => self.barrier(node, life, asker, index, until),
         }
     }
 
@@ -480,7 +511,7 @@ impl World {
         let due = now + it.due_in(now);
         if due < seat.turn_at {
             seat.turn_at = due;
-            self.schedule.after(due - now, Happening::At(node, life, Inward::Turn(due)));
+            self.schedule.after(due - now, Happening::At { node, life, what: Inward::Turn(due) });
         }
         for act in out {
             self.act(node, life, act);
@@ -492,40 +523,26 @@ impl World {
             Act::Reply(bytes) => {
                 self.check_right_to_answer(node, &bytes);
                 for delay in self.wires.deliver(node) {
-                    self.schedule
-                        .after(delay.as_millis() as u64, Happening::Reply(node, bytes.clone()));
+                    self.schedule.after(
+                        delay.as_millis() as u64,
+                        Happening::Reply { node, bytes: bytes.clone() },
+                    );
                 }
             }
             Act::Batch(batch) => self.send(node, life, batch),
             Act::Fate(waiter, result) => self.fate(node, waiter, result),
             Act::Story(answer) => self.answers.push(answer),
+            Act::Deposed(term, tail) => self.keep_tail(node, term, tail),
+            Act::Called(call, answer) => self.set_answered(call, answer),
             Act::Tell(whom, note) => {
                 for peer in peers(node).filter(|peer| whom.is_none_or(|whom| whom == *peer)) {
                     // Best effort, and nothing may rest on it.
                     if !self.dice.chance(self.plan.notes_lost_per_mille) {
-                        self.cross(node, peer, Inward::Note(node, note.clone()));
+                        self.cross(node, peer, Inward::Note { from: node, note: note.clone() });
                     }
                 }
             }
-            Act::Barrier(number) => {
-                let until = self.now() + BARRIER;
-                let leader = self.node(node).and_then(|it| it.leader).map(|(_, leader)| leader);
-                let ask = Inward::Ask(node, life, number, until);
-                let asked = match leader {
-                    Some(leader) if leader == node => {
-                        self.schedule.after(0, Happening::At(node, life, ask));
-                        true
-                    }
-                    Some(leader) => self.cross(node, leader, ask),
-                    None => false,
-                };
-                if !asked {
-                    self.schedule.after(
-                        BARRIER,
-                        Happening::At(node, life, Inward::Index(number, None, until)),
-                    );
-                }
-            }
+            Act::Barrier(asker) => self.ask(node, asker),
         }
     }
 
@@ -556,7 +573,7 @@ impl World {
     pub(super) fn cross(&mut self, from: u64, to: u64, what: Inward) -> bool {
         let Some(delay) = self.wires.cross(from, to) else { return false };
         let life = self.seats[to as usize - 1].life;
-        self.schedule.after(delay.as_millis() as u64, Happening::At(to, life, what));
+        self.schedule.after(delay.as_millis() as u64, Happening::At { node: to, life, what });
         true
     }
 
@@ -564,8 +581,15 @@ impl World {
         for said in said {
             for node in said.nodes {
                 for delay in self.wires.deliver(node) {
-                    let packet = Happening::Packet(node, said.bytes.clone(), said.source);
-                    self.schedule.after(delay.as_millis() as u64, packet);
+                    let delay = delay.as_millis() as u64;
+                    let came = self.now() + delay;
+                    let packet = Happening::Packet {
+                        node,
+                        came,
+                        bytes: said.bytes.clone(),
+                        source: said.source,
+                    };
+                    self.schedule.after(delay, packet);
                 }
             }
         }
@@ -577,7 +601,7 @@ impl World {
         let at = due.max(now + 1);
         if at < self.crowd_at {
             self.crowd_at = at;
-            self.schedule.after(at - now, Happening::Crowd(at));
+            self.schedule.after(at - now, Happening::Crowd { at });
         }
     }
 }

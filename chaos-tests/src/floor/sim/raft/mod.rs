@@ -4,7 +4,7 @@ pub mod clock;
 pub mod disk;
 pub mod forward;
 pub mod node;
-pub mod story;
+pub mod stage;
 pub mod world;
 
-pub use story::run;
+pub use stage::run;

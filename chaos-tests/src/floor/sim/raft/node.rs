@@ -8,19 +8,19 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use leasehold::VERSION;
 use leasehold::clock::Clock;
 use leasehold::dhcp::v4::Ports;
 use leasehold::peers::SUSPECT_AFTER;
 use leasehold::peers::notes::Note;
 use leasehold::propose::{Proposer, Signals, boot, follow_leader};
 use leasehold::raft::{Channels, Keeping, Me, Raft, Start, Timers};
-use leasehold::serve::duties::Duties;
+use leasehold::serve::duties::{Duties, is_majority};
 use leasehold::serve::link::Links;
 use leasehold::serve::{Action, After, Event, Inbox, Now, Received, Worker};
 use leasehold::state::{NodeInfo, State};
 use leasehold::storage::{Identity, RosterNode, Seat};
 use leasehold::types::NodeId;
-use leasehold::{VERSION, net};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -30,14 +30,12 @@ use super::clock::SimClock;
 use super::forward::ToLeader;
 use super::world::World;
 use crate::floor::sim::dice::Dice;
-use crate::floor::sim::place::{NODES, address, interface, peers};
+use crate::floor::sim::place::{NODES, address, datagram, interface, peers};
 
 /// The cluster's number.
 const CLUSTER: u64 = 77;
 /// How often a node pings its peers and looks at what it heard.
 const PING: Duration = Duration::from_millis(100);
-/// How long a leader may have been silent (C12).
-const MAJORITY: Duration = Duration::from_secs(1);
 /// How long a read barrier may take.
 const BARRIER: Duration = Duration::from_secs(1);
 
@@ -254,20 +252,8 @@ impl Node {
 
     /// A datagram arrives.
     pub fn packet(self: &Arc<Self>, bytes: Vec<u8>, source: SocketAddrV4) {
-        let arrival = net::Arrival {
-            interface: "eth0".into(),
-            index: 1,
-            mtu: 1500,
-            interface_address: address(self.me),
-            source,
-            destination: address(self.me),
-            source_mac: None,
-            broadcast: false,
-        };
-        let received = Received {
-            datagram: net::Received { bytes, arrival, came: leasehold::clock::instant() },
-            at: boot(&self.clock),
-        };
+        let received =
+            Received { datagram: datagram(self.me, bytes, source), at: boot(&self.clock) };
         self.step(|worker, state, now, out| worker.packet(received, false, state, now, out));
     }
 
@@ -407,12 +393,12 @@ impl Node {
                 });
             }
             let heard = self.heard.lock().clone();
-            let within = |peer: u64, most: Duration| {
+            let heard_ago = |peer: u64| {
                 let at = heard.get(peer as usize).copied().flatten();
-                at.is_some_and(|at| self.clock.monotonic().saturating_sub(at) < most)
+                at.map(|at| self.clock.monotonic().saturating_sub(at))
             };
             for peer in peers(self.me) {
-                let silent = !within(peer, SUSPECT_AFTER);
+                let silent = heard_ago(peer).is_none_or(|ago| ago >= SUSPECT_AFTER);
                 if suspected.get(peer as usize) != Some(&silent) {
                     suspected[peer as usize] = silent;
                     self.event(if silent {
@@ -424,10 +410,8 @@ impl Node {
             }
             let status = self.raft.status();
             let there = match status.leader {
-                Some(leader) if leader.0 == self.me => {
-                    status.quorum_heard_ago.is_some_and(|ago| ago < MAJORITY)
-                }
-                Some(leader) => within(leader.0, MAJORITY),
+                Some(leader) if leader.0 == self.me => is_majority(status.quorum_heard_ago),
+                Some(leader) => is_majority(heard_ago(leader.0)),
                 None => false,
             };
             if majority != Some(there) {

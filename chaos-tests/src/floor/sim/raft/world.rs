@@ -77,7 +77,7 @@ impl World {
             clock: SimClock::start(),
             wires,
             hub,
-            crowd: Mutex::new(Crowd::new(plan.clients, seed, Dice::new(seed, 2))),
+            crowd: Mutex::new(Crowd::new(plan.clients, NODES, seed, Dice::new(seed, 2))),
             disks: (1..=NODES).map(disk).collect(),
             dirs,
             nodes: Mutex::new(vec![None; NODES as usize + 1]),

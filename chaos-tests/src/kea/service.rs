@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::Version;
+use super::server::{CONTROL, HOOKS, Kind, Server};
 use crate::clock;
 use crate::floor::netns::api;
 use crate::floor::netns::topology::Namespace;
-use crate::kea::Version;
-use crate::kea::server::{CONTROL, HOOKS, Kind, Server};
 use crate::shell;
 
 /// How long a pair may take to find each other, in milliseconds.
@@ -79,22 +79,32 @@ pub fn wait(servers: &mut [Server]) -> Result<()> {
     let is_pair = servers.len() > 1;
     let deadline = clock::now_ms() + READY_MS;
     for server in servers {
-        loop {
+        while let Err(why) = is_ready(server, is_pair) {
             if !server.process.runs() {
                 bail!("Kea has ended:\n{}", server.complaint());
             }
-            let last = match state(&server.dir().join(CONTROL)) {
-                Ok(state) if !is_pair || state == "hot-standby" => break,
-                Ok(state) => format!("its state is {state:?}"),
-                Err(error) => format!("{error:#}"),
-            };
             if clock::now_ms() > deadline {
-                bail!("Kea is not ready after {READY_MS} ms: {last}\n{}", server.complaint());
+                bail!("Kea is not ready after {READY_MS} ms: {why}\n{}", server.complaint());
             }
             clock::sleep_ms(50);
         }
     }
     Ok(())
+}
+
+/// Why one does not serve, or is not in hot-standby as a pair should be.
+///
+/// # Errors
+/// That.
+pub fn is_ready(server: &mut Server, is_pair: bool) -> Result<(), String> {
+    if !server.process.runs() {
+        return Err("it does not run".to_owned());
+    }
+    match state(&server.dir().join(CONTROL)) {
+        Ok(state) if !is_pair || state == "hot-standby" => Ok(()),
+        Ok(state) => Err(format!("its state is {state:?}")),
+        Err(error) => Err(format!("{error:#}")),
+    }
 }
 
 /// The state of its high availability; empty when it has none.
