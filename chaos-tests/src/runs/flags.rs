@@ -69,6 +69,13 @@ pub struct Netns {
     /// How long; the round that is on then is ended first
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub minutes: u64,
+    #[command(flatten)]
+    pub real: RealWords,
+}
+
+/// What both have.
+#[derive(Debug, Clone, Args)]
+pub struct RealWords {
     /// What everything is drawn from; when it happens is the machine's doing
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -102,7 +109,7 @@ pub struct Soak {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub hours: u64,
     #[command(flatten)]
-    pub netns: Netns,
+    pub real: RealWords,
 }
 
 /// Who is tested.
@@ -340,6 +347,12 @@ mod tests {
             [&["--faults", "kil"][..], &["--seeds", "0"], &["--world", "real"], &["--ledger"]]
         {
             let words = ["chaos", "sim"].iter().chain(wrong);
+            assert!(Flags::try_parse_from(words).is_err(), "{wrong:?}");
+        }
+        for wrong in
+            [&["netns", "--hours", "1"][..], &["soak", "--minutes", "1"], &["netns", "--plan", "x"]]
+        {
+            let words = ["chaos"].iter().chain(wrong);
             assert!(Flags::try_parse_from(words).is_err(), "{wrong:?}");
         }
     }

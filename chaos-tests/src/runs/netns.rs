@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::flags::{Netns, Output, Soak, Subject};
+use super::flags::{Netns, Output, RealWords, Soak, Subject};
 use super::page::{self, NodeState, Page, Told};
 use super::tally::Tally;
 use crate::figures::Stop;
@@ -19,8 +19,7 @@ use crate::{clock, gate};
 
 /// One run.
 struct Run<'a> {
-    flags: &'a Netns,
-    seed: u64,
+    flags: &'a RealWords,
     minutes: u64,
     plan: Plan,
     /// The words that repeat it.
@@ -29,22 +28,22 @@ struct Run<'a> {
 
 /// `chaos netns`.
 pub fn run(flags: &Netns) -> ExitCode {
+    let (minutes, flags) = (flags.minutes, &flags.real);
     // Longer than in the simulation: a process takes its time to start, and a judgement waits for a quiet moment.
     let plan = Plan { faults_ms: 30_000, pause_ms: (1_000, 6_000), ..plan(flags) };
-    let minutes = flags.minutes;
     let again = format!("netns --minutes {minutes}{}", words(flags));
-    one(&Run { flags, seed: flags.seed, minutes, plan, again })
+    one(&Run { flags, minutes, plan, again })
 }
 
 /// `chaos soak`.
 pub fn soak(flags: &Soak) -> ExitCode {
-    let plan = Plan { faults_ms: 300_000, pause_ms: (5_000, 60_000), ..plan(&flags.netns) };
-    let again = format!("soak --hours {}{}", flags.hours, words(&flags.netns));
-    let minutes = flags.hours * 60;
-    one(&Run { flags: &flags.netns, seed: flags.netns.seed, minutes, plan, again })
+    let (hours, flags) = (flags.hours, &flags.real);
+    let plan = Plan { faults_ms: 300_000, pause_ms: (5_000, 60_000), ..plan(flags) };
+    let again = format!("soak --hours {hours}{}", words(flags));
+    one(&Run { flags, minutes: hours * 60, plan, again })
 }
 
-fn plan(flags: &Netns) -> Plan {
+fn plan(flags: &RealWords) -> Plan {
     Plan {
         clients: flags.clients,
         pool: flags.pool,
@@ -55,7 +54,7 @@ fn plan(flags: &Netns) -> Plan {
     }
 }
 
-fn words(flags: &Netns) -> String {
+fn words(flags: &RealWords) -> String {
     let mut words =
         format!(" --seed {} --clients {} --pool {}", flags.seed, flags.clients, flags.pool);
     if flags.plan != Faults::ALL {
@@ -87,7 +86,7 @@ fn shown(run: &Run<'_>) -> Result<Option<Shown>> {
     let tools: Vec<&str> = tools.collect();
     let Some(gate) = gate::enter("chaos-netns", &tools)? else { return Ok(None) };
     let signal = Stop::listen()?;
-    let (seed, plan) = (run.seed, run.plan);
+    let (seed, plan) = (run.flags.seed, run.plan);
     eprintln!("{} minutes with seed {seed}: {}", run.minutes, plan.faults);
     let shown = match run.flags.subject {
         Subject::Leasehold => during(Ours::start(gate, seed, &plan)?, run, &signal)?,
@@ -105,7 +104,7 @@ fn shown(run: &Run<'_>) -> Result<Option<Shown>> {
 fn during<S: Servers>(servers: S, run: &Run<'_>, signal: &Stop) -> Result<Shown> {
     let end = clock::now_ms() + run.minutes * 60_000;
     let stop = || clock::now_ms() >= end || signal.is_set();
-    real::run(servers, run.seed, run.plan, stop)
+    real::run(servers, run.flags.seed, run.plan, stop)
 }
 
 fn tell(run: &Run<'_>, shown: Shown) -> ExitCode {

@@ -162,7 +162,7 @@ fn totals(out: &mut String, tally: &Tally) {
     let rows = [
         ("runs", tally.runs.to_string()),
         ("runs that broke a promise", tally.broken.len().to_string()),
-        ("simulated hours", format!("{:.1}", tally.hours())),
+        ("hours", format!("{:.1}", tally.hours())),
         ("ACKs", tally.acks.to_string()),
         ("NAKs", tally.naks.to_string()),
     ];
@@ -173,7 +173,7 @@ fn totals(out: &mut String, tally: &Tally) {
 fn gaps(out: &mut String, gaps: &Gaps) {
     out.push_str(
         "<h2>Service gaps</h2>\n\
-         <p>From each ACK to the next for anybody, and from the last to the end of a run.</p>\n\
+         <p>From each ACK to the next for anybody, and from the last to the end of a run, without the time in which clients were quiet.</p>\n\
          <div class=\"wide\">\n<table class=\"numbers\">\n\
          <tr><th>gap</th><th>times</th><th></th></tr>\n",
     );
@@ -521,7 +521,7 @@ th { color: var(--faint); font-weight: 500; }
 td.bars { width: 26rem; }
 .bar { height: .7rem; min-width: 2px; background: var(--ack); }
 .nodes { display: flex; flex-wrap: wrap; gap: 0 3rem; }
-li { white-space: pre-wrap; overflow-wrap: anywhere; }
+li, td { white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
 svg { display: block; width: 100%; min-width: 44rem; }
 svg text { font-size: 11px; fill: var(--faint); }
@@ -566,6 +566,7 @@ mod tests {
             breaches: vec![breach(9_000), breach(9_001)],
             story: vec!["    3000 ms kill <node 1>".to_owned()],
             faults: vec![(3_000, Fault::Kill), (3_000, Fault::SlowDisk), (3_001, Fault::Kill)],
+            quiet: Vec::new(),
             history: History::new(vec![ack(2_000, 1), ack(2_010, 1), ack(12_000, 2)]),
             simulated_ms: 12_000,
         }

@@ -46,6 +46,7 @@ pub fn simulate(world: World, seed: u64, plan: Plan) -> Report {
         breaches: vec![breach],
         story: Vec::new(),
         faults: Vec::new(),
+        quiet: Vec::new(),
         history: History::default(),
         simulated_ms: 0,
     }
@@ -228,7 +229,7 @@ fn progress(tally: &Tally, seeds: u64, since: Duration) {
     // Progress that cannot be shown is no failure.
     let _ = write!(
         out,
-        "{}/{seeds} seeds, {:.1} simulated hours, {} ACKs, {} broken, {:02}:{:02}   {end}",
+        "{}/{seeds} seeds, {:.1} hours, {} ACKs, {} broken, {:02}:{:02}   {end}",
         tally.runs,
         tally.hours(),
         tally.acks,

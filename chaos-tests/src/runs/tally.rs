@@ -41,7 +41,7 @@ impl Tally {
         self.acks += report.history.acks() as u64;
         self.naks += report.history.naks() as u64;
         let acks = ack_times(&report.history);
-        self.gaps.add(&acks, report.simulated_ms);
+        self.gaps.add(&acks, report.simulated_ms, &report.quiet);
         // The ledger of a long run has forgotten its beginning: how long it was to the next ACK then is not known.
         let known_from = match report.history.acks() > acks.len() {
             true => acks.first().copied().unwrap_or(u64::MAX),
@@ -51,7 +51,7 @@ impl Tally {
             let next = acks.partition_point(|ack| ack < at);
             // Nobody got one any more.
             let end = acks.get(next).copied().unwrap_or(report.simulated_ms);
-            let gap = end.saturating_sub(*at);
+            let gap = waited(*at, end, &report.quiet);
             let (count, longest, seed) = self.faults.entry(fault.name()).or_default();
             *count += 1;
             if *at >= known_from && gap > *longest {
@@ -63,7 +63,7 @@ impl Tally {
         }
     }
 
-    /// Simulated hours.
+    /// Hours of all runs, simulated ones among them.
     pub fn hours(&self) -> f64 {
         self.simulated_ms as f64 / 3_600_000.0
     }
@@ -106,13 +106,13 @@ pub struct Gaps {
 
 impl Gaps {
     /// Adds the gaps of a run that ended at `end` and had ACKs at these times, in order, all in milliseconds of the run. The time before
-    /// the first ACK is none, as the cluster is only beginning then; a run without any ACK is one gap.
-    fn add(&mut self, acks: &[u64], end: u64) {
+    /// the first ACK is none, as the cluster is only beginning then; a run without any ACK is one gap. Where clients were quiet nobody waited.
+    fn add(&mut self, acks: &[u64], end: u64, quiet: &[(u64, u64)]) {
         let nexts = acks.iter().skip(1).chain([&end]);
-        acks.iter().zip(nexts).for_each(|(ack, next)| self.count(next.saturating_sub(*ack)));
+        acks.iter().zip(nexts).for_each(|(ack, next)| self.count(waited(*ack, *next, quiet)));
         // A run of no length did not begin.
         if acks.is_empty() && end > 0 {
-            self.count(end);
+            self.count(waited(0, end, quiet));
         }
     }
 
@@ -136,6 +136,12 @@ impl Gaps {
     fn json(&self) -> Vec<Value> {
         self.buckets().map(|(end, times)| json!({ "up-to-ms": end, "times": times })).collect()
     }
+}
+
+/// How much of the time from `from` to `to` clients were not quiet, in milliseconds.
+fn waited(from: u64, to: u64, quiet: &[(u64, u64)]) -> u64 {
+    let shared = |(begin, end): &(u64, u64)| (*end).min(to).saturating_sub((*begin).max(from));
+    to.saturating_sub(from).saturating_sub(quiet.iter().map(shared).sum())
 }
 
 impl fmt::Display for Gaps {
@@ -174,7 +180,7 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} runs, {:.1} simulated hours, {} ACKs, {} NAKs",
+            "{} runs, {:.1} hours, {} ACKs, {} NAKs",
             self.runs,
             self.hours(),
             self.acks,
@@ -229,6 +235,7 @@ mod tests {
             breaches: Vec::new(),
             story: Vec::new(),
             faults: Vec::new(),
+            quiet: Vec::new(),
             history: History::new(acks.iter().map(event).collect()),
             simulated_ms,
         }
@@ -256,6 +263,18 @@ mod tests {
         let acks = [(5_000, true), (5_100, true), (5_200, false), (5_400, true)];
         tally.add(&report(1, &acks, 8_000));
         assert_eq!(gaps(&tally), [1, 0, 1, 0, 0, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn nobody_waits_while_clients_are_quiet() {
+        let mut tally = Tally::default();
+        let faults = vec![(1_900, Fault::Kill)];
+        let quiet = vec![(1_000, 1_100), (2_000, 9_000), (9_900, u64::MAX)];
+        let run = report(1, &[(1_000, true), (9_100, true)], 10_000);
+        tally.add(&Report { faults, quiet, ..run });
+        // 1 000 ms and 800 ms.
+        assert_eq!(gaps(&tally), [0, 0, 0, 2, 0, 0, 0, 0, 0]);
+        assert_eq!(tally.faults.get("kill"), Some(&(1, 200, 1)));
     }
 
     #[test]

@@ -152,6 +152,8 @@ pub struct Report {
     pub story: Vec<String>,
     /// When which fault came, in milliseconds of the run.
     pub faults: Vec<(u64, Fault)>,
+    /// From when to when clients did nothing of their own accord, in milliseconds of the run.
+    pub quiet: Vec<(u64, u64)>,
     /// The clients' ledger.
     pub history: History,
     /// How long it was, in simulated milliseconds.

@@ -14,6 +14,8 @@ pub struct Noticed {
     pub story: Vec<String>,
     /// When which fault came.
     pub faults: Vec<(u64, Fault)>,
+    /// From when to when clients did nothing of their own accord.
+    pub quiet: Vec<(u64, u64)>,
     /// By index: the hash of the machine, and the node that had it first.
     digests: BTreeMap<u64, (u64, u64)>,
 }
@@ -31,6 +33,15 @@ impl Noticed {
     pub fn breach(&mut self, at: u64, promise: &'static str, what: String) {
         self.tell(at, format!("BREACH {promise}: {what}"));
         self.breaches.push(Breach { promise, what, at });
+    }
+
+    /// Clients do nothing of their own accord from now on, or go on.
+    pub fn quiet(&mut self, at: u64, quiet: bool) {
+        match self.quiet.last_mut().filter(|(_, until)| *until == u64::MAX) {
+            Some((_, until)) if !quiet => *until = at,
+            None if quiet => self.quiet.push((at, u64::MAX)),
+            _ => {}
+        }
     }
 
     /// Machines at one index are equal, whenever and wherever.

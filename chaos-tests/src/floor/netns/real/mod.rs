@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::clock;
+use crate::floor::netns::emulator::Weather;
 use crate::floor::netns::topology::Namespace;
 use crate::floor::sim::crowd::Crowd;
 use crate::floor::sim::dice::Dice;
@@ -92,6 +93,17 @@ pub trait Servers {
     fn passed(self);
 }
 
+/// The weather of a storm: [`Stage::storm`], with some duplicates, and some that overtake others.
+fn storm(lost_per_mille: u64, late_ms: u64) -> Result<Weather> {
+    Ok(Weather {
+        delay_ms: late_ms / 2,
+        jitter_ms: late_ms / 2,
+        loss_per_mille: u32::try_from(lost_per_mille)?,
+        duplicate_per_mille: 20,
+        reorder_per_mille: 50,
+    })
+}
+
 /// A stage of real servers.
 #[derive(Debug)]
 pub struct Real<S> {
@@ -133,14 +145,14 @@ pub fn run<S: Servers>(
     }
     let simulated_ms = real.now();
     let Real { servers, clients, noticed, .. } = real;
-    let Noticed { breaches, story, faults, .. } = noticed;
+    let Noticed { breaches, story, faults, quiet, .. } = noticed;
     let history = clients.history();
     let lacked = servers.lacks().to_vec();
     drop(clients);
     if breaches.is_empty() {
         servers.passed();
     }
-    let report = Report { seed, breaches, story, faults, history, simulated_ms };
+    let report = Report { seed, breaches, story, faults, quiet, history, simulated_ms };
     Ok(Shown { report, facts, lacked })
 }
 
@@ -233,6 +245,7 @@ impl<S: Servers> Stage for Real<S> {
     }
 
     fn quiet(&mut self, quiet: bool) {
+        self.noticed.quiet(clock::now_ms(), quiet);
         self.clients.quiet(quiet);
     }
 

@@ -3,9 +3,8 @@
 use anyhow::{Context, Result, bail};
 use leasehold::clock::WALL_OFFSET_FILE;
 
-use super::Servers;
+use super::{Servers, storm};
 use crate::floor::netns::cluster::{self, Cluster, Direction, Plan as ClusterPlan};
-use crate::floor::netns::emulator::Weather;
 use crate::floor::netns::loop_disk::{LoopDisk, Lost};
 use crate::floor::netns::sys::Signal;
 use crate::floor::netns::topology::Namespace;
@@ -266,13 +265,7 @@ impl Servers for Ours {
 
     fn storm(&mut self, lost_per_mille: u64, late_ms: u64) -> Result<()> {
         let emulator = self.cluster.emulator.as_ref().context("no emulated network")?;
-        emulator.set_all(Weather {
-            delay_ms: late_ms / 2,
-            jitter_ms: late_ms / 2,
-            loss_per_mille: u32::try_from(lost_per_mille)?,
-            duplicate_per_mille: 20,
-            reorder_per_mille: 50,
-        });
+        emulator.set_all(storm(lost_per_mille, late_ms)?);
         Ok(())
     }
 

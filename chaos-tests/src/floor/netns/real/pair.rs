@@ -7,9 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::Servers;
+use super::{Servers, storm};
 use crate::floor::netns::cleanup::WorkDir;
-use crate::floor::netns::emulator::{Emulator, Weather};
+use crate::floor::netns::emulator::Emulator;
 use crate::floor::netns::loop_disk::{LoopDisk, Lost};
 use crate::floor::netns::node::{peer_address, rack_address};
 use crate::floor::netns::sys::Signal;
@@ -250,13 +250,7 @@ impl Servers for Pair {
     }
 
     fn storm(&mut self, lost_per_mille: u64, late_ms: u64) -> Result<()> {
-        self.peers.set_all(Weather {
-            delay_ms: late_ms / 2,
-            jitter_ms: late_ms / 2,
-            loss_per_mille: u32::try_from(lost_per_mille)?,
-            duplicate_per_mille: 20,
-            reorder_per_mille: 50,
-        });
+        self.peers.set_all(storm(lost_per_mille, late_ms)?);
         Ok(())
     }
 

@@ -29,8 +29,8 @@ pub fn run(seed: u64, plan: Plan) -> Report {
     story::play(&mut world, Dice::new(seed, 4), || false);
     let simulated_ms = world.now();
     let World { noticed, crowd, .. } = world;
-    let Noticed { breaches, story, faults, .. } = noticed;
-    Report { seed, breaches, story, faults, history: crowd.into_history(), simulated_ms }
+    let Noticed { breaches, story, faults, quiet, .. } = noticed;
+    Report { seed, breaches, story, faults, quiet, history: crowd.into_history(), simulated_ms }
 }
 
 impl Stage for World {
@@ -116,6 +116,7 @@ impl Stage for World {
     }
 
     fn quiet(&mut self, quiet: bool) {
+        self.noticed.quiet(self.schedule.now(), quiet);
         self.crowd.quiet(quiet);
         self.writers.quiet(quiet);
     }

@@ -46,9 +46,9 @@ pub fn run(seed: u64, plan: Plan) -> anyhow::Result<Report> {
     living.abort();
     run.runtime.block_on(run.world.power_cut());
     let simulated_ms = run.now();
-    let Noticed { breaches, story, faults, .. } = run.world.take_noticed();
+    let Noticed { breaches, story, faults, quiet, .. } = run.world.take_noticed();
     let history = run.world.crowd.lock().history().clone();
-    Ok(Report { seed, breaches, story, faults, history, simulated_ms })
+    Ok(Report { seed, breaches, story, faults, quiet, history, simulated_ms })
 }
 
 struct Run {
@@ -146,6 +146,7 @@ impl Stage for Run {
     }
 
     fn quiet(&mut self, quiet: bool) {
+        self.inside(|world| world.quiet(quiet));
         self.world.crowd.lock().quiet(quiet);
     }
 

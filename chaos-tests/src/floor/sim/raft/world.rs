@@ -205,6 +205,11 @@ impl World {
         }
     }
 
+    /// Clients do nothing of their own accord from now on, or go on.
+    pub fn quiet(&self, quiet: bool) {
+        self.noticed.lock().quiet(self.clock.ms(), quiet);
+    }
+
     /// A fault is about to come.
     pub fn fault(&self, fault: Fault) {
         self.noticed.lock().faults.push((self.clock.ms(), fault));
