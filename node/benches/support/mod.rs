@@ -219,5 +219,6 @@ pub fn packet(datagram: Vec<u8>, at: ClusterTime) -> Packet {
         mtu: 1500,
         at,
     };
-    Packet { message, arrival }
+    // Whatever the machine has, it had before.
+    Packet { message, arrival, seen: u64::MAX }
 }

@@ -186,7 +186,8 @@ impl Worker {
         }
         let interface = how.index;
         let came = earlier(now.cluster, now.mono.saturating_sub(at));
-        let packet = Packet { message, arrival: arrival(how, &self.links, came) };
+        let arrival = arrival(how, &self.links, came);
+        let packet = Packet { message, arrival, seen: state.applied() };
         let waiting = Waiting { packet, received: at, interface, came: taken };
         self.decide(waiting, Tried::default(), state, now, out);
     }

@@ -117,6 +117,13 @@ pub struct ConfigVersion(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation(pub u64);
 
+impl Generation {
+    /// The entry of the Grant that began it.
+    pub fn index(self) -> u64 {
+        self.0 / Batch::MAX as u64
+    }
+}
+
 /// Who the command is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Client {

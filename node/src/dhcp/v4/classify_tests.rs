@@ -44,7 +44,7 @@ fn arrival() -> Arrival {
 /// Asks about a packet in the classes ALL and `blue`.
 fn ask<T>(query: Query, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
     let config = crate::config::from_text(CONFIG).expect("it is a configuration").config;
-    let packet = Packet { message: query.message(), arrival: arrival() };
+    let packet = Packet { message: query.message(), arrival: arrival(), seen: 0 };
     let reading = Node::nowhere(|cx| Reading::of(&packet, cx, &config).expect("it is served"));
     let mut classes = ClassSet::default();
     classes.insert("ALL".into());

@@ -41,7 +41,7 @@ fn delivered(
     kind: ReplyKind,
     yiaddr: Ipv4Addr,
 ) -> Option<Delivery> {
-    let packet = Packet { message: query.message(), arrival };
+    let packet = Packet { message: query.message(), arrival, seen: 0 };
     deliver(&packet, &reading(&packet), kind, yiaddr, Ports::STANDARD)
 }
 

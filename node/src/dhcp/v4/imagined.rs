@@ -53,6 +53,7 @@ impl Imagined {
                 mtu: 1500,
                 at: ClusterTime::ZERO,
             },
+            seen: 0,
         };
         let reading = Reading {
             message: MessageType::Request,

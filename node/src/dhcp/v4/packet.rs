@@ -26,6 +26,8 @@ pub struct Packet {
     pub message: Message,
     /// How it came.
     pub arrival: Arrival,
+    /// The last entry that this node had applied when it took the packet up. What it knows of later entries it may not have known then.
+    pub seen: u64,
 }
 
 /// How a message arrived.

@@ -66,6 +66,20 @@ fn r2_a_packet_that_waited_does_not_retire_what_its_client_has_taken_since() {
     ));
 }
 
+/// A follower's estimate of cluster time runs on while nobody leads; the next leader's stamps begin where they had ended (R12).
+#[test]
+fn r2_nor_does_one_that_came_while_the_estimate_was_ahead_of_the_stamps() {
+    let mut node = Node::new(basic());
+    node.line("now 5").unwrap();
+    let Decision::Commit(_, waiting) = node.decide(SELECTING) else { panic!("it is free") };
+    node.line("now 1").unwrap();
+    let (_, taken) = node.commits("request xid=2 50=192.0.2.11 54=192.0.2.1");
+    assert!(matches!(taken, Outcome::Granted(_)));
+    node.line("now 5").unwrap();
+    assert_eq!(node.finish(&waiting, &Outcome::Changed, 0), Decision::Again);
+    assert_eq!(node.redecide(&waiting), Decision::Drop(Reason::Overtaken));
+}
+
 #[test]
 fn m7_repeats_are_known_by_client_state_address_and_identity_but_not_by_xid() {
     let mut node = Node::new(basic());

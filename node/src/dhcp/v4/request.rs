@@ -81,6 +81,15 @@ pub fn policy(why: Why, standing: Standing, known: bool, authoritative: bool) ->
     }
 }
 
+/// Whether a lease was granted since the packet came, as far as this node can tell. By cluster time alone it cannot: its estimate runs
+/// on while nobody leads, and stamps then begin where they had ended (R12). So what was applied here since the packet was taken up counts,
+/// too; an index from before a restore (R28) says nothing.
+fn is_since(ex: &Exchange<'_>, lease: &Lease) -> bool {
+    let (seen, applied) = (ex.packet.seen, ex.view.applied());
+    let is_news = (seen.saturating_add(1)..=applied).contains(&lease.generation.index());
+    is_news || lease.granted > ex.packet.arrival.at
+}
+
 /// A REQUEST that this node answers.
 pub fn request<'a>(ex: &Exchange<'a>, subnet: Option<&'a Subnet>) -> Decision {
     let why = why(ex.reading, &ex.packet.arrival);
@@ -95,7 +104,7 @@ pub fn request<'a>(ex: &Exchange<'a>, subnet: Option<&'a Subnet>) -> Decision {
     let Some(want) = want else { return unnamed(ex, subnet, &client, held) };
     // A packet that waited, for a commit or a barrier, and whose client was given another address
     // meanwhile: deciding it on the newer view would retire what the client has now (R2).
-    if held.is_some_and(|lease| lease.address != want && lease.granted > ex.packet.arrival.at) {
+    if held.is_some_and(|lease| lease.address != want && is_since(ex, lease)) {
         return Decision::Drop(Reason::Overtaken);
     }
     let last = ex.view.last_lease_of(&client, subnet.network).map(|lease| &**lease);

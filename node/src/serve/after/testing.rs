@@ -25,7 +25,8 @@ pub fn query() -> Query {
         mtu: 1500,
         at: ClusterTime::ZERO,
     };
-    Query { packet: Packet { message: Message::from_vec(bytes).unwrap(), arrival }, interface: 3 }
+    let message = Message::from_vec(bytes).unwrap();
+    Query { packet: Packet { message, arrival, seen: 0 }, interface: 3 }
 }
 
 /// An empty machine's.

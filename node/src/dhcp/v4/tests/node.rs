@@ -283,7 +283,7 @@ impl Node {
             mtu: 1500,
             at: self.now,
         };
-        let packet = Packet { message, arrival };
+        let packet = Packet { message, arrival, seen: self.state.applied() };
         let classes = self.classes_of(&packet).unwrap_or_default().1;
         let first = handle(&packet, &self.context(), self.state.view(), self.now).decision;
         let mut decisions = vec![first.clone()];
@@ -532,6 +532,6 @@ impl Node {
             mtu: word("mtu").unwrap_or("1500").parse().map_err(|_| "mtu=N")?,
             at: ClusterTime::from_millis(self.now.as_millis().saturating_sub(ago)),
         };
-        Ok(Ok(Packet { message, arrival }))
+        Ok(Ok(Packet { message, arrival, seen: self.state.applied() }))
     }
 }
