@@ -97,7 +97,8 @@ pub struct Plan {
     pub faults: Faults,
     /// Of a thousand faults, how many are a loss of power everywhere.
     pub power_cuts_per_mille: u64,
-    /// Of a thousand batches, how many come a second time later; half as many are held up on their way.
+    /// Of a thousand batches, how many come a second time later; half as many are held up on their way. In `ideal` no change of the
+    /// configuration comes twice: its writer was told what became of the first.
     pub late_per_mille: u64,
     /// How much later that is, in milliseconds (`ideal`).
     pub late_ms: (u64, u64),

@@ -26,7 +26,8 @@ pub struct Packet {
     pub message: Message,
     /// How it came.
     pub arrival: Arrival,
-    /// The last entry that this node had applied when it took the packet up. What it knows of later entries it may not have known then.
+    /// The last entry that this node had applied when the worker took the packet up; for the time before, in the queue, only
+    /// `arrival.at` can tell. Leases of later entries are news to this packet.
     pub seen: u64,
 }
 
