@@ -56,39 +56,28 @@ pub(super) async fn run(
     file: Option<Arc<IdentityFile>>,
     mut identity: Identity,
 ) {
-    let mut seconds = 0;
+    let newest = raft.metrics().snapshot.map(|id| id.index);
     // What the log held before this start counts as not yet in a snapshot.
-    let mut covered = 0u64.wrapping_sub(raft.inner.log.size());
-    let mut snapshot = raft.metrics().snapshot.map(|id| id.index);
-    // Seconds since a snapshot was asked for. One that failed is asked for again.
-    let mut asked: Option<u64> = None;
+    let mut cadence = Cadence::new(newest, 0u64.wrapping_sub(raft.inner.log.size()));
     let mut members = raft.membership();
     let mut followed = members.borrow_and_update().clone();
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        seconds += 1;
-        asked = asked.map(|asked| asked + 1).filter(|asked| *asked < SNAPSHOT_PATIENCE);
         let metrics = raft.metrics();
         let newest = metrics.snapshot.map(|id| id.index);
-        if newest != snapshot {
-            snapshot = newest;
-            asked = None;
-            seconds = 0;
-            covered = raft.inner.log.appended_bytes();
-        }
+        let appended = raft.inner.log.appended_bytes();
+        cadence.second(newest, appended);
         let applied = metrics.last_applied.map(|id| id.index);
-        let grown = raft.inner.log.appended_bytes().wrapping_sub(covered);
         let low = raft.disk().map(|disk| disk.facts()).filter(|disk| disk.is_low());
         if let Some(history) = raft.history() {
             history.rest(low.is_some());
         }
-        let due = grown >= keeping.snapshot_bytes || seconds >= keeping.snapshot_seconds;
         let due = match &low {
-            None => due,
-            Some(disk) => seconds >= FILLING && has_room(&raft, disk.room.free).await,
+            None => cadence.is_due(&keeping, appended),
+            Some(disk) => cadence.seconds >= FILLING && has_room(&raft, disk.room.free).await,
         };
-        if due && asked.is_none() && applied > newest {
-            asked = Some(0);
+        if due && cadence.asked.is_none() && applied > newest {
+            cadence.ask(appended);
             if raft.inner.core.trigger().snapshot().await.is_err() {
                 return;
             }
@@ -107,6 +96,56 @@ pub(super) async fn run(
         if let Some(file) = &file {
             started(&raft, file, &mut identity).await;
         }
+    }
+}
+
+/// When the next snapshot is due. All bytes count from the start of the program, and may wrap.
+#[derive(Debug)]
+struct Cadence {
+    /// The last entry in the newest snapshot.
+    newest: Option<u64>,
+    /// How much log had been appended when the newest snapshot was asked for. What came while it was
+    /// being written belongs to the next.
+    covered: u64,
+    /// Seconds since the newest snapshot was there.
+    seconds: u64,
+    asked: Option<Asked>,
+}
+
+/// A snapshot that was asked for and is not there yet. One that failed is asked for again.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    seconds: u64,
+    appended: u64,
+}
+
+impl Cadence {
+    fn new(newest: Option<u64>, covered: u64) -> Cadence {
+        Cadence { newest, covered, seconds: 0, asked: None }
+    }
+
+    /// A second has passed.
+    fn second(&mut self, newest: Option<u64>, appended: u64) {
+        self.seconds += 1;
+        if let Some(asked) = &mut self.asked {
+            asked.seconds += 1;
+        }
+        if newest != self.newest {
+            self.newest = newest;
+            self.seconds = 0;
+            // One that was not asked for came from the leader.
+            self.covered = self.asked.take().map_or(appended, |asked| asked.appended);
+        }
+        self.asked = self.asked.filter(|asked| asked.seconds < SNAPSHOT_PATIENCE);
+    }
+
+    fn is_due(&self, keeping: &Keeping, appended: u64) -> bool {
+        appended.wrapping_sub(self.covered) >= keeping.snapshot_bytes
+            || self.seconds >= keeping.snapshot_seconds
+    }
+
+    fn ask(&mut self, appended: u64) {
+        self.asked = Some(Asked { seconds: 0, appended });
     }
 }
 
@@ -144,5 +183,59 @@ async fn started(raft: &Raft, file: &Arc<IdentityFile>, identity: &mut Identity)
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "noting in the identity that the log has begun"),
         Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEEPING: Keeping = Keeping {
+        snapshot_bytes: 1_000,
+        snapshot_seconds: 60,
+        keep_bytes: 0,
+        history: None,
+        hash_every: hashes::EVERY,
+    };
+
+    #[test]
+    fn r21_what_is_appended_while_a_snapshot_is_written_counts_for_the_next() {
+        let mut cadence = Cadence::new(None, 0);
+        cadence.second(None, 1_000);
+        assert!(cadence.is_due(&KEEPING, 1_000));
+        cadence.ask(1_000);
+        cadence.second(Some(10), 2_500);
+        assert!(cadence.asked.is_none());
+        assert!(cadence.is_due(&KEEPING, 2_500), "1 500 bytes are in no snapshot");
+    }
+
+    #[test]
+    fn r21_a_snapshot_of_the_leader_covers_the_log_as_it_is() {
+        let mut cadence = Cadence::new(None, 0);
+        cadence.second(Some(10), 2_500);
+        assert!(!cadence.is_due(&KEEPING, 2_500));
+        assert!(cadence.is_due(&KEEPING, 3_500));
+    }
+
+    #[test]
+    fn r21_a_snapshot_is_due_by_time_and_asked_for_again_when_it_does_not_come() {
+        let mut cadence = Cadence::new(Some(1), 0);
+        for _ in 0..KEEPING.snapshot_seconds {
+            assert!(!cadence.is_due(&KEEPING, 1));
+            cadence.second(Some(1), 1);
+        }
+        assert!(cadence.is_due(&KEEPING, 1));
+        cadence.ask(1);
+        for _ in 0..SNAPSHOT_PATIENCE {
+            assert!(cadence.asked.is_some());
+            cadence.second(Some(1), 1);
+        }
+        assert!(cadence.asked.is_none() && cadence.is_due(&KEEPING, 1));
+    }
+
+    #[test]
+    fn what_the_log_held_before_the_start_is_in_no_snapshot() {
+        let cadence = Cadence::new(None, 0u64.wrapping_sub(1_500));
+        assert!(cadence.is_due(&KEEPING, 0));
     }
 }
