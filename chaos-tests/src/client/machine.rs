@@ -280,6 +280,11 @@ impl Machine {
         }
     }
 
+    /// Whether there is anything to be sent.
+    pub fn speaks(&self) -> bool {
+        !self.sends.is_empty()
+    }
+
     /// What is to be sent, in order.
     pub fn take_sends(&mut self) -> Vec<(Via, Query)> {
         std::mem::take(&mut self.sends)

@@ -4,6 +4,11 @@
 //! While a request is being committed, a repeat of it is absorbed: the newer packet takes the older
 //! one's place and gets the one answer, with its xid. For 3 s after the commit a repeat is answered
 //! from the [`Granted`] that this node still holds (R4).
+//!
+//! A client that has begun anew does not repeat itself, even if it comes to ask for the same: what it asked for
+//! in between may be on its way through another node, and would retire a lease that has the generation of the
+//! older grant. So a kept grant is acknowledged only to packets of the same xid, and whatever shows that a client has begun
+//! anew or given up ([`Commits::forget`]) ends both.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::after::Before;
 use crate::dhcp::v4::{Asked, Packet, Pending};
 use crate::peers::aged::Aged;
-use crate::state::{Granted, View};
+use crate::state::{Granted, View, Why};
 use crate::types::ClientKey;
 
 /// How long a repeat is answered from the kept grant.
@@ -82,6 +87,7 @@ pub struct Commits {
 #[derive(Debug)]
 struct Fresh {
     asked: Asked,
+    xid: u32,
     granted: Granted,
     index: u64,
 }
@@ -119,6 +125,7 @@ impl Commits {
         }
         if let Some(fresh) = self.fresh.get(pending.client(), now)
             && fresh.asked == pending.asked()
+            && (fresh.xid == pending.xid() || pending.why() == Why::Offering)
             && fresh.holds(view)
         {
             let granted = fresh.granted.clone();
@@ -153,13 +160,14 @@ impl Commits {
 
     /// Keeps a grant for repeats.
     pub fn keep(&mut self, pending: &Pending, granted: Granted, index: u64, now: Duration) {
-        let fresh = Fresh { asked: pending.asked(), granted, index };
+        let fresh = Fresh { asked: pending.asked(), xid: pending.xid(), granted, index };
         self.fresh.insert(pending.client().clone(), fresh, now);
     }
 
-    /// The client gives its address up: no repeat is answered from an older grant.
+    /// The client gives its address up or begins anew: what it asks for from now on is no repeat of anything before.
     pub fn forget(&mut self, client: &ClientKey, now: Duration) {
         self.fresh.take(client, now);
+        self.newest.remove(client);
     }
 
     /// Forgets what is too old. Call every few seconds.

@@ -506,6 +506,10 @@ impl Worker {
         }
         self.counters.reply(reply.kind());
         self.counters.omitted_options.fetch_add(u64::from(reply.omitted()), Relaxed);
+        // An OFFER that was committed is repeated as an ACK is; any other shows that the client begins anew.
+        if reply.kind() == ReplyKind::Offer && why != Some(Why::Offering) {
+            self.commits.forget(&reply.answered().client, now.mono);
+        }
         if let Some(offered) = reply.offered() {
             let Offered { client, subnet, address, circuit, until } = offered.clone();
             self.holds.put_until(client, address, subnet, circuit, until, now.cluster);

@@ -54,6 +54,9 @@ struct Rig {
     pinged: Vec<Ipv4Addr>,
 }
 
+/// The xid of the REQUEST in [`Rig::bind`].
+const BOUND: u32 = 2;
+
 impl Rig {
     /// Node 1 of `nodes`, which has caught up, hears a leader, and is connected to its peers.
     fn new(nodes: u64) -> Rig {
@@ -198,7 +201,7 @@ impl Rig {
     fn bind(&mut self, n: u8) -> Ipv4Addr {
         self.packet(&discover(n, 1));
         let address = self.last_reply().yiaddr();
-        self.packet(&selecting(n, 2, address));
+        self.packet(&selecting(n, BOUND, address));
         self.commit();
         assert_eq!(self.kinds(), [ReplyKind::Offer, ReplyKind::Ack]);
         self.sent.clear();
@@ -263,13 +266,39 @@ fn m7_for_3_s_a_repeat_is_answered_from_the_grant() {
     let mut rig = Rig::new(1);
     let address = rig.bind(1);
     rig.pass(2_900);
-    rig.packet(&selecting(1, 8, address));
+    rig.packet(&selecting(1, BOUND, address));
     assert_eq!(rig.kinds(), [ReplyKind::Ack]);
-    assert_eq!(rig.last_reply().xid(), 8);
+    assert_eq!(rig.last_reply().xid(), BOUND);
     assert!(rig.submitted.is_empty());
     rig.pass(200);
-    rig.packet(&selecting(1, 9, address));
+    rig.packet(&selecting(1, BOUND, address));
     assert_eq!(rig.submitted.len(), 1, "later it is a request like any other");
+}
+
+/// What the client asked for in between may be on its way through another node, and would retire what an old grant says.
+#[test]
+fn m7_a_client_that_has_begun_anew_repeats_nothing() {
+    let mut rig = Rig::new(1);
+    let address = rig.bind(1);
+    rig.packet(&selecting(1, BOUND + 1, address));
+    assert!(rig.sent.is_empty());
+    assert_eq!(rig.submitted.len(), 1, "another xid");
+
+    let mut rig = Rig::new(1);
+    let address = rig.bind(1);
+    rig.packet(&discover(1, BOUND));
+    rig.sent.clear();
+    rig.packet(&selecting(1, BOUND, address));
+    assert!(rig.sent.is_empty());
+    assert_eq!(rig.submitted.len(), 1, "some keep one xid as long as they run");
+
+    let mut rig = Rig::new(1);
+    rig.packet(&discover(1, 1));
+    let address = rig.last_reply().yiaddr();
+    rig.packet(&selecting(1, 1, address));
+    rig.packet(&discover(1, 2));
+    rig.packet(&selecting(1, 2, address));
+    assert_eq!(rig.submitted.len(), 2, "not absorbed by what is on its way");
 }
 
 #[test]
@@ -277,7 +306,7 @@ fn r4_no_repeat_is_answered_from_a_grant_that_has_ended() {
     let mut rig = Rig::new(1);
     let address = rig.bind(1);
     rig.packet(&release(1, address));
-    rig.packet(&selecting(1, 8, address));
+    rig.packet(&selecting(1, BOUND, address));
     assert!(rig.sent.is_empty(), "this node has heard the release itself");
 
     let mut rig = Rig::new(1);
@@ -294,7 +323,7 @@ fn r4_no_repeat_is_answered_from_a_grant_that_has_ended() {
         relayed: false,
     };
     assert_eq!(rig.apply(Command::Release(give_up)).outcome, Outcome::GivenUp);
-    rig.packet(&selecting(1, 8, address));
+    rig.packet(&selecting(1, BOUND, address));
     assert!(rig.sent.is_empty(), "another node has; the applied state says so");
     assert_eq!(rig.submitted.len(), 1);
 }

@@ -85,7 +85,7 @@ fn m7_repeats_are_told_of_once_and_a_new_lease_stays_a_new_one() {
     assert_eq!((rig.count("absorbed"), rig.submitted.len()), (1, 0));
     rig.event(Event::Answers(vec![(submission.ticket, Answer::Committed(committed))]));
     assert_eq!(granted(&one(&mut rig)).1, [None; 3]);
-    rig.packet(&selecting(1, 4, address));
+    rig.packet(&selecting(1, 3, address));
     assert_eq!((rig.count("repeated"), rig.happened.len()), (1, 0), "from the kept grant");
 }
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::dice::Dice;
 use super::place::{RELAY, address};
+use super::wires::LATEST_MS;
 use crate::client::machine::{Machine, Patience, Via};
 use crate::client::packet;
 use crate::oracle::{ClientId, History};
@@ -47,11 +48,26 @@ struct Client {
     acts_at: u64,
     /// Until then it says nothing at all.
     still_until: u64,
+    /// When it last said something.
+    spoke_at: u64,
     /// It has just left for good.
     leaves: bool,
 }
 
 impl Client {
+    /// When it moves on: not while what it said last may be on its way. To a server the word that comes later is the client's later
+    /// mind, so an old one that comes behind an ACK for a new one would give back what that ACK promised.
+    fn moves_at(&self) -> u64 {
+        self.acts_at.max(self.spoke_at + LATEST_MS + 1)
+    }
+
+    /// Remembers that it speaks, if it does.
+    fn note_words(&mut self, now: u64) {
+        if self.machine.speaks() {
+            self.spoke_at = now;
+        }
+    }
+
     fn new(number: u32, nodes: u64, seed: u64, acts_at: u64) -> Client {
         let patience = Patience {
             repeat_ms: (900, 3_000),
@@ -64,6 +80,7 @@ impl Client {
             hears: (1..=nodes).collect(),
             acts_at,
             still_until: 0,
+            spoke_at: 0,
             leaves: false,
         }
     }
@@ -106,7 +123,7 @@ impl Crowd {
     pub fn next_due(&self) -> Option<u64> {
         let due = |client: &Client| {
             let repeats = client.machine.next_deadline().unwrap_or(u64::MAX);
-            repeats.min(client.acts_at).max(client.still_until)
+            repeats.min(client.moves_at()).max(client.still_until)
         };
         self.clients.iter().filter(|_| !self.quiet).map(due).min()
     }
@@ -117,14 +134,15 @@ impl Crowd {
             let mut clients = std::mem::take(&mut self.clients);
             for client in clients.iter_mut().filter(|it| it.still_until <= now) {
                 client.machine.tick(now);
-                if client.acts_at <= now {
+                client.note_words(now);
+                if client.moves_at() <= now {
                     self.act(client, now);
                 }
             }
             self.clients = clients;
             self.replace(now);
         }
-        self.said()
+        self.said(now)
     }
 
     /// Node `node` says something to whomever it concerns; what he says to that. None: no client can read it.
@@ -135,7 +153,7 @@ impl Crowd {
         if let Some(client) = whom {
             client.machine.handle(now, &reply);
         }
-        Some(self.said())
+        Some(self.said(now))
     }
 
     /// Some of those who gave their address back never return, and somebody new comes in their place.
@@ -215,9 +233,10 @@ impl Crowd {
         }
     }
 
-    fn said(&mut self) -> Vec<Said> {
+    fn said(&mut self, now: u64) -> Vec<Said> {
         let mut said = Vec::new();
         for client in &mut self.clients {
+            client.note_words(now);
             for event in client.machine.take_events() {
                 self.history.record(event);
             }

@@ -8,6 +8,9 @@ use leasehold::raft::local::Fate;
 
 use super::dice::Dice;
 
+/// The most that a packet between a client and a node is late, in milliseconds.
+pub const LATEST_MS: u64 = 15;
+
 /// The wires of a run. Clones are the same wires. Nodes are numbered from 1.
 #[derive(Debug, Clone)]
 pub struct Wires(Arc<Inner>);
@@ -57,15 +60,15 @@ impl Wires {
         self.cross(from, to).map_or(Fate::Lost, Fate::Arrives)
     }
 
-    /// What happens to a packet between a client and a node: how late each copy of it comes. Delays stay far below the time after which
-    /// a client moves on, because a packet that is older than the client's next word is the client's own contradiction.
+    /// What happens to a packet between a client and a node: how late each copy of it comes. No later than a client moves on, because
+    /// a packet that is older than the client's next word is the client's own contradiction.
     pub fn deliver(&self, node: u64) -> Vec<Duration> {
         let dice = &self.0.dice;
         if self.faults().off.contains(&node) || dice.chance(30) {
             return Vec::new();
         }
         let copies = if dice.chance(30) { 2 } else { 1 };
-        (0..copies).map(|_| Duration::from_millis(dice.between(0, 15))).collect()
+        (0..copies).map(|_| Duration::from_millis(dice.between(0, LATEST_MS))).collect()
     }
 
     /// Whether two nodes can speak with each other.

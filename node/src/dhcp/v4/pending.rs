@@ -71,11 +71,16 @@ impl Pending {
         Asked { why, subnet, server_id, address }
     }
 
+    /// The xid of the packet.
+    pub fn xid(&self) -> u32 {
+        self.packet.message.xid()
+    }
+
     /// Whether both packets are of one client and ask for the same (M7).
     ///
     /// The caller commits one command for both. While it waits, the later `Pending` takes the
-    /// place of the earlier, so that the one ACK has the newest xid; for 3 s after, the later is
-    /// finished with the `Granted` of the earlier, unless the client's lease has changed since.
+    /// place of the earlier, so that the one ACK has the newest xid; for 3 s after, a later one with the same
+    /// xid is finished with the `Granted` of the earlier, unless the client's lease has changed since.
     pub fn repeats(&self, other: &Pending) -> bool {
         self.client == other.client && self.asked() == other.asked()
     }
