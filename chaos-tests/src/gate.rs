@@ -61,6 +61,8 @@ pub fn enter(test: &str, tools: &[&str]) -> Result<Option<Gate>> {
         .write(true)
         .open(LOCK_FILE)
         .context(LOCK_FILE)?;
+    // A test that was killed keeps the lock as long as it waits for a disk that it left standing still.
+    cleanup::sweep_mounts();
     lock.lock().context(LOCK_FILE)?;
     cleanup::sweep();
     Ok(Some(Gate { test: test.to_owned(), _lock: Arc::new(lock) }))

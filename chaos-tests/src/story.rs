@@ -16,7 +16,7 @@ const SERVED: usize = 5;
 pub fn play(stage: &mut impl Stage, dice: Dice, stop: impl Fn() -> bool) {
     let plan = stage.plan();
     let back_at = vec![None; stage.nodes() as usize + 1];
-    let mut story = Story { stage, dice, back_at, heal_at: None, flaps: None };
+    let mut story = Story { stage, dice, back_at, heal_at: None, flaps: None, broken: Vec::new() };
     if !story.stage.configure() {
         return story.stage.breach("service", "the cluster takes no configuration".to_owned());
     }
@@ -50,6 +50,8 @@ struct Story<'a, S> {
     /// When wires and disks are well again.
     heal_at: Option<u64>,
     flaps: Option<Flapping>,
+    /// Nodes whose disks are broken.
+    broken: Vec<u64>,
 }
 
 /// A link that comes and goes.
@@ -77,6 +79,12 @@ impl<S: Stage> Story<'_, S> {
             if self.heal_at.is_some_and(|at| at <= now) {
                 self.well();
                 self.stage.tell("wires and disks are well".to_owned());
+                // A node ends when its disk is broken, and nobody starts it before that is well.
+                for node in std::mem::take(&mut self.broken) {
+                    if self.back_at[node as usize].is_none() {
+                        self.stage.bring_back(node);
+                    }
+                }
             }
             self.flap(now);
             if next <= now {
@@ -137,6 +145,12 @@ impl<S: Stage> Story<'_, S> {
                 let slow = self.dice.between(40, 500);
                 self.stage.tell(format!("the disk of {victim} takes {slow} ms"));
                 self.stage.slow_disk(victim, slow);
+                self.heal_at = Some(lasts);
+            }
+            Fault::BrokenDisk => {
+                self.stage.tell(format!("the disk of {victim} is broken"));
+                self.stage.break_disk(victim);
+                self.broken.push(victim);
                 self.heal_at = Some(lasts);
             }
             Fault::Stall => {
@@ -225,6 +239,7 @@ impl<S: Stage> Story<'_, S> {
     fn heal(&mut self) {
         self.stage.tell("heal".to_owned());
         self.well();
+        self.broken.clear();
         for node in 1..=self.stage.nodes() {
             self.back_at[node as usize] = None;
             self.stage.bring_back(node);
@@ -384,6 +399,9 @@ mod tests {
         fn slow_disk(&mut self, _: u64, _: u64) {
             self.verbs.push("slow disk");
         }
+        fn break_disk(&mut self, _: u64) {
+            self.verbs.push("break disk");
+        }
         fn stall_disk(&mut self, _: u64) {
             self.verbs.push("stall disk");
         }
@@ -439,6 +457,7 @@ mod tests {
             (Fault::WallClock, "wall clock"),
             (Fault::NoClients, "cut clients"),
             (Fault::Narrow, "narrow"),
+            (Fault::BrokenDisk, "break disk"),
             (Fault::PowerCut, "cut power"),
         ];
         assert_eq!(verbs.len(), Fault::ALL.len());
@@ -461,6 +480,21 @@ mod tests {
         let paper = played(with("flap"));
         let healed = paper.verbs.iter().filter(|verb| **verb == "heal wires").count();
         assert!(healed > 20, "{healed}");
+    }
+
+    #[test]
+    fn a_node_comes_back_as_soon_as_its_broken_disk_is_well() {
+        let paper = with("broken-disk");
+        // Each is well before the next one breaks.
+        let plan = Plan { faults_ms: 60_000, pause_ms: (8_000, 9_000), ..paper.plan };
+        let verbs = played(Paper { plan, ..paper }).verbs;
+        let follows = |verb, next: &[&str]| {
+            let breaks = verbs.iter().enumerate().filter(move |(_, it)| **it == verb);
+            breaks.filter(|(at, _)| verbs[at + 1..].starts_with(next)).count()
+        };
+        let broken = follows("break disk", &[]);
+        assert_eq!(follows("break disk", &["heal wires", "heal disks", "bring back"]), broken);
+        assert!(follows("bring back", &["break disk"]) > broken / 2, "{verbs:?}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ use chaos_tests::clock;
 use chaos_tests::floor::netns::cleanup::WorkDir;
 use chaos_tests::floor::netns::cluster::{Cluster, Plan};
 use chaos_tests::floor::netns::faulty_disk::{self, Fault, FaultyDisk, Loss, TOOLS};
+use chaos_tests::floor::netns::loop_disk::{Lost, POWER_TOOLS};
+use chaos_tests::floor::netns::real::disk::Disk;
 use chaos_tests::floor::sim::dice::Dice;
 use chaos_tests::gate::{self, Gate, Subject};
 use chaos_tests::oracle::history::Count;
@@ -28,7 +30,11 @@ const SEED: u64 = 23;
 
 /// As [`gate::enter`], where file systems of our own can be mounted.
 fn enter(test: &str) -> Result<Option<Gate>> {
-    let gate = gate::enter(test, &TOOLS)?;
+    enter_with(test, &TOOLS)
+}
+
+fn enter_with(test: &str, tools: &[&str]) -> Result<Option<Gate>> {
+    let gate = gate::enter(test, tools)?;
     match faulty_disk::missing() {
         Some(reason) if gate.is_some() => {
             gate::skip(test, &reason);
@@ -385,6 +391,55 @@ fn its_other_faults_come_and_go() -> Result<()> {
     disk.heal();
     drop(disk);
     ensure!(file.sync_all().is_err(), "a disk that is gone syncs");
+    work.passed();
+    Ok(())
+}
+
+/// As a node of the story has it: on a disk that can stand still and lose power.
+#[test]
+fn on_a_disk_with_faults_of_its_own_it_has_both_kinds() -> Result<()> {
+    let test = "on_a_disk_with_faults_of_its_own_it_has_both_kinds";
+    let Some(gate) = enter_with(test, &POWER_TOOLS)? else { return Ok(()) };
+    let mut work = WorkDir::create(&gate.test)?;
+    let node = work.path().join("n1");
+    let mut disk = Disk::mount(work.path(), &node, SEED)?;
+    ensure!(disk.has_all_faults(), "there is nothing between");
+    let (data, path) = (node.join("data"), node.join("data/file"));
+    let mut file = File::options().append(true).create(true).open(&path)?;
+    file.write_all(b"synced ")?;
+    file.sync_all()?;
+    File::open(&data)?.sync_all()?;
+    // While it stands still who writes waits. Nobody else does: neither who reads, nor who brings another fault.
+    disk.stall()?;
+    let mut writing = file.try_clone()?;
+    let writer = std::thread::spawn(move || writing.write_all(b"late "));
+    clock::sleep_ms(200);
+    ensure!(fs::read(&path)? == b"synced ", "something else is read");
+    disk.slow(1)?;
+    disk.fail()?;
+    ensure!(!writer.is_finished(), "it does not stand still");
+    disk.thaw()?;
+    writer.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    ensure!(number(file.sync_data()) == Some(libc::EIO), "a sync succeeds");
+    ensure!((disk.failures(), disk.is_broken()) == (1, true), "{} failures", disk.failures());
+    drop(file);
+    disk.mount_anew()?;
+    ensure!((disk.failures(), disk.is_broken()) == (0, false), "{} failures", disk.failures());
+    let left = fs::read(&path)?;
+    ensure!([&b"synced "[..], b"synced late "].contains(&left.as_slice()), "{left:?} is left");
+    // What is left then is on the disk, and what is not synced is not.
+    File::options().append(true).open(&path)?.write_all(b"gone")?;
+    let image = work.path().join("n1.cut");
+    disk.image_now(&image, Lost::Unsynced)?;
+    disk.restart_from(&image)?;
+    ensure!(fs::read(&path)? == left, "it has {:?}", fs::read(&path));
+    disk.fail()?;
+    ensure!(
+        number(File::open(&path)?.sync_all()) == Some(libc::EIO),
+        "nothing is between any more"
+    );
+    drop(disk);
+    ensure!(fs::read_dir(&data)?.next().is_none(), "it is still mounted");
     work.passed();
     Ok(())
 }

@@ -71,6 +71,8 @@ pub trait Stage {
     fn narrow(&mut self, node: u64, kbit: u64);
     /// A sync at that node takes up to so many milliseconds.
     fn slow_disk(&mut self, node: u64, millis: u64);
+    /// Syncs at that node fail. It ends by itself then, which is no breach, and is not brought back before its disk is well.
+    fn break_disk(&mut self, node: u64);
     /// The disk of a node stands still: nothing is written or synced.
     fn stall_disk(&mut self, node: u64);
     /// The disk of a node has no room.

@@ -117,6 +117,11 @@ impl LoopDisk {
         Ok(LoopDisk { mount, image, shelf })
     }
 
+    /// Where it is mounted.
+    pub fn place(&self) -> &Path {
+        &self.mount
+    }
+
     /// Copies the image to `to` as the device has it at one moment: what the disk has when it loses power then. Gives whether a sync was
     /// under way at that moment that was not done, which there is only with [`Lost::Some`].
     ///
@@ -214,6 +219,14 @@ impl LoopDisk {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What was written so far is on the device.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn sync(&self) -> Result<()> {
+        shell::run(Command::new("sync").arg("-f").arg(&self.mount)).map(drop)
     }
 
     /// Nothing can be read or written from now on.

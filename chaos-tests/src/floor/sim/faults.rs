@@ -40,11 +40,13 @@ pub enum Fault {
     Stall,
     /// A node's link to its clients carries very little.
     Narrow,
+    /// A disk is broken: syncs fail (F23). Its node ends, and comes back when the disk is well.
+    BrokenDisk,
 }
 
 impl Fault {
     /// All of them; those that are drawn, in this order.
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 17] = [
         Fault::Kill,
         Fault::Shutdown,
         Fault::Isolate,
@@ -61,6 +63,7 @@ impl Fault {
         Fault::NoClients,
         Fault::Stall,
         Fault::Narrow,
+        Fault::BrokenDisk,
     ];
 
     /// Its name on the command line.
@@ -82,6 +85,7 @@ impl Fault {
             Fault::NoClients => "no-clients",
             Fault::Stall => "stall",
             Fault::Narrow => "narrow",
+            Fault::BrokenDisk => "broken-disk",
         }
     }
 

@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use fuser::FileType;
 
+use super::error;
 use super::undo::Undo;
-use super::{Fault, error};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) fault: Option<Fault>,
     pub(super) inodes: HashMap<u64, Inode>,
     /// Which inode has a name. A directory's names change with its own.
     pub(super) numbers: HashMap<PathBuf, u64>,

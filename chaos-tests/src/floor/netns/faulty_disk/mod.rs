@@ -7,8 +7,9 @@
 //! * [`FaultyDisk::crash`] is a power cut for this disk. What an honest sync of a file covered is there afterwards. Of the writes to a file
 //!   that followed, the first ones stay, as many as the seed says, and the others are undone. Where the disk lies, or the last sync of
 //!   the file was a lie, none stays.
-//! * Nothing hangs. When the value is dropped, whoever still uses the disk gets errors at once, it is unmounted, and its threads end;
-//!   what a killed test left is swept by the next one.
+//! * Nothing hangs by itself. When the value is dropped, whoever still uses the disk gets errors at once, it is unmounted, and its
+//!   threads end; what a killed test left is swept by the next one. Only if the directory below stands still, whoever writes waits, and can
+//!   be killed no sooner than that goes on; it must go on before the value is dropped. Faults can be switched meanwhile.
 //!
 //! What it does not do: names are never lost. Whatever was made, renamed or removed stays so, synced or not; so a file that was
 //! renamed while the disk lied has its new name after the power cut, and nothing in it. The writes to one file keep their order, and none is torn
@@ -109,17 +110,27 @@ impl FaultyDisk {
 
     /// From now on this is wrong with it, and nothing else.
     pub fn bring(&self, fault: Fault) {
-        self.shared.state.lock().fault = Some(fault);
+        *self.shared.fault.lock() = Some(fault);
     }
 
     /// From now on nothing is wrong with it. What it lied about becomes durable with the next sync of the file.
     pub fn heal(&self) {
-        self.shared.state.lock().fault = None;
+        *self.shared.fault.lock() = None;
+    }
+
+    /// What is wrong with it.
+    pub fn fault(&self) -> Option<Fault> {
+        self.shared.fault()
     }
 
     /// How many syncs of files and directories it was asked for so far, whatever came of them.
     pub fn syncs(&self) -> u64 {
         self.shared.syncs.load(Ordering::Relaxed)
+    }
+
+    /// How many of them a fault has failed. Once it is healed no more are added.
+    pub fn failed_syncs(&self) -> u64 {
+        self.shared.failed_syncs.load(Ordering::Relaxed)
     }
 
     /// A power cut. Whoever wrote must be gone before: for this disk the kernel of his machine is gone too. A fault stays.

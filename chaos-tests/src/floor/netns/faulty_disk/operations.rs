@@ -28,7 +28,11 @@ pub(super) struct Shared {
     pub(super) root: PathBuf,
     pub(super) dice: Dice,
     pub(super) syncs: AtomicU64,
-    /// Never held while a fault makes somebody wait.
+    pub(super) failed_syncs: AtomicU64,
+    /// Never held while somebody waits. Taken after `state`.
+    pub(super) fault: Mutex<Option<Fault>>,
+    /// Never held while a fault makes somebody wait. While the directory below stands still, it may be held by whoever makes, renames or
+    /// removes a name.
     pub(super) state: Mutex<State>,
 }
 
@@ -53,12 +57,14 @@ impl Shared {
             root,
             dice: Dice::new(seed, 0xd15c),
             syncs: AtomicU64::new(0),
+            failed_syncs: AtomicU64::new(0),
+            fault: Mutex::new(None),
             state: Mutex::new(state),
         }
     }
 
     pub(super) fn fault(&self) -> Option<Fault> {
-        self.state.lock().fault
+        *self.fault.lock()
     }
 
     /// Waits or fails, as the fault has it.
@@ -74,9 +80,17 @@ impl Shared {
     /// Waits or fails, as the fault has it; else says whether the sync is to be an honest one.
     fn before_sync(&self) -> io::Result<bool> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        match self.fault() {
-            Some(Fault::Slow { fsync_ms, .. }) => clock::sleep_ms(fsync_ms),
-            Some(Fault::FailSyncs(number)) => return Err(error(number)),
+        let fault = self.fault.lock();
+        match *fault {
+            Some(Fault::Slow { fsync_ms, .. }) => {
+                drop(fault);
+                clock::sleep_ms(fsync_ms);
+            }
+            Some(Fault::FailSyncs(number)) => {
+                // Counted before anybody can heal it.
+                self.failed_syncs.fetch_add(1, Ordering::Relaxed);
+                return Err(error(number));
+            }
             Some(Fault::Lying) => return Ok(false),
             _ => {}
         }
@@ -125,7 +139,8 @@ impl Shared {
             if let Some(time) = change.modified {
                 times = times.set_modified(moment(time));
             }
-            self.state.lock().any_file(number)?.set_times(times)?;
+            let file = self.state.lock().any_file(number)?;
+            file.set_times(times)?;
         }
         self.look_at(number)
     }
@@ -145,10 +160,12 @@ impl Shared {
         if length == before {
             return Ok(());
         }
-        if length > before && state.fault == Some(Fault::Full) {
+        if length > before && self.fault() == Some(Fault::Full) {
             return Err(error(libc::ENOSPC));
         }
         state.remember(number, &file, length.min(before)..before)?;
+        // As for a write.
+        drop(state);
         file.set_len(length)
     }
 
@@ -187,11 +204,10 @@ impl Shared {
 
     pub(super) fn read(&self, handle: u64, offset: u64, size: u32) -> io::Result<Vec<u8>> {
         let file = {
-            let state = self.state.lock();
-            if let Some(Fault::FailReads(number)) = state.fault {
+            if let Some(Fault::FailReads(number)) = self.fault() {
                 return Err(error(number));
             }
-            state.file(handle)?.1
+            self.state.lock().file(handle)?.1
         };
         let mut bytes = vec![0; size as usize];
         let mut read = 0;
@@ -209,16 +225,17 @@ impl Shared {
 
     pub(super) fn write(&self, handle: u64, offset: u64, data: &[u8]) -> io::Result<u32> {
         self.before_write()?;
-        let written = u32::try_from(data.len()).map_err(io::Error::other)?;
+        let end = offset + data.len() as u64;
         let mut state = self.state.lock();
         let (number, file) = state.file(handle)?;
-        let end = offset + u64::from(written);
-        if state.fault == Some(Fault::Full) && end > file.metadata()?.len() {
+        if self.fault() == Some(Fault::Full) && end > file.metadata()?.len() {
             return Err(error(libc::ENOSPC));
         }
         state.remember(number, &file, offset..end)?;
-        file.write_all_at(data, offset)?;
-        Ok(written)
+        // So that nobody else waits while the directory below stands still. The order stays what was remembered: of writes, changes of
+        // length and syncs of one file the kernel has only one under way.
+        drop(state);
+        write_some(&file, data, offset)
     }
 
     pub(super) fn sync(&self, handle: u64, data_only: bool) -> io::Result<()> {
@@ -297,6 +314,21 @@ impl Shared {
         state.rename(&from, &to);
         Ok(())
     }
+}
+
+/// Writes what there is room for, as write(2) does: an error only if that is nothing.
+fn write_some(file: &File, data: &[u8], offset: u64) -> io::Result<u32> {
+    let mut written = 0;
+    while written < data.len() {
+        match file.write_at(&data[written..], offset + written as u64) {
+            Ok(0) => break,
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if written == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    u32::try_from(written).map_err(io::Error::other)
 }
 
 fn attributes(number: u64, found: &Metadata) -> FileAttr {

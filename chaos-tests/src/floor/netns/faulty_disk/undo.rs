@@ -41,9 +41,9 @@ impl Undo {
 impl Shared {
     /// See [`FaultyDisk::crash`](super::FaultyDisk::crash).
     pub(super) fn crash(&self) -> Result<Loss> {
+        let lies = self.fault() == Some(Fault::Lying);
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let lies = state.fault == Some(Fault::Lying);
         // In the order of the names, so that a seed decides the same each time.
         let mut files: Vec<(PathBuf, u64)> =
             state.numbers.iter().map(|(path, number)| (path.clone(), *number)).collect();

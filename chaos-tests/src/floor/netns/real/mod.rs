@@ -21,6 +21,7 @@ use crate::oracle::{Breach, Held, agreement, durable_ack, no_phantom, stale_nak,
 use crate::story;
 
 pub mod clients;
+pub mod disk;
 pub mod ours;
 pub mod pair;
 
@@ -79,6 +80,7 @@ pub trait Servers {
     fn cut_clients(&mut self, server: u64) -> Result<()>;
     fn narrow(&mut self, server: u64, kbit: u64) -> Result<()>;
     fn slow_disk(&mut self, server: u64, millis: u64) -> Result<()>;
+    fn break_disk(&mut self, server: u64) -> Result<()>;
     fn stall_disk(&mut self, server: u64) -> Result<()>;
     fn fill_disk(&mut self, server: u64) -> Result<()>;
     fn heal_wires(&mut self) -> Result<()>;
@@ -324,6 +326,10 @@ impl<S: Servers> Stage for Real<S> {
 
     fn slow_disk(&mut self, node: u64, millis: u64) {
         self.attempt("a slow disk", |servers| servers.slow_disk(node, millis));
+    }
+
+    fn break_disk(&mut self, node: u64) {
+        self.attempt("a broken disk", |servers| servers.break_disk(node));
     }
 
     fn stall_disk(&mut self, node: u64) {

@@ -1,11 +1,14 @@
-//! Three nodes of ours: each with a disk of its own behind a loop device, and an emulated network between them.
+//! Three nodes of ours: each with a [disk](super::disk) of its own, and an emulated network between them.
 
 use anyhow::{Context, Result, bail};
 use leasehold::clock::WALL_OFFSET_FILE;
+use leasehold::storage::DISK_FAILED;
 
+use super::disk::Disk;
 use super::{Servers, storm};
 use crate::floor::netns::cluster::{self, Cluster, Direction, Plan as ClusterPlan};
-use crate::floor::netns::loop_disk::{LoopDisk, Lost};
+use crate::floor::netns::faulty_disk;
+use crate::floor::netns::loop_disk::Lost;
 use crate::floor::netns::sys::Signal;
 use crate::floor::netns::topology::Namespace;
 use crate::floor::netns::{api, traffic};
@@ -17,33 +20,34 @@ use crate::floor::stage::Lacking;
 use crate::gate::Gate;
 use crate::oracle::{Breach, Held};
 
-/// What is not there.
-const LACKS: &[Lacking] = &[(
-    Fault::SlowDisk,
-    "the disk is an image that stands still or does not: see the fault stall, and the tests of the disk with faults",
-)];
+/// What is not there without FUSE.
+const LACKS: &[Lacking] = &[
+    (Fault::SlowDisk, "/dev/fuse cannot be opened"),
+    (Fault::BrokenDisk, "/dev/fuse cannot be opened"),
+];
 
-/// MiB of a node's disk.
-const DISK_MIB: u64 = 192;
-/// So much of it may a node use at most with so few leases, in MiB.
+/// So much of its disk may a node use at most with so few leases, in MiB.
 const USED_MIB: u64 = 96;
 /// So much memory may a node have, in MiB.
 const RESIDENT_MIB: u64 = 300;
+/// How long a node may take to end when a sync of its log has failed, in milliseconds.
+const END_MS: u64 = 5_000;
+/// With which exit status a node ends because of its disk: when its log is not written, and when something else is not that must be.
+const DISK_ENDS: [i32; 2] = [DISK_FAILED as i32, 3];
 /// How far a wall clock may be wrong, in milliseconds: 20 years.
 const WRONG_MS: i64 = 20 * 365 * 86_400_000;
 
 /// The cluster.
 #[derive(Debug)]
 pub struct Ours {
-    // Unmounted before the files go.
-    disks: Vec<LoopDisk>,
+    // Dropped in this order: nodes whose disks go before them say so in the end, and that is what the reader of a failure finds. The files
+    // stay then.
     cluster: Cluster,
+    disks: Vec<Disk>,
     dice: Dice,
     /// Whether a node should run.
     up: Vec<bool>,
     frozen: Vec<bool>,
-    /// Whether its disk stands still.
-    stalled: Vec<bool>,
     wrong_ms: Vec<i64>,
 }
 
@@ -58,11 +62,23 @@ impl Ours {
             emulated_peers: true,
             ..ClusterPlan::default()
         };
-        let mut cluster = Cluster::build(gate, &plan)?;
-        let (mut disks, files) = (Vec::new(), cluster.dir().to_path_buf());
-        for node in &mut cluster.nodes {
-            let data = node.dir().join("data");
-            disks.push(LoopDisk::mount_for_cuts(&files, &data, DISK_MIB)?);
+        if let Some(why) = faulty_disk::missing() {
+            eprintln!("disks are neither slow nor broken: {why}");
+        }
+        let cluster = Cluster::build(gate, &plan)?;
+        let count = cluster.nodes.len();
+        let mut ours = Ours {
+            cluster,
+            disks: Vec::new(),
+            dice: Dice::new(seed, 6),
+            up: vec![true; count],
+            frozen: vec![false; count],
+            wrong_ms: vec![0; count],
+        };
+        let files = ours.cluster.dir().to_path_buf();
+        for (node, number) in ours.cluster.nodes.iter_mut().zip(1..) {
+            let seed = seed.wrapping_add(number);
+            ours.disks.push(Disk::mount(&files, node.dir(), seed)?);
             let wall = node.dir().join("wall");
             std::fs::write(&wall, "0")?;
             node.set_environment(WALL_OFFSET_FILE, &wall);
@@ -70,17 +86,8 @@ impl Ours {
             node.set_wrapper(&["setsid"]);
             node.start()?;
         }
-        cluster.wait_ready()?;
-        let count = cluster.nodes.len();
-        Ok(Ours {
-            disks,
-            cluster,
-            dice: Dice::new(seed, 6),
-            up: vec![true; count],
-            frozen: vec![false; count],
-            stalled: vec![false; count],
-            wrong_ms: vec![0; count],
-        })
+        ours.cluster.wait_ready()?;
+        Ok(ours)
     }
 
     /// Those that run and do not stand still.
@@ -91,18 +98,6 @@ impl Ours {
     fn metric(&self, index: usize, name: &str) -> Option<u64> {
         let (_, page) = api::get(&self.cluster.nodes[index].namespace, "/metrics").ok()?;
         api::metric(&page, name).map(|value| value as u64)
-    }
-
-    fn used_mib(&self, index: usize) -> Result<u64> {
-        Ok(DISK_MIB.saturating_sub(self.disks[index].free()? >> 20))
-    }
-
-    /// The disk of a node goes on, if it stands still.
-    fn thaw(&mut self, at: usize) -> Result<()> {
-        if std::mem::take(&mut self.stalled[at]) {
-            self.disks[at].thaw()?;
-        }
-        Ok(())
     }
 }
 
@@ -116,7 +111,7 @@ impl Servers for Ours {
     }
 
     fn lacks(&self) -> &[Lacking] {
-        LACKS
+        if self.disks.iter().all(Disk::has_all_faults) { &[] } else { LACKS }
     }
 
     fn relay(&self) -> &Namespace {
@@ -179,7 +174,7 @@ impl Servers for Ours {
                 Ok(_) => {}
                 Err(error) => breaches.push(Breach(format!("memory of {number}: {error:#}"))),
             }
-            match self.used_mib(index) {
+            match self.disks[index].used_mib() {
                 Ok(mib) if mib > USED_MIB => {
                     breaches.push(Breach(format!("node {number} uses {mib} MiB of its disk")));
                 }
@@ -199,7 +194,7 @@ impl Servers for Ours {
             facts.push((name.replace('_', " "), shown));
         }
         let resident = self.cluster.nodes[at].process().and_then(|it| it.resident_kib());
-        if let (Ok(kib), Ok(mib)) = (resident, self.used_mib(at)) {
+        if let (Ok(kib), Ok(mib)) = (resident, self.disks[at].used_mib()) {
             facts.push(("memory".to_owned(), format!("{} MiB", kib >> 10)));
             facts.push(("disk".to_owned(), format!("{mib} MiB")));
         }
@@ -213,16 +208,35 @@ impl Servers for Ours {
         if std::mem::take(&mut self.frozen[at]) {
             self.cluster.resume(at)?;
         }
-        // Also one that did not end when it should have.
-        let was_up = std::mem::replace(&mut self.up[at], true);
-        let node = &mut self.cluster.nodes[at];
-        if node.runs() {
+        let (node, disk) = (&mut self.cluster.nodes[at], &mut self.disks[at]);
+        // In this order: of one that has ended nothing fails any more.
+        let mut runs = node.runs();
+        let failures = disk.failures();
+        if runs && failures > 0 {
+            // It is about to end, but not while it waits for a disk that stands still. When it was not its log that was synced, it goes on.
+            disk.thaw()?;
+            runs = node.process()?.wait(END_MS).is_err();
+        }
+        if runs {
+            // Also one that did not end when it should have.
+            self.up[at] = true;
+            disk.excuse(failures);
             return Ok(());
         }
-        let tail = node.process().map(|process| process.tail()).unwrap_or_default();
+        if failures > 0 && disk.is_broken() {
+            // It has said itself that it must not be started now.
+            return Ok(());
+        }
+        let was_up = std::mem::replace(&mut self.up[at], true);
+        let (status, tail) = (node.process()?.exit_status(), node.process()?.tail());
+        let code = status.and_then(|status| status.code());
+        let for_its_disk = failures > 0 && code.is_some_and(|code| DISK_ENDS.contains(&code));
+        if failures > 0 {
+            disk.mount_anew()?;
+        }
         node.start()?;
-        if was_up {
-            bail!("it had ended by itself; it said\n{tail}");
+        if was_up && !for_its_disk {
+            bail!("it had ended by itself ({status:?}); it said\n{tail}");
         }
         Ok(())
     }
@@ -230,9 +244,9 @@ impl Servers for Ours {
     fn kill(&mut self, server: u64) -> Result<()> {
         let at = index(server);
         (self.up[at], self.frozen[at]) = (false, false);
-        // A process does not end as long as it waits for a disk that stands still.
+        // In this order: a process does not end as long as it waits for a disk that stands still, and would go on when that does.
         self.cluster.nodes[at].process()?.signal(Signal::Kill)?;
-        self.thaw(at)?;
+        self.disks[at].thaw()?;
         self.cluster.kill(at)
     }
 
@@ -242,7 +256,7 @@ impl Servers for Ours {
             self.cluster.resume(at)?;
         }
         // As for a kill.
-        self.thaw(at)?;
+        self.disks[at].thaw()?;
         self.up[at] = false;
         if self.cluster.nodes[at].runs() {
             self.cluster.nodes[at].stop()?;
@@ -277,25 +291,20 @@ impl Servers for Ours {
         traffic::narrow(&self.cluster.rack, &cluster::port(index(server)), kbit)
     }
 
-    fn slow_disk(&mut self, _: u64, _: u64) -> Result<()> {
-        Ok(())
+    fn slow_disk(&mut self, server: u64, millis: u64) -> Result<()> {
+        self.disks[index(server)].slow(millis)
+    }
+
+    fn break_disk(&mut self, server: u64) -> Result<()> {
+        self.disks[index(server)].fail()
     }
 
     fn stall_disk(&mut self, server: u64) -> Result<()> {
-        let at = index(server);
-        // One that stands still already would be refused.
-        if !self.stalled[at] {
-            self.disks[at].freeze()?;
-            self.stalled[at] = true;
-        }
-        Ok(())
+        self.disks[index(server)].stall()
     }
 
     fn fill_disk(&mut self, server: u64) -> Result<()> {
-        let at = index(server);
-        // While it stands still we would wait, too, and nobody would let it go on.
-        self.thaw(at)?;
-        self.disks[at].fill(0)
+        self.disks[index(server)].fill()
     }
 
     fn heal_wires(&mut self) -> Result<()> {
@@ -306,12 +315,7 @@ impl Servers for Ours {
     }
 
     fn heal_disks(&mut self) -> Result<()> {
-        for at in 0..self.disks.len() {
-            self.thaw(at)?;
-            // Also of one that was not filled since: a power cut brings the file back whose end was not synced.
-            self.disks[at].make_room()?;
-        }
-        Ok(())
+        self.disks.iter_mut().try_for_each(Disk::heal)
     }
 
     fn depose(&mut self) -> Result<()> {
@@ -366,7 +370,12 @@ impl Servers for Ours {
     }
 
     fn passed(self) {
-        let Ours { disks, cluster, .. } = self;
+        let Ours { mut cluster, disks, .. } = self;
+        for node in 0..disks.len() {
+            // One that does not end does so with the cluster.
+            let _ = cluster.kill(node);
+        }
+        // Unmounted before the files go.
         drop(disks);
         cluster.passed();
     }

@@ -31,12 +31,14 @@ const LACKS: &[Lacking] = &[
     (Fault::Depose, "the primary of a pair is the one that is configured so"),
     (Fault::WallClock, "Kea's clock is the machine's"),
     (Fault::SlowDisk, "the disk is an image that stands still or does not"),
+    (Fault::BrokenDisk, "the disk is an image that stands still or does not"),
 ];
 /// What it does not have either in another root file system.
 const LACKS_ELSEWHERE: &[Lacking] = &[
     (Fault::Depose, "the primary of a pair is the one that is configured so"),
     (Fault::WallClock, "Kea's clock is the machine's"),
     (Fault::SlowDisk, "its files are not on a disk of its own"),
+    (Fault::BrokenDisk, "its files are not on a disk of its own"),
     (Fault::Stall, "its files are not on a disk of its own"),
     (Fault::FullDisk, "its files are not on a disk of its own"),
     (Fault::PowerCut, "its files are not on a disk of its own"),
@@ -263,6 +265,10 @@ impl Servers for Pair {
     }
 
     fn slow_disk(&mut self, _: u64, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn break_disk(&mut self, _: u64) -> Result<()> {
         Ok(())
     }
 

@@ -18,6 +18,7 @@ pub const LACKS: &[Lacking] = &[
     (Fault::Flap, "elections are not in this world"),
     (Fault::Stall, "a slow disk stands for it in this world"),
     (Fault::FullDisk, "the log is not on a disk in this world"),
+    (Fault::BrokenDisk, "the log is not on a disk in this world"),
     (Fault::Narrow, "wires have no width in this world"),
     (Fault::NoClients, "clients choose anew in this world which nodes hear them"),
 ];
@@ -189,6 +190,8 @@ impl Stage for World {
     fn slow_disk(&mut self, node: u64, millis: u64) {
         World::slow_disk(self, node, millis);
     }
+
+    fn break_disk(&mut self, _: u64) {}
 
     fn stall_disk(&mut self, _: u64) {}
 

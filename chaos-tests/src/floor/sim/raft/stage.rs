@@ -25,6 +25,7 @@ pub const LACKS: &[Lacking] = &[
     (Fault::WallClock, "wall clocks stand still in this world"),
     (Fault::Stall, "a slow disk stands for it in this world"),
     (Fault::FullDisk, "the disk of this world has no end"),
+    (Fault::BrokenDisk, "a node that is killed stands for one that ends itself in this world"),
     (Fault::Narrow, "wires have no width in this world"),
     (Fault::NoClients, "clients choose anew in this world which nodes hear them"),
 ];
@@ -213,6 +214,8 @@ impl Stage for Run {
     fn slow_disk(&mut self, node: u64, millis: u64) {
         self.world.disk(node).slow(millis);
     }
+
+    fn break_disk(&mut self, _: u64) {}
 
     fn stall_disk(&mut self, _: u64) {}
 
