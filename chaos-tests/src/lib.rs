@@ -50,4 +50,5 @@ pub mod pages;
 pub mod perfdhcp;
 pub mod runs;
 pub mod shell;
+pub mod stop;
 pub mod story;

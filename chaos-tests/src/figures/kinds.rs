@@ -7,8 +7,9 @@ use super::book::{Book, Figure, Subject};
 use super::client::{Act, Clients, Sent};
 use super::flags::Flags;
 use super::rate::{self, Kind, Run};
+use super::say;
 use super::subject::Running;
-use super::{Stop, say};
+use crate::stop::Stop;
 
 /// How many clients renew, in turn.
 const CLIENTS: usize = 30_000;

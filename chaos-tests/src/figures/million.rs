@@ -9,8 +9,9 @@ use super::book::{Book, Figure, Subject};
 use super::flags::Flags;
 use super::rate::{self, Kind};
 use super::subject::Running;
-use super::{Stop, latency, say};
+use super::{latency, say};
 use crate::floor::netns::cluster::Cluster;
+use crate::stop::Stop;
 use crate::{clock, gate, shell};
 
 /// How long the import, a restart and a snapshot may take, in milliseconds.

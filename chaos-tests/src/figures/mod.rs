@@ -12,15 +12,14 @@
 //! Whatever happens, processes and namespaces go with the values that stand for them; a signal ends the suite at the next run.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
 
 use crate::gate;
 use crate::kea::server::Kind;
 use crate::kea::service;
+use crate::stop::Stop;
 use book::{Book, Subject};
 use flags::{Flags, Output, Part, Purpose};
 use subject::Running;
@@ -46,52 +45,6 @@ pub mod table;
 /// Tells of progress.
 fn say(text: &str) {
     eprintln!("{text}");
-}
-
-/// Whether a signal has asked us to stop.
-#[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// Listens to SIGINT and SIGTERM from now on, which then end the process no more.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub fn listen() -> Result<Stop> {
-        let stop = Stop::default();
-        let flag = Arc::clone(&stop.0);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                use tokio::signal::unix::{SignalKind, signal};
-                let (Ok(mut interrupt), Ok(mut term)) =
-                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-                else {
-                    return;
-                };
-                loop {
-                    tokio::select! { _ = interrupt.recv() => {}, _ = term.recv() => {} }
-                    say("a signal: ends after this run");
-                    flag.store(true, Ordering::Relaxed);
-                }
-            });
-        })?;
-        Ok(stop)
-    }
-
-    /// # Errors
-    /// When it has.
-    pub fn check(&self) -> Result<()> {
-        if self.is_set() {
-            bail!("stopped by a signal");
-        }
-        Ok(())
-    }
-
-    /// Whether a signal has come.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// The whole program.

@@ -6,9 +6,10 @@ use super::book::{Book, Figure};
 use super::client::{Act, Clients, Sent};
 use super::flags::Flags;
 use super::subject::Running;
-use super::{Stop, rate, say};
+use super::{rate, say};
 use crate::clock;
 use crate::perfdhcp::{self, Offer};
+use crate::stop::Stop;
 
 /// What is offered, in multiples of the clean rate.
 const TIMES: f64 = 5.0;

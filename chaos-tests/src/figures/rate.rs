@@ -4,10 +4,11 @@ use anyhow::Result;
 
 use super::book::{Book, Figure, Subject};
 use super::flags::Flags;
+use super::say;
 use super::search::Search;
 use super::subject::Running;
-use super::{Stop, say};
 use crate::perfdhcp::{self, Load, Offer};
+use crate::stop::Stop;
 
 /// The rate at which CPU times are compared.
 const COMPARED: u32 = 3_000;

@@ -6,9 +6,10 @@ use anyhow::Result;
 use super::book::{Book, Figure, Subject};
 use super::flags::Flags;
 use super::rate::{self, Kind};
+use super::say;
 use super::subject::Running;
-use super::{Stop, say};
 use crate::shell;
+use crate::stop::Stop;
 
 /// What a node is started through.
 pub const WRAPPER: [&str; 10] = [

@@ -7,7 +7,6 @@ use anyhow::Result;
 use super::flags::{Netns, Output, RealWords, Soak, Subject};
 use super::page::{self, NodeState, Page, Told};
 use super::tally::Tally;
-use crate::figures::Stop;
 use crate::floor::netns::real::ours::Ours;
 use crate::floor::netns::real::pair::Pair;
 use crate::floor::netns::real::{self, Servers, Shown};
@@ -15,6 +14,7 @@ use crate::floor::netns::{emulator, loop_disk};
 use crate::floor::sim::Plan;
 use crate::floor::sim::faults::Faults;
 use crate::kea::service;
+use crate::stop::Stop;
 use crate::{clock, gate};
 
 /// One run.
