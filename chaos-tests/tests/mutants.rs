@@ -108,6 +108,27 @@ fn a_nak_for_an_address_that_is_held_is_caught_and_another_is_not() {
 }
 
 #[test]
+fn what_may_excuse_a_nak_is_asked_with_its_first_request() {
+    let events = vec![
+        asked(1_500, 1, A),
+        ack(1_600, 1, A, 60),
+        at(2_000, 1, What::Asked { xid: 7, ask: Ask::Rebinding, address: A }),
+        at(3_000, 1, What::Asked { xid: 7, ask: Ask::Rebinding, address: A }),
+        at(3_100, 1, What::Refused { xid: 7, address: A }),
+    ];
+    let history = History::new(events);
+    let breaches = |excused| {
+        stale_nak::check_but(&history, |promise, refusal| {
+            assert_eq!((promise.client, promise.address), (ClientId(1), A));
+            assert_eq!(refusal, stale_nak::Refusal { asked: 2_000, at: 3_100 });
+            excused
+        })
+        .len()
+    };
+    assert_eq!((breaches(false), breaches(true)), (1, 0));
+}
+
+#[test]
 fn answers_that_disagree_are_caught() {
     let offered = |address| at(1_000, 1, What::Offered { xid: 1, address });
     assert_eq!(agreement::check_offers(&History::new(vec![offered(A), offered(A)])).len(), 0);

@@ -44,10 +44,10 @@ pub enum Told {
     Unknown,
 }
 
-/// A call as the search knows it: on a register that began with version `first`, whose mark is 0.
+/// A call as the search knows it: on a register that began with this version and mark.
 #[derive(Debug, Clone)]
 struct Operation {
-    first: u64,
+    first: (u64, u64),
     what: What,
     /// It has had its effect, whatever was told.
     is_seen: bool,
@@ -66,7 +66,7 @@ impl Specification for Register {
     }
 
     fn apply(operation: &Operation, state: &Self::State) -> (bool, Self::State) {
-        let (version, mark) = state.unwrap_or((operation.first, 0));
+        let (version, mark) = state.unwrap_or(operation.first);
         let same = Some((version, mark));
         match operation.what {
             What::Read(read) => (read == same, same),
@@ -86,14 +86,25 @@ impl Specification for Register {
 
 /// Checks the calls of a run. Mark 0 is whatever was in force before them. A breach names the first call that no order explains.
 pub fn check(calls: &[Call]) -> Vec<Breach> {
-    if is_explained(calls, u64::MAX) {
+    let versions = calls.iter().filter_map(|call| match call.what {
+        What::Set { expected, .. } => Some(expected),
+        What::Read(read) => read.map(|(version, _)| version),
+    });
+    versions.min().map_or_else(Vec::new, |first| check_from((first, 0), calls))
+}
+
+/// [`check`], if it is known which version was in force before the calls, and whose mark it has. What began before and may still happen is
+/// among them.
+pub fn check_from(first: (u64, u64), calls: &[Call]) -> Vec<Breach> {
+    let is_explained = |end| is_explained(first, calls, end);
+    if is_explained(u64::MAX) {
         return Vec::new();
     }
     let mut ends: Vec<u64> = calls.iter().filter_map(|call| call.ended).collect();
     ends.sort_unstable();
     // What is explained is so at every moment before, too.
-    let first = ends.partition_point(|end| is_explained(calls, *end));
-    let end = ends.get(first).copied().unwrap_or(u64::MAX);
+    let wrong = ends.partition_point(|end| is_explained(*end));
+    let end = ends.get(wrong).copied().unwrap_or(u64::MAX);
     let these = calls.iter().filter(|call| call.ended == Some(end));
     these
         .map(|call| Breach(format!("no order of all calls explains this answer: {call:?}")))
@@ -101,12 +112,7 @@ pub fn check(calls: &[Call]) -> Vec<Breach> {
 }
 
 /// Whether some order explains every answer up to `end`. What was not answered by then may have had its effect or not.
-fn is_explained(calls: &[Call], end: u64) -> bool {
-    let versions = calls.iter().filter_map(|call| match call.what {
-        What::Set { expected, .. } => Some(expected),
-        What::Read(read) => read.map(|(version, _)| version),
-    });
-    let Some(first) = versions.min() else { return true };
+fn is_explained(first: (u64, u64), calls: &[Call], end: u64) -> bool {
     let (marks, found) = (seen(calls, end, mark_read), seen(calls, end, version_found));
     let known = seen(calls, end, version_of);
     // By moment, beginnings before ends: those at one moment are beside one another.
@@ -219,6 +225,18 @@ mod tests {
             set(20, 30, 2, 2, Told::Conflict(2)),
         ] {
             assert!(!check(&[base.clone(), wrong.clone()]).is_empty(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_in_force_before_counts() {
+        let never = What::Set { mark: 2, expected: 7, told: Told::Unknown };
+        let never = Call { began: 0, ended: None, what: never };
+        for right in [read(10, 20, 7, 5), read(10, 20, 8, 2), set(10, 20, 3, 7, Told::InForce(8))] {
+            assert_eq!(check_from((7, 5), &[never.clone(), right]), []);
+        }
+        for wrong in [read(10, 20, 7, 0), read(10, 20, 6, 4), set(10, 20, 3, 6, Told::InForce(7))] {
+            assert_eq!(check_from((7, 5), &[never.clone(), wrong]).len(), 1);
         }
     }
 

@@ -91,6 +91,9 @@ pub struct RealWords {
     /// Clients
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub clients: u32,
+    /// Those who change the configuration; none of Kea's
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=20))]
+    pub writers: u32,
     /// Addresses
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=254))]
     pub pool: u32,
@@ -127,7 +130,7 @@ pub struct PlanWords {
     /// Clients
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub clients: Option<u32>,
-    /// Those who change the configuration (ideal)
+    /// Those who change the configuration
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub writers: Option<u32>,
     /// Addresses

@@ -46,6 +46,7 @@ pub fn soak(flags: &Soak) -> ExitCode {
 fn plan(flags: &RealWords) -> Plan {
     Plan {
         clients: flags.clients,
+        writers: flags.writers,
         pool: flags.pool,
         rounds: u32::MAX,
         faults: flags.plan,
@@ -55,8 +56,8 @@ fn plan(flags: &RealWords) -> Plan {
 }
 
 fn words(flags: &RealWords) -> String {
-    let mut words =
-        format!(" --seed {} --clients {} --pool {}", flags.seed, flags.clients, flags.pool);
+    let RealWords { seed, clients, writers, pool, .. } = flags;
+    let mut words = format!(" --seed {seed} --clients {clients} --writers {writers} --pool {pool}");
     if flags.plan != Faults::ALL {
         words += &format!(" --plan {}", flags.plan);
     }
@@ -108,13 +109,14 @@ fn during<S: Servers>(servers: S, run: &Run<'_>, signal: &Stop) -> Result<Shown>
 }
 
 fn tell(run: &Run<'_>, shown: Shown) -> ExitCode {
-    let Shown { report, facts, lacked } = shown;
+    let Shown { report, facts, lacked, unwritten } = shown;
     let mut tally = Tally::default();
     tally.add(&report);
     let not_run: Vec<(String, String)> = lacked
         .iter()
         .filter(|(fault, _)| run.plan.faults.has(*fault))
         .map(|(fault, why)| (fault.name().to_owned(), (*why).to_owned()))
+        .chain(unwritten.map(|why| ("writers".to_owned(), why.to_owned())))
         .collect();
     let again = format!("cargo run --release -p chaos-tests --bin chaos -- {}", run.again);
     let nodes: Vec<NodeState> =

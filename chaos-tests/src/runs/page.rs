@@ -29,7 +29,7 @@ pub struct Page<'a> {
     pub told: &'a [Told],
     /// How the nodes were at the end.
     pub nodes: &'a [NodeState],
-    /// Faults that never came, each with the reason.
+    /// Faults that never came, and whatever else was not there, each with the reason.
     pub not_run: &'a [(String, String)],
 }
 
@@ -138,9 +138,9 @@ pub fn html(page: &Page<'_>) -> String {
     gaps(&mut out, &page.tally.gaps);
     faults(&mut out, page.tally);
     if !page.not_run.is_empty() {
-        out.push_str("<h2>Faults that were not run</h2>\n");
+        out.push_str("<h2>What was not run</h2>\n");
         let rows = page.not_run.iter().map(|(fault, why)| vec![fault.clone(), why.clone()]);
-        table(&mut out, "words", &["fault", "why"], rows);
+        table(&mut out, "words", &["what", "why"], rows);
     }
     runs(&mut out, page);
     if !page.nodes.is_empty() {

@@ -66,9 +66,17 @@ impl Http {
     /// # Errors
     /// When nobody listens there.
     pub fn open(address: SocketAddr) -> Result<Http> {
-        let stream = TcpStream::connect_timeout(&address, LIMIT).context("connecting")?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        stream.set_write_timeout(Some(LIMIT))?;
+        Http::open_within(address, LIMIT)
+    }
+
+    /// The same, if neither that nor an answer may take longer than `limit`. Nothing has been sent when it fails.
+    ///
+    /// # Errors
+    /// As [`Http::open`].
+    pub fn open_within(address: SocketAddr, limit: Duration) -> Result<Http> {
+        let stream = TcpStream::connect_timeout(&address, limit).context("connecting")?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
         stream.set_nodelay(true)?;
         Ok(Http { stream, buffer: Vec::new() })
     }

@@ -17,6 +17,8 @@ use crate::oracle::Held;
 
 /// Port of the peer network.
 const PEER_PORT: u16 = 7701;
+/// Port of the control API, on every address.
+pub const API_PORT: u16 = 8000;
 
 /// One server.
 #[derive(Debug)]
@@ -122,7 +124,7 @@ advertise = "{own}:{PEER_PORT}"
 insecure = true
 
 [control]
-listen = ["0.0.0.0:8000"]
+listen = ["0.0.0.0:{API_PORT}"]
 socket = "{dir}/control.sock"
 
 [dhcp4]

@@ -99,6 +99,12 @@ impl Crowd {
         self.quiet = quiet;
     }
 
+    /// One of those who are there.
+    pub fn someone(&self, dice: &Dice) -> Option<ClientId> {
+        let last = self.clients.len().saturating_sub(1) as u64;
+        self.clients.get(dice.between(0, last) as usize).map(|client| client.machine.id())
+    }
+
     /// The ledger so far.
     pub fn history(&self) -> &History {
         &self.history

@@ -4,6 +4,7 @@ use leasehold::state::{LeaseState, State};
 use leasehold::types::ClusterTime;
 
 use crate::oracle::history::Count;
+use crate::oracle::stale_nak::Refusal;
 use crate::oracle::{
     Breach, ClientId, Held, History, Promise, agreement, durable_ack, no_phantom, stale_nak,
     unique_address,
@@ -40,10 +41,10 @@ pub fn node(
     each("phantom", no_phantom::check(history, &held), note);
 }
 
-/// Checks what the ledger alone shows. `may_refuse`: whether a client may be refused what it was promised, at a moment.
+/// Checks what the ledger alone shows. `may_refuse`: whether a client may be refused what it was promised.
 pub fn ledger(
     history: &History,
-    may_refuse: impl Fn(&Promise, u64) -> bool,
+    may_refuse: impl Fn(&Promise, Refusal) -> bool,
     note: &mut impl FnMut(&'static str, String),
 ) {
     each("unique", unique_address::check(&history.promises(Count::FromAsked)), note);

@@ -7,8 +7,9 @@
 //!   streams between nodes, the disk of the log, and clocks. Replay is best effort: openraft and tokio draw a few numbers of their own
 //!   (the order in which ready branches of `select!` are polled, the first wait of a ticker), and snapshot files are written on real threads.
 //!
-//! Everything is drawn from one seed ([`dice`]): what the wires do ([`wires`]), what clients want ([`crowd`]), what breaks and when (the
-//! [story](crate::story), which is the same on every floor). [`place`] is who is where, [`judge`] what is checked in a quiet moment, [`noticed`] the notes of a run.
+//! Everything is drawn from one seed ([`dice`]): what the wires do ([`wires`]), what clients want ([`crowd`]), how the configuration is
+//! changed ([`writers`]), what breaks and when (the [story](crate::story), which is the same on every floor). [`place`] is who is where,
+//! [`judge`] what is checked in a quiet moment, [`noticed`] the notes of a run.
 //!
 //! [`Mutant`]s are faults planted in the harness ([`mutants`]), not in the server: a run that does not notice them proves nothing.
 
@@ -27,6 +28,7 @@ pub mod noticed;
 pub mod place;
 pub mod raft;
 pub mod wires;
+pub mod writers;
 
 /// How long a healed cluster may take until it serves again, in milliseconds.
 pub const RETURN_MS: u64 = 15_000;
@@ -81,7 +83,7 @@ pub enum Mutant {
 pub struct Plan {
     /// How many clients there are.
     pub clients: u32,
-    /// How many change the configuration (`ideal`).
+    /// How many change the configuration.
     pub writers: u32,
     /// How many addresses, at most 254.
     pub pool: u32,
@@ -97,8 +99,8 @@ pub struct Plan {
     pub faults: Faults,
     /// Of a thousand faults, how many are a loss of power everywhere.
     pub power_cuts_per_mille: u64,
-    /// Of a thousand batches, how many come a second time later; half as many are held up on their way. In `ideal` no change of the
-    /// configuration comes twice: its writer was told what became of the first.
+    /// Of a thousand batches, how many come a second time later; half as many are held up on their way. No change of the
+    /// configuration comes twice that way: its writer was told what became of the first.
     pub late_per_mille: u64,
     /// How much later that is, in milliseconds (`ideal`).
     pub late_ms: (u64, u64),

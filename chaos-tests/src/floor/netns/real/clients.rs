@@ -62,6 +62,11 @@ impl Clients {
         self.crowd.lock().quiet(quiet);
     }
 
+    /// The crowd that lives there.
+    pub fn crowd(&self) -> &Arc<Mutex<Crowd>> {
+        &self.crowd
+    }
+
     /// ACKs that they accepted so far.
     pub fn acks(&self) -> usize {
         self.crowd.lock().acks()

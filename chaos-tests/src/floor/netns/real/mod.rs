@@ -1,9 +1,11 @@
-//! The story on real servers: [`Real`] is the [stage](crate::floor::stage), with the clients, the ledger, the notes and the judgement that all subjects
-//! have in common; what is different about a subject is behind [`Servers`]: [`ours`], a cluster of three nodes, and [`pair`], two Keas.
+//! The story on real servers: [`Real`] is the [stage](crate::floor::stage), with the clients, the writers of the configuration, the ledger,
+//! the notes and the judgement that all subjects have in common; what is different about a subject is behind [`Servers`]: [`ours`], a cluster
+//! of three nodes, and [`pair`], two Keas, whose configuration nobody changes.
 //!
 //! A verb that fails is a breach of the promise `floor`: the run proves nothing then.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use anyhow::Result;
 
@@ -24,8 +26,10 @@ pub mod clients;
 pub mod disk;
 pub mod ours;
 pub mod pair;
+pub mod writers;
 
 use clients::Clients;
+use writers::Writers;
 
 /// How long a healed subject may take to be whole, in milliseconds.
 const RETURN_MS: u64 = 45_000;
@@ -45,6 +49,11 @@ pub trait Servers {
     fn lacks(&self) -> &[Lacking];
     /// Where the clients live.
     fn relay(&self) -> &Namespace;
+    /// Where the control API of each is reached from there.
+    ///
+    /// # Errors
+    /// Why nobody can change the configuration on top of a version that he has read.
+    fn apis(&self) -> Result<Vec<SocketAddr>, &'static str>;
     /// Whether a broken promise ends the run: else they are counted.
     fn must_keep(&self) -> bool;
     /// Why not all of them serve.
@@ -111,6 +120,8 @@ fn storm(lost_per_mille: u64, late_ms: u64) -> Result<Weather> {
 pub struct Real<S> {
     plan: Plan,
     servers: S,
+    /// None: see [`Servers::apis`].
+    writers: Option<Writers>,
     clients: Clients,
     noticed: Noticed,
 }
@@ -124,12 +135,14 @@ pub struct Shown {
     pub facts: BTreeMap<String, Vec<(String, String)>>,
     /// What was not there.
     pub lacked: Vec<Lacking>,
+    /// Why nobody changed the configuration.
+    pub unwritten: Option<&'static str>,
 }
 
 /// Runs `plan` with `seed` on servers that serve, until its end or until `stop` says so between two rounds.
 ///
 /// # Errors
-/// When the clients cannot be started.
+/// When the clients or the writers cannot be started.
 pub fn run<S: Servers>(
     servers: S,
     seed: u64,
@@ -138,24 +151,28 @@ pub fn run<S: Servers>(
 ) -> Result<Shown> {
     let crowd = Crowd::new(plan.clients, servers.count(), seed, Dice::new(seed, 2));
     let clients = Clients::start(servers.relay(), crowd)?;
+    let apis = servers.apis();
+    let unwritten = apis.as_ref().err().copied();
+    let start = |apis| Writers::start(servers.relay(), apis, plan, seed, clients.crowd());
+    let writers = apis.ok().map(start).transpose()?;
     let noticed = Noticed::default();
-    let mut real = Real { plan, servers, clients, noticed };
+    let mut real = Real { plan, servers, writers, clients, noticed };
     story::play(&mut real, Dice::new(seed, 4), stop);
     let mut facts = BTreeMap::new();
     for server in 1..=real.servers.count() {
         facts.insert(format!("server {server}"), real.servers.facts(server));
     }
     let simulated_ms = real.now();
-    let Real { servers, clients, noticed, .. } = real;
+    let Real { servers, writers, clients, noticed, .. } = real;
     let Noticed { breaches, story, faults, quiet, .. } = noticed;
     let history = clients.history();
     let lacked = servers.lacks().to_vec();
-    drop(clients);
+    drop((writers, clients));
     if breaches.is_empty() {
         servers.passed();
     }
     let report = Report { seed, breaches, story, faults, quiet, history, simulated_ms };
-    Ok(Shown { report, facts, lacked })
+    Ok(Shown { report, facts, lacked, unwritten })
 }
 
 impl<S: Servers> Real<S> {
@@ -249,6 +266,9 @@ impl<S: Servers> Stage for Real<S> {
     fn quiet(&mut self, quiet: bool) {
         self.noticed.quiet(clock::now_ms(), quiet);
         self.clients.quiet(quiet);
+        if let Some(writers) = &self.writers {
+            writers.quiet(quiet);
+        }
     }
 
     fn acks(&self) -> usize {
@@ -258,6 +278,11 @@ impl<S: Servers> Stage for Real<S> {
     fn judge(&mut self) {
         // Tables show times of day by the wall clock of the leader.
         self.attempt("setting clocks right", S::set_clocks_right);
+        let idle =
+            |real: &mut Real<S>| real.writers.as_ref().map_or(Ok(()), |writers| writers.are_idle());
+        if let Err(why) = story::wait(self, RETURN_MS, idle) {
+            self.breach("floor", why);
+        }
         self.pass(SETTLE_MS);
         let agreed = story::wait(self, RETURN_MS, |real| real.servers.agree());
         if let Err(why) = agreed {
@@ -282,12 +307,24 @@ impl<S: Servers> Stage for Real<S> {
         }
         let heard = history.promises(Count::FromAnswer);
         self.each("unique", unique_address::check(&heard));
-        self.each("stale nak", stale_nak::check(&history));
+        let may_refuse = |promise: &_, refusal| {
+            self.writers.as_ref().is_some_and(|writers| writers.may_refuse(promise, refusal))
+        };
+        let refused = stale_nak::check_but(&history, may_refuse);
+        self.each("stale nak", refused);
         self.each("answers", agreement::check_acks(&history));
         let overgrown = self.servers.overgrown();
         self.each("bounds", overgrown);
-        self.tell(format!("judged: {} ACKs, {} NAKs", history.acks(), history.naks()));
-        self.clients.forget(clock::now_ms().saturating_sub(REMEMBERED_MS));
+        let mut told = format!("judged: {} ACKs, {} NAKs", history.acks(), history.naks());
+        let before = clock::now_ms().saturating_sub(REMEMBERED_MS);
+        if let Some(writers) = &self.writers {
+            let (unexplained, changes) = writers.judge(self.servers.relay());
+            writers.forget(before);
+            told += &format!(", {changes}");
+            self.each("configuration", unexplained);
+        }
+        self.tell(told);
+        self.clients.forget(before);
     }
 
     fn bring_back(&mut self, node: u64) {

@@ -1,5 +1,7 @@
 //! Three nodes of ours: each with a [disk](super::disk) of its own, and an emulated network between them.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, Result, bail};
 use leasehold::clock::WALL_OFFSET_FILE;
 use leasehold::storage::DISK_FAILED;
@@ -9,6 +11,7 @@ use super::{Servers, storm};
 use crate::floor::netns::cluster::{self, Cluster, Direction, Plan as ClusterPlan};
 use crate::floor::netns::faulty_disk;
 use crate::floor::netns::loop_disk::Lost;
+use crate::floor::netns::node::API_PORT;
 use crate::floor::netns::sys::Signal;
 use crate::floor::netns::topology::Namespace;
 use crate::floor::netns::{api, traffic};
@@ -116,6 +119,10 @@ impl Servers for Ours {
 
     fn relay(&self) -> &Namespace {
         self.cluster.relay()
+    }
+
+    fn apis(&self) -> Result<Vec<SocketAddr>, &'static str> {
+        Ok(self.cluster.nodes.iter().map(|node| (node.address, API_PORT).into()).collect())
     }
 
     fn must_keep(&self) -> bool {

@@ -3,6 +3,7 @@
 //!
 //! Their files are on disks of their own as ours are, if it is the installed Kea; one in another root file system writes there, and no power is cut.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -155,6 +156,12 @@ impl Servers for Pair {
 
     fn relay(&self) -> &Namespace {
         &self.relay
+    }
+
+    fn apis(&self) -> Result<Vec<SocketAddr>, &'static str> {
+        Err(
+            "each Kea has a configuration of its own, and no version of it that a change could expect",
+        )
     }
 
     fn must_keep(&self) -> bool {

@@ -10,7 +10,6 @@ use crate::floor::sim::noticed::Noticed;
 use crate::floor::sim::place::{NODES, configuration};
 use crate::floor::sim::{Plan, RETURN_MS, Report, SETTLE_MS, judge};
 use crate::floor::stage::{Lacking, Stage};
-use crate::oracle::config_order;
 use crate::story;
 
 /// What this world does not have.
@@ -147,10 +146,14 @@ impl Stage for World {
             let cluster = clock.unwrap_or(it.state.now());
             judge::node(history, node, &it.state, now, cluster, &mut note);
         }
-        for breach in config_order::check(self.writers.calls()) {
+        for breach in self.writers.check() {
             note("configuration", breach.0);
         }
-        judge::ledger(history, |promise, at| self.writers.may_refuse(promise, at), &mut note);
+        if let Err(what) = self.writers.answers_cover_truth() {
+            note("floor", what);
+        }
+        let may_refuse = |promise: &_, refusal| self.writers.may_refuse(promise, refusal);
+        judge::ledger(history, may_refuse, &mut note);
         let told = format!("judged: {} ACKs, {} NAKs", history.acks(), history.naks());
         for (promise, what) in broken {
             World::breach(self, promise, what);
