@@ -38,7 +38,10 @@ impl ToLeader {
     /// A copy comes later, to the same node or to any.
     fn echo(&self, to: u64, commands: &[Command]) {
         let dice = &self.dice;
-        if !dice.chance(self.world.plan.late_per_mille) {
+        // None of a configuration: its writer may be told for certain that it never left, or that another came first, and the copy would
+        // make that untrue. With an id it comes twice all the same, when it is held up.
+        let is_config = commands.iter().any(|it| matches!(it, Command::SetConfig(_)));
+        if is_config || !dice.chance(self.world.plan.late_per_mille) {
             return;
         }
         let to = if dice.chance(600) { to } else { dice.between(1, NODES) };

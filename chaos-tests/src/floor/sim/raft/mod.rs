@@ -6,5 +6,6 @@ pub mod forward;
 pub mod node;
 pub mod stage;
 pub mod world;
+pub mod writers;
 
 pub use stage::run;

@@ -37,7 +37,7 @@ const CLUSTER: u64 = 77;
 /// How often a node pings its peers and looks at what it heard.
 const PING: Duration = Duration::from_millis(100);
 /// How long a read barrier may take.
-const BARRIER: Duration = Duration::from_secs(1);
+pub(super) const BARRIER: Duration = Duration::from_secs(1);
 
 /// A running node. A restarted one is another.
 pub struct Node {
@@ -324,7 +324,7 @@ impl Node {
     }
 
     /// Shows what was acknowledged before the call, anywhere in the cluster; the index.
-    async fn barrier(&self) -> Option<u64> {
+    pub async fn barrier(&self) -> Option<u64> {
         let leader = self.raft.leader()?.0;
         let wires = &self.world.wires;
         if leader != self.me {

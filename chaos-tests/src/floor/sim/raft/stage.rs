@@ -42,9 +42,14 @@ pub fn run(seed: u64, plan: Plan) -> anyhow::Result<Report> {
     let mut run = Run { dice: world.dice(3), world, runtime };
     (1..=NODES).for_each(|node| run.runtime.block_on(run.world.start(node)));
     let living = run.runtime.spawn(run.world.clone().live());
+    // Streams of their own: everything else is drawn as if they were not there.
+    let writer = |number| run.world.clone().write(Dice::new(seed, 50 + number));
+    let writing: Vec<_> =
+        (1..=u64::from(plan.writers)).map(|number| run.runtime.spawn(writer(number))).collect();
     let dice = run.world.dice(3);
     story::play(&mut run, dice, || false);
     living.abort();
+    writing.iter().for_each(|writer| writer.abort());
     run.runtime.block_on(run.world.power_cut());
     let simulated_ms = run.now();
     let Noticed { breaches, story, faults, quiet, .. } = run.world.take_noticed();
@@ -149,6 +154,7 @@ impl Stage for Run {
     fn quiet(&mut self, quiet: bool) {
         self.inside(|world| world.quiet(quiet));
         self.world.crowd.lock().quiet(quiet);
+        self.world.writers.quiet(quiet);
     }
 
     fn acks(&self) -> usize {
@@ -180,7 +186,12 @@ impl Stage for Run {
                 world.compare(me.0, state.applied(), state.digest());
                 judge::node(&history, me.0, &state, now, clock.unwrap_or(state.now()), &mut note);
             }
-            judge::ledger(&history, |_, _| false, &mut note);
+            let book = world.writers.book.lock();
+            for breach in book.check() {
+                note("configuration", breach.0);
+            }
+            let may_refuse = |promise: &_, refusal| book.may_refuse(promise, refusal);
+            judge::ledger(&history, may_refuse, &mut note);
             world.tell(format!("judged: {} ACKs, {} NAKs", history.acks(), history.naks()));
         });
     }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::clock::SimClock;
 use super::disk::{Disk, Unchecked};
 use super::node::Node;
+use super::writers::Writers;
 use crate::floor::sim::crowd::{Crowd, Said};
 use crate::floor::sim::dice::Dice;
 use crate::floor::sim::faults::Fault;
@@ -39,6 +40,8 @@ pub struct World {
     pub hub: Hub,
     /// Its clients.
     pub crowd: Mutex<Crowd>,
+    /// Those who change the configuration.
+    pub writers: Writers,
     disks: Vec<Arc<Disk>>,
     dirs: Vec<TempDir>,
     nodes: Mutex<Vec<Option<Arc<Node>>>>,
@@ -78,6 +81,7 @@ impl World {
             wires,
             hub,
             crowd: Mutex::new(Crowd::new(plan.clients, NODES, seed, Dice::new(seed, 2))),
+            writers: Writers::default(),
             disks: (1..=NODES).map(disk).collect(),
             dirs,
             nodes: Mutex::new(vec![None; NODES as usize + 1]),
