@@ -1,4 +1,4 @@
-//! The seeded simulation: what clients were promised holds whatever breaks, and two planted faults of the server are noticed.
+//! The seeded simulation: what clients were promised holds whatever breaks, and planted faults of the server are noticed.
 //!
 //! `SIM_SEED=7 cargo test -p chaos-tests --test sim the_promises -- --nocapture` replays a run; `SIM_SEEDS=500` makes 500 of them.
 
@@ -128,4 +128,33 @@ fn an_apply_that_skips_r2c_is_caught() {
         ..Plan::default()
     };
     is_caught(Mutant::ApplyWithoutR2c, plan, &["durable", "unique", "stale nak"]);
+}
+
+#[test]
+fn a_vote_that_is_told_before_the_sync_is_caught() {
+    // Disks are often slow when the power goes, just after somebody was elected.
+    let plan = Plan {
+        rounds: 30,
+        faults_ms: 4_000,
+        pause_ms: (300, 900),
+        faults: "power-cut,slow-disk,depose".parse().expect("these are faults"),
+        power_cuts_per_mille: 800,
+        ..Plan::default()
+    };
+    is_caught(Mutant::VoteNotSynced, plan, &["votes"]);
+}
+
+#[test]
+fn a_pre_vote_that_asks_nobody_is_caught() {
+    // Who hears nobody, and who is the last one running, would stand if he did not ask first.
+    let faults = "isolate,kill".parse().expect("these are faults");
+    is_caught(Mutant::PreVoteAlways, Plan { faults, ..Plan::default() }, &["terms"]);
+}
+
+#[test]
+fn a_tail_that_stays_is_caught() {
+    // A leader that is cut off goes on writing, and another leads meanwhile.
+    let faults = "isolate,cut,storm,depose".parse().expect("these are faults");
+    let plan = Plan { rounds: 10, faults, ..Plan::default() };
+    is_caught(Mutant::TailNotTruncated, plan, &["agreement"]);
 }

@@ -76,6 +76,16 @@ pub enum Mutant {
     SkipsAnEntry,
     /// A node that starts has an empty machine and takes it for the one it had.
     ForgetsMachine,
+    /// An address that was declined is handed out at once, as if there were no probation.
+    HoldIgnored,
+    /// A lease is over at its end: there is no grace.
+    ExpiryWithoutGrace,
+    /// A vote counts as durable before it is: after a crash the node votes in that term once more.
+    VoteNotSynced,
+    /// A pre-vote counts as granted though nobody was asked: who is cut off stands again and again, and deposes the leader when it is back.
+    PreVoteAlways,
+    /// The tail of a log stays though it is not the leader's.
+    TailNotTruncated,
 }
 
 /// What kind of run it is.

@@ -1,5 +1,9 @@
 //! Faults of the server, planted in the harness: a run that does not notice them proves nothing. Here is what each is and where it can be
 //! planted; [`rewrite`] is what several of them do to entries.
+//!
+//! Two are planted by the configuration of the run ([`super::place::configuration`]): how long an address is kept from others is written
+//! into its lease when that is granted or declined, so no later entry could be changed to the same effect. A machine that is told of no
+//! grace, or of no probation, does what one without those lines would.
 
 use clap::ValueEnum;
 use leasehold::state::{Batch, Command, DeleteLease, State};
@@ -34,7 +38,10 @@ impl Mutant {
     /// Where it can be planted.
     pub fn place(self) -> Where {
         match self {
-            Mutant::AckBeforeSync => Where::Raft,
+            Mutant::AckBeforeSync
+            | Mutant::VoteNotSynced
+            | Mutant::PreVoteAlways
+            | Mutant::TailNotTruncated => Where::Raft,
             Mutant::ApplyWithoutR2c => Where::Both,
             _ => Where::Ideal,
         }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use leasehold::net;
 use serde_json::{Value, json};
 
-use super::Plan;
+use super::{Mutant, Plan};
 
 /// How many nodes there are, numbered from 1.
 pub const NODES: u64 = 3;
@@ -58,15 +58,19 @@ pub fn datagram(node: u64, bytes: Vec<u8>, source: SocketAddrV4) -> net::Receive
     net::Received { bytes, arrival, came: leasehold::clock::instant() }
 }
 
-/// The configuration of a run.
+/// How long an address is nobody's after a DECLINE, in seconds.
+pub const PROBATION: u32 = 5;
+
+/// The configuration of a run. With two of the mutants it is not what the run holds the server to.
 pub fn configuration(plan: &Plan) -> Value {
-    let Plan { pool, lifetime, .. } = plan;
-    json!({ "Dhcp4": {
+    let Plan { pool, lifetime, mutant, .. } = plan;
+    let probation = if *mutant == Some(Mutant::HoldIgnored) { 0 } else { PROBATION };
+    let mut all = json!({ "Dhcp4": {
         "interfaces-config": { "interfaces": ["eth0"] },
         "valid-lifetime": lifetime,
         "renew-timer": lifetime * 2 / 5,
         "rebind-timer": lifetime * 3 / 4,
-        "decline-probation-period": 5,
+        "decline-probation-period": probation,
         "expired-leases-processing": {
             "reclaim-timer-wait-time": 1, "flush-reclaimed-timer-wait-time": 5, "hold-reclaimed-time": 8,
         },
@@ -74,5 +78,9 @@ pub fn configuration(plan: &Plan) -> Value {
             "id": 1, "subnet": "10.77.0.0/16",
             "pools": [{ "pool": format!("10.77.16.1 - 10.77.16.{pool}") }],
         }],
-    }})
+    }});
+    if *mutant == Some(Mutant::ExpiryWithoutGrace) {
+        all["Dhcp4"]["subnet4"][0]["user-context"] = json!({ "leasehold": { "grace": 0 } });
+    }
+    all
 }

@@ -264,8 +264,9 @@ impl World {
             let Some(entry) = self.log.get(index).cloned() else { return };
             let mut done = Ok(Vec::new());
             self.with(node, |it, now, out| done = it.apply(&entry, now, out));
-            if let Err(what) = done {
-                return self.breach("wire", format!("node {node}: {what}"));
+            match done {
+                Ok(told) => self.check_probation(index, &entry, &told),
+                Err(what) => return self.breach("wire", format!("node {node}: {what}")),
             }
             let Some(it) = self.node(node) else { return };
             let (at, digest) = (it.state.applied(), it.state.digest());

@@ -1,13 +1,15 @@
 //! What a run consists of, and how one thing follows from another.
 
-use std::net::SocketAddrV4;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use leasehold::peers::notes::Note;
 use leasehold::propose::Answer;
 use leasehold::propose::batch;
 use leasehold::serve::Event;
-use leasehold::state::{Command, State, snapshot, wire};
-use leasehold::types::NodeId;
+use leasehold::state::{Command, Outcome, State, snapshot, wire};
+use leasehold::types::{ClusterTime, NodeId};
 
 use super::agreed::{Agreed, Entry};
 use super::clock::Hardware;
@@ -19,7 +21,7 @@ use crate::client::packet;
 use crate::floor::sim::crowd::{Crowd, Said};
 use crate::floor::sim::dice::Dice;
 use crate::floor::sim::noticed::Noticed;
-use crate::floor::sim::place::{NODES, address, peers};
+use crate::floor::sim::place::{NODES, PROBATION, address, peers};
 use crate::floor::sim::wires::Wires;
 use crate::floor::sim::{Mutant, Plan, mutants};
 
@@ -141,6 +143,8 @@ pub struct World {
     pub(super) vacant: Option<(u64, u64)>,
     /// The machine at the end of the log, for mutants that change entries.
     pub(super) shadow: State,
+    /// Addresses that were declined, each with the end of its probation by the stamps of the log, up to this entry.
+    probation: (u64, BTreeMap<Ipv4Addr, ClusterTime>),
 }
 
 impl World {
@@ -175,6 +179,7 @@ impl World {
             crowd_at: u64::MAX,
             vacant: None,
             shadow: State::new(),
+            probation: (0, BTreeMap::new()),
             dice,
             plan,
         };
@@ -567,6 +572,41 @@ impl World {
                 format!("node {node} answers {kind:?}, and has had no majority since {since} ms"),
             );
         }
+    }
+
+    /// An address that was declined is nobody's until its probation is over (M9). No client was promised that, so the log has to show it:
+    /// `told` are the outcomes of the entry at `index`, which counts when somebody applies it first.
+    pub(super) fn check_probation(&mut self, index: u64, entry: &Entry, told: &[Outcome]) {
+        let (upto, declined) = &mut self.probation;
+        if index <= *upto {
+            return;
+        }
+        *upto = index;
+        let Some(Ok(batch)) = entry.batch.as_ref().map(|bytes| wire::decode_batch(bytes)) else {
+            return;
+        };
+        let mut broken = Vec::new();
+        for (command, outcome) in batch.commands.iter().zip(told) {
+            match (command, outcome) {
+                (Command::Decline(up), Outcome::GivenUp) => {
+                    let end = batch.stamp.plus(Duration::from_secs(PROBATION.into()));
+                    declined.insert(up.address, end);
+                }
+                (Command::Grant(_), Outcome::Granted(granted)) => {
+                    let ends = declined.get(&granted.address());
+                    if let Some(end) = ends.filter(|end| batch.stamp < **end) {
+                        broken.push(format!(
+                            "entry {index} grants {} at {} ms of cluster time, and it is in probation until {} ms",
+                            granted.address(),
+                            batch.stamp.as_millis(),
+                            end.as_millis()
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        broken.into_iter().for_each(|what| self.breach("probation", what));
     }
 
     /// Sends something from one node to another. False: it is lost.

@@ -6,24 +6,25 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use leasehold::raft::local::Hub;
-use leasehold::storage::memory::Syncing;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::clock::SimClock;
-use super::disk::{Disk, Unchecked};
+use super::disk::{Ballot, Disk, Unchecked};
 use super::node::Node;
 use super::writers::Writers;
 use crate::floor::sim::crowd::{Crowd, Said};
 use crate::floor::sim::dice::Dice;
 use crate::floor::sim::faults::Fault;
 use crate::floor::sim::noticed::Noticed;
-use crate::floor::sim::place::NODES;
+use crate::floor::sim::place::{NODES, peers};
 use crate::floor::sim::wires::Wires;
 use crate::floor::sim::{Mutant, Plan};
 
 /// How often clients look at the clock.
 const TICK: Duration = Duration::from_millis(5);
+/// Longer than what peers said may be on its way, in milliseconds: a node that is alone for so long has nobody to vote for it.
+const UNHEARD: u64 = 1_000;
 
 /// A run.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct World {
     disks: Vec<Arc<Disk>>,
     dirs: Vec<TempDir>,
     nodes: Mutex<Vec<Option<Arc<Node>>>>,
+    /// Since when each node can speak with no other.
+    alone_since: Mutex<Vec<Option<u64>>>,
     drawn: AtomicU64,
     noticed: Mutex<Noticed>,
 }
@@ -57,13 +60,10 @@ impl World {
     pub fn new(seed: u64, plan: Plan) -> Result<Arc<World>> {
         let unchecked =
             (plan.mutant == Some(Mutant::ApplyWithoutR2c)).then(Arc::<Unchecked>::default);
-        let syncing = if plan.mutant == Some(Mutant::AckBeforeSync) {
-            Syncing::Lying
-        } else {
-            Syncing::OnDemand
+        let disk = |node| {
+            let dice = Dice::new(seed, 10 + node);
+            Arc::new(Disk::new(node, plan.mutant, dice, unchecked.clone()))
         };
-        let disk =
-            |node| Arc::new(Disk::new(syncing, Dice::new(seed, 10 + node), unchecked.clone()));
         let memory = std::path::Path::new("/dev/shm");
         let dir =
             |_| if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
@@ -75,6 +75,9 @@ impl World {
         let hub = Hub::default();
         let weather = wires.clone();
         hub.set_weather(Arc::new(move |from, to| weather.fate(from, to)));
+        if plan.mutant == Some(Mutant::PreVoteAlways) {
+            hub.grant_pre_votes();
+        }
         Ok(Arc::new(World {
             seed,
             clock: SimClock::start(),
@@ -85,6 +88,7 @@ impl World {
             disks: (1..=NODES).map(disk).collect(),
             dirs,
             nodes: Mutex::new(vec![None; NODES as usize + 1]),
+            alone_since: Mutex::new(vec![None; NODES as usize + 1]),
             drawn: AtomicU64::new(0),
             noticed: Mutex::default(),
             plan,
@@ -172,7 +176,29 @@ impl World {
         loop {
             let said = self.crowd.lock().tick(self.clock.ms());
             self.say(said);
+            (1..=NODES).for_each(|node| self.watch_votes(node));
             tokio::time::sleep(TICK).await;
+        }
+    }
+
+    /// What Raft promises of votes: none is forgotten, and nobody stands who has not asked whether he could be elected, so that terms climb
+    /// only where somebody can be.
+    fn watch_votes(&self, node: u64) {
+        let now = self.clock.ms();
+        let is_alone = !peers(node).any(|peer| self.wires.are_joined(node, peer));
+        let since = {
+            let since = &mut self.alone_since.lock()[node as usize];
+            *since = is_alone.then(|| since.unwrap_or(now));
+            *since
+        };
+        let Ballot { stood, relapse, .. } = self.disk(node).take_ballot();
+        if let Some((vote, told)) = relapse {
+            self.breach("votes", format!("node {node} votes {vote:?}, and had voted {told:?}"));
+        }
+        if let (Some(vote), Some(since)) = (stood, since.filter(|since| now - since > UNHEARD)) {
+            let what =
+                format!("node {node} stands in term {}, and is alone since {since} ms", vote.term);
+            self.breach("terms", what);
         }
     }
 
