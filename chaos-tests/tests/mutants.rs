@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use chaos_tests::oracle::history::Count;
 use chaos_tests::oracle::{
-    Ask, ClientId, Event, Held, History, What, agreement, durable_ack, no_phantom, service_gap,
-    stale_nak, unique_address,
+    Ask, ClientId, Event, Held, History, What, agreement, durable_ack, no_phantom, release_scope,
+    service_gap, stale_nak, unique_address,
 };
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 77, 16, 1);
@@ -96,6 +96,25 @@ fn a_lost_lease_a_stolen_one_and_a_shortened_one_are_caught() {
     assert_eq!(breaches(&held(1, 90_000), 2_000), 1);
     // What has ended may be gone.
     assert_eq!(breaches(&[], 61_000), 0);
+}
+
+#[test]
+fn a_release_that_frees_what_it_is_not_for_is_caught() {
+    let events = |by, moment| {
+        let mut events = vec![ack(5_000, 1, A, 60), at(moment, by, What::Released { address: A })];
+        events.sort_by_key(|event| event.at);
+        History::new(events)
+    };
+    let held = vec![Held { address: A, client: Some(ClientId(1)), ends: 64_990 }];
+    let breaches = |history: &History, table: &[Held]| {
+        let promises = history.promises(Count::FromAsked);
+        release_scope::check(history, &promises, table, 10_000).len()
+    };
+    // Its own release, of the lease before; somebody else's; its own, of this lease; and nothing lost.
+    assert_eq!(breaches(&events(1, 1_000), &[]), 1);
+    assert_eq!(breaches(&events(2, 6_000), &[]), 1);
+    assert_eq!(breaches(&events(1, 6_000), &[]), 0);
+    assert_eq!(breaches(&events(2, 6_000), &held), 0);
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod durable_ack;
 pub mod exchanges;
 pub mod history;
 pub mod no_phantom;
+pub mod release_scope;
 pub mod service_gap;
 pub mod stability;
 pub mod stale_nak;

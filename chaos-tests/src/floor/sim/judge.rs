@@ -6,8 +6,8 @@ use leasehold::types::ClusterTime;
 use crate::oracle::history::Count;
 use crate::oracle::stale_nak::Refusal;
 use crate::oracle::{
-    Breach, ClientId, Held, History, Promise, agreement, durable_ack, no_phantom, stale_nak,
-    unique_address,
+    Breach, ClientId, Held, History, Promise, agreement, durable_ack, no_phantom, release_scope,
+    stale_nak, unique_address,
 };
 
 /// Checks every promise over the ledger and one node's machine. `now` is the moment of the run, `cluster` the leader's clock then.
@@ -38,6 +38,7 @@ pub fn node(
     let tolerance = durable_ack::Tolerance { early: 1_500, late: None };
     let promises = history.promises(Count::FromAsked);
     each("durable", durable_ack::check(&promises, &held, now, tolerance), note);
+    each("release", release_scope::check(history, &promises, &held, now), note);
     each("phantom", no_phantom::check(history, &held), note);
 }
 

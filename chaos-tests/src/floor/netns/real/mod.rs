@@ -19,7 +19,9 @@ use crate::floor::sim::noticed::Noticed;
 use crate::floor::sim::{Plan, Report};
 use crate::floor::stage::{Lacking, Stage};
 use crate::oracle::history::Count;
-use crate::oracle::{Breach, Held, agreement, durable_ack, no_phantom, stale_nak, unique_address};
+use crate::oracle::{
+    Breach, Held, agreement, durable_ack, no_phantom, release_scope, stale_nak, unique_address,
+};
 use crate::story;
 
 pub mod clients;
@@ -299,6 +301,8 @@ impl<S: Servers> Stage for Real<S> {
                     let on = |breach: Breach| Breach(format!("on server {server}: {}", breach.0));
                     let lost = durable_ack::check(&asked, &table, now, tolerance);
                     self.each("durable", lost.into_iter().map(on).collect());
+                    let freed = release_scope::check(&history, &asked, &table, now);
+                    self.each("release", freed.into_iter().map(on).collect());
                     let foreign = no_phantom::check(&history, &table);
                     self.each("phantom", foreign.into_iter().map(on).collect());
                 }
